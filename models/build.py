@@ -1,0 +1,78 @@
+"""Writing a bundle: all four files, proved fit to serve, then put in place in one step."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.bundle import BACKGROUND, CARD, MODEL, SAMPLES, BundleFiles, open_bundle, read
+from models.card import Card, write_card
+from models.errors import BundleExistsError, BundleRefusedError
+from models.rows import Row, Sample, write_background, write_samples
+
+
+def write_bundle(
+    target: Path,
+    *,
+    model: bytes,
+    card: Card,
+    background: Sequence[Row],
+    samples: Sequence[Sample],
+) -> BundleFiles:
+    """Write a bundle at ``target`` and return it as read back from there.
+
+    The bundle is opened before it takes its place, so a directory that exists is one that serves.
+    Writing the same bundle again changes nothing. Raises BundleRefusedError when it would not
+    open, BundleExistsError when something else is at ``target``.
+    """
+    contents = {
+        MODEL: model,
+        CARD: write_card(card),
+        BACKGROUND: write_background(background, card.fields),
+        SAMPLES: write_samples(samples),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        for name, content in contents.items():
+            _write_durably(draft / name, content)
+        files = read(draft)
+        open_bundle(files)
+        draft.chmod(0o755)
+        _sync_directory(draft)
+        _put_in_place(draft, target, files.digest)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return read(target)
+
+
+def _put_in_place(draft: Path, target: Path, digest: str) -> None:
+    if target.exists() or target.is_symlink():
+        try:
+            found = read(target).digest
+        except BundleRefusedError as err:
+            raise BundleExistsError(
+                f"{target}: got something else there; want no such path"
+            ) from err
+        if found != digest:
+            raise BundleExistsError(f"{target}: got bundle {found} there; want no such path")
+        return
+    draft.rename(target)
+    # Without this a power cut could take the new name back.
+    _sync_directory(target.parent)
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,267 @@
+"""A bundle: one model with all that is needed to serve it, as a directory of four files.
+
+``read`` trusts nothing and runs nothing: it takes the bytes in and digests them. ``open_bundle``
+then proves that the card fits the graph and that the graph still gives the trainer's own scores.
+The digest covers every byte of every file, so a record that names it names exactly one model.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.card import Card, Value, parse_card
+from models.errors import (
+    CardRefusedError,
+    FilesRefusedError,
+    GraphRefusedError,
+)
+from models.graph import Graph, read_graph
+from models.outputs import OutputMap, map_outputs
+from models.rows import (
+    Row,
+    Samples,
+    encode_rows,
+    parse_background,
+    parse_samples,
+)
+from models.samples import check_samples
+from models.schema import CaseSchema, stack
+from models.session import Feeds, Session, split_rows
+from models.slots import Slot, lay_out
+
+MODEL = "model.onnx"
+CARD = "card.yaml"
+BACKGROUND = "background.parquet"
+SAMPLES = "samples.json"
+
+_MIB = 1 << 20
+SIZE_LIMITS = {MODEL: 256 * _MIB, CARD: _MIB, BACKGROUND: 64 * _MIB, SAMPLES: 16 * _MIB}
+"""The files of a bundle and the most bytes each may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFiles:
+    """A bundle's bytes, and the parts of it that are plain data."""
+
+    path: Path
+    contents: Mapping[str, bytes]
+    digest: str
+    card: Card
+    background: tuple[Row, ...]
+    samples: Samples
+
+    @property
+    def model(self) -> bytes:
+        """The ONNX file, byte for byte."""
+        return self.contents[MODEL]
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """The rows that an explanation compares a case with.
+
+    ``feeds`` holds N rows for the graph, ``values`` each field's N values as people know them.
+    """
+
+    feeds: Feeds
+    values: Mapping[str, tuple[Value, ...]]
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model that is fit to be served."""
+
+    card: Card
+    digest: str
+    model: bytes
+    model_digest: str
+    schema: CaseSchema
+    output: OutputMap
+    session: Session
+    background: Background
+    samples: Samples
+    path: Path
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Where each field sits in the graph's inputs, in the card's order."""
+        return self.schema.slots
+
+    @property
+    def score_outputs(self) -> tuple[str, ...]:
+        """The graph outputs that hold the scores."""
+        return self.output.scores
+
+    @property
+    def positive_score(self) -> int:
+        """Which of the scores is about the positive class (or is the number of a regression)."""
+        return self.output.positive_index if self.session.n_scores > 1 else 0
+
+
+def read(path: Path) -> BundleFiles:
+    """Return the files of the bundle at ``path``.
+
+    Raises FilesRefusedError unless the directory holds exactly the four files, regular and within
+    their size limits; CardRefusedError or RowsRefusedError when one of them cannot be parsed.
+    """
+    contents = _read_files(path)
+    card = parse_card(contents[CARD])
+    return BundleFiles(
+        path=path,
+        contents=contents,
+        digest=digest_of(contents),
+        card=card,
+        background=parse_background(contents[BACKGROUND], card),
+        samples=parse_samples(contents[SAMPLES], card),
+    )
+
+
+def digest_of(contents: Mapping[str, bytes]) -> str:
+    """Return ``sha256:<hex>`` over every name and every byte, each with its length before it."""
+    digest = hashlib.sha256(b"grounds bundle 1\n")
+    for name in sorted(contents):
+        for part in (name.encode(), contents[name]):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
+    """Return the bundle ready to score, with ``taps`` as extra outputs of its one session.
+
+    Raises BundleRefusedError (one of its leaves) when the graph is unsafe, the card does not fit
+    it, a background or sample row breaks the schema, the samples are not reproduced within the
+    card's tolerance, or the taps would change the bits of a score.
+    """
+    graph = read_graph(files.model)
+    layout = lay_out(files.card, graph.inputs)
+    output = map_outputs(files.card, graph)
+    _check_categories(files.card, graph)
+    schema = CaseSchema(files.card, layout)
+    samples = encode_rows(schema, [sample.case for sample in files.samples], what="sample")
+    background = encode_rows(schema, files.background, what="background")
+    session = Session(files.model, output, probe=samples[0].feeds)
+    check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
+    feeds = stack([row.feeds for row in background])
+    _check_probabilities(output, session, feeds)
+    if taps:
+        tapped = Session(files.model, output, probe=samples[0].feeds, taps=taps)
+        _check_taps(session, tapped, feeds)
+        session = tapped
+    return Bundle(
+        card=files.card,
+        digest=files.digest,
+        model=files.model,
+        model_digest=_sha256(files.model),
+        schema=schema,
+        output=output,
+        session=session,
+        background=Background(
+            feeds=feeds,
+            values={
+                field.name: tuple(row.values[field.name] for row in background)
+                for field in files.card.fields
+            },
+            rows=len(background),
+            digest=_sha256(files.contents[BACKGROUND]),
+        ),
+        samples=files.samples,
+        path=files.path,
+    )
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(path))
+    except OSError as err:
+        raise FilesRefusedError(
+            f"bundle {path}", got=err.strerror or str(err), want="a directory that can be read"
+        ) from err
+    undeclared = [name for name in names if name not in SIZE_LIMITS]
+    missing = [name for name in SIZE_LIMITS if name not in names]
+    if undeclared or missing:
+        raise FilesRefusedError(
+            f"bundle {path}",
+            got="; ".join(
+                f"{kind} {', '.join(listed[:8])}"
+                for kind, listed in (("undeclared", undeclared), ("no", missing))
+                if listed
+            ),
+            want=f"exactly {', '.join(SIZE_LIMITS)}",
+        )
+    return {name: _read_file(path / name, SIZE_LIMITS[name]) for name in names}
+
+
+def _read_file(path: Path, limit: int) -> bytes:
+    try:
+        # Not blocking, or a named pipe in place of a file would hold the process for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as err:
+        raise FilesRefusedError(
+            f"file {path}", got=err.strerror or str(err), want="a regular file, not a link"
+        ) from err
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise FilesRefusedError(f"file {path}", got="no regular file", want="a regular file")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise FilesRefusedError(
+            f"file {path}", got=f"more than {limit:,} bytes", want=f"at most {limit:,}"
+        )
+    return content
+
+
+def _check_categories(card: Card, graph: Graph) -> None:
+    """Refuse a category that no encoder of the graph knows: it would be scored as if unknown."""
+    if not graph.known_texts:
+        return
+    for field in card.fields:
+        stand_in = (field.missing_value,) if isinstance(field.missing_value, str) else ()
+        offered = field.categories if not field.may_be_unknown else ()
+        strange = [
+            text
+            for text in (*offered, *stand_in)
+            if isinstance(text, str) and text not in graph.known_texts
+        ]
+        if strange:
+            raise CardRefusedError(
+                f"field {field.name!r}",
+                got=f"categories that the graph does not know: {', '.join(strange[:8])}",
+                want="the trainer's own, or may_be_unknown: true",
+            )
+
+
+def _check_probabilities(output: OutputMap, session: Session, feeds: Feeds) -> None:
+    if output.task != "classification":
+        return
+    scores, _ = session.run_rows(feeds)
+    low, high = float(scores.min()), float(scores.max())
+    if low < -1e-6 or high > 1 + 1e-6:
+        raise GraphRefusedError(
+            f"score output {', '.join(map(repr, output.scores))}",
+            got=f"scores from {low:.6g} to {high:.6g} over the background",
+            want="probabilities, from 0 to 1",
+        )
+
+
+def _check_taps(plain: Session, tapped: Session, feeds: Feeds) -> None:
+    for number, row in enumerate(split_rows(feeds)):
+        want, got = plain.run_row(row), tapped.run_row(row)
+        if want.scores.tobytes() != got.scores.tobytes() or want.label != got.label:
+            difference = float(np.max(np.abs(want.scores - got.scores)))
+            raise GraphRefusedError(
+                f"taps, on background row {number}",
+                got=f"scores that differ by {difference:.3g} from the file's own",
+                want="the same bits",
+            )
+
+
+def _sha256(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -1,0 +1,292 @@
+"""The card: what a graph cannot say about itself, written by the people who own the model.
+
+An ONNX file loses column names, ranges, units, what the classes mean and which of them is the
+positive one; the card says them, and loading refuses a card that does not fit its graph. The
+sections follow what a public register asks of an algorithmic tool: who owns it, what for, on what
+authority, what it cannot know.
+"""
+
+import json
+from collections.abc import Hashable
+from typing import Annotated, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+
+from models.errors import CardRefusedError
+
+FieldType = Literal["number", "integer", "string", "boolean"]
+ClassLabel = int | float | str
+Value = float | int | str | bool | None
+"""One field's value as Python keeps it; None is a missing value."""
+
+MAX_FIELDS = 1_000
+MAX_CATEGORIES = 10_000
+_MAX_YAML_DEPTH = 16
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("want printable characters with no space at either end")
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=4_000)]
+FieldName = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)
+]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Field(_Part):
+    """One named input as a person knows it, never an encoded column."""
+
+    name: FieldName
+    type: FieldType
+    label: Text
+    description: Text | None = None
+    unit: Text | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[int | str, ...] = ()
+    """The values allowed, for strings (required) and whole numbers (optional)."""
+    may_be_missing: bool = False
+    missing_value: float | int | str | bool | None = None
+    """What the trainer put in place of a missing value; without it, NaN into a float input."""
+    may_be_unknown: bool = False
+    """Whether a value outside ``categories`` is scored and flagged instead of refused."""
+    actionable: bool = False
+    """Whether the person concerned could change this value."""
+    direction: Literal["any", "increase", "decrease"] = "any"
+    """Which way an actionable value can move."""
+    protected: bool = False
+    """Set on a protected attribute that the graph takes as an input: never by accident."""
+    input: str | None = None
+    """The graph input that takes this field; derived when there is only one way."""
+    column: int | None = None
+    """The column of that input; derived from the order of the fields when absent."""
+    wording: Text
+    """The field in the middle of a sentence, with ``{value}`` where its value goes."""
+    value_wording: dict[str, Text] = {}
+    """Whole phrases for single values: a category, ``true``, ``false`` or ``missing``."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        numeric = self.type in {"number", "integer"}
+        kind = {"number": float, "integer": int, "string": str, "boolean": bool}[self.type]
+        for fault, applies in (
+            ("minimum and maximum are for numbers", not numeric and self._has_range()),
+            ("minimum is above maximum", self._range_is_empty()),
+            ("limits of a whole number are whole", self.type == "integer" and self._has_fraction()),
+            ("a string lists its categories", self.type == "string" and not self.categories),
+            (
+                "categories are for strings and whole numbers",
+                self.type in {"number", "boolean"} and bool(self.categories),
+            ),
+            (
+                f"every category of this field is of type {self.type}",
+                any(type(category) is not kind for category in self.categories),
+            ),
+            ("a category appears twice", len(set(self.categories)) != len(self.categories)),
+            (f"at most {MAX_CATEGORIES} categories", len(self.categories) > MAX_CATEGORIES),
+            ("may_be_unknown needs categories", self.may_be_unknown and not self.categories),
+            (
+                "missing_value needs may_be_missing",
+                self.missing_value is not None and not self.may_be_missing,
+            ),
+            (
+                f"missing_value is of type {self.type}",
+                self.missing_value is not None
+                and type(self.missing_value) is not kind
+                and not (self.type == "number" and type(self.missing_value) is int),
+            ),
+            ("direction is for actionable fields", self._has_idle_direction()),
+            ("column needs input", self.column is not None and self.input is None),
+            ("column counts from 0", self.column is not None and self.column < 0),
+            (
+                "value_wording is for categories, true, false and missing",
+                not set(self.value_wording) <= self._worded_values(),
+            ),
+        ):
+            if applies:
+                raise ValueError(fault)
+        return self
+
+    def _has_range(self) -> bool:
+        return self.minimum is not None or self.maximum is not None
+
+    def _range_is_empty(self) -> bool:
+        return self.minimum is not None and self.maximum is not None and self.minimum > self.maximum
+
+    def _has_fraction(self) -> bool:
+        return any(x is not None and not x.is_integer() for x in (self.minimum, self.maximum))
+
+    def _has_idle_direction(self) -> bool:
+        return self.direction != "any" and not self.actionable
+
+    def _worded_values(self) -> set[str]:
+        values = {"true", "false"} if self.type == "boolean" else set(map(str, self.categories))
+        return values | {"missing"} if self.may_be_missing else values
+
+
+class Output(_Part):
+    """What the graph returns and what it means."""
+
+    task: Literal["classification", "regression"]
+    meaning: Text
+    """What the score of the positive class, or the number, says about a case."""
+    classes: tuple[ClassLabel, ...] = ()
+    """In the order of the graph's scores; a graph may write the trainer's 1.0 as 1."""
+    positive_class: ClassLabel | None = None
+    """The class that the score is about."""
+    class_wording: dict[str, Text] = {}
+    unit: Text | None = None
+    label_output: str | None = None
+    """The graph output that holds the label; derived when there is only one way."""
+    score_outputs: tuple[str, ...] = ()
+    """The graph output, or one per class, that holds the scores; derived likewise."""
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        classification = self.task == "classification"
+        for fault, applies in (
+            ("a classification has at least two classes", classification and len(self.classes) < 2),
+            ("a class appears twice", len(set(self.classes)) != len(self.classes)),
+            (
+                "positive_class is one of the classes",
+                classification and self.positive_class not in self.classes,
+            ),
+            (
+                "a regression has no classes",
+                not classification and bool(self.classes or self.positive_class is not None),
+            ),
+            ("class_wording is for classes", not set(self.class_wording) <= self._class_names()),
+        ):
+            if applies:
+                raise ValueError(fault)
+        return self
+
+    def _class_names(self) -> set[str]:
+        return {str(label) for label in self.classes}
+
+    @property
+    def positive_index(self) -> int:
+        """The place of the positive class; 0 for a regression."""
+        if self.positive_class is None:
+            return 0
+        return self.classes.index(self.positive_class)
+
+
+class Card(_Part):
+    """One model as its owner describes it."""
+
+    name: ModelName
+    version: Version
+    title: Text
+    owner: Text
+    contact: Text | None = None
+    purpose: Text
+    legal_basis: Text
+    training_data: Text | None = None
+    output: Output
+    fields: tuple[Field, ...]
+    protected: tuple[FieldName, ...] = ()
+    """Protected attributes that were considered; not inputs unless the field says so itself."""
+    sample_tolerance: Annotated[float, pydantic.Field(gt=0, le=0.1)] = 1e-5
+    """The largest difference allowed between the graph and the trainer's own scores, relative to
+    the score where that is above 1."""
+    what_it_cannot_know: tuple[Text, ...]
+    limitations: tuple[Text, ...]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        names = [field.name for field in self.fields]
+        if not 1 <= len(names) <= MAX_FIELDS:
+            raise ValueError(f"got {len(names)} fields, want 1 to {MAX_FIELDS}")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"field {twice[0]!r} appears twice")
+        for field in self.fields:
+            if field.name in self.protected and not field.protected:
+                raise ValueError(
+                    f"protected attribute {field.name!r} is an input: "
+                    "take it out of the graph, or set protected: true on the field"
+                )
+        return self
+
+    def field(self, name: str) -> Field:
+        """Return the field of that name. Raises KeyError."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+
+def parse_card(text: bytes) -> Card:
+    """Return the card that a YAML file holds.
+
+    Raises CardRefusedError for anything but plain YAML (no aliases, no tags, no duplicate or
+    non-text keys) that fits ``Card``, listing every fault with its place.
+    """
+    try:
+        tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a stricter SafeLoader
+        # Through JSON, so that YAML's dates and the like are refused rather than guessed at.
+        return Card.model_validate_json(json.dumps(tree, allow_nan=False))
+    except pydantic.ValidationError as err:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}"
+            for fault in err.errors(include_url=False, include_input=False)[:20]
+        )
+        raise CardRefusedError("card.yaml", got=faults, want="a card that fits") from err
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as err:
+        raise CardRefusedError("card.yaml", got=str(err), want="plain YAML") from err
+
+
+def write_card(card: Card) -> bytes:
+    """Return the card as YAML that ``parse_card`` reads back equal."""
+    tree = card.model_dump(mode="json", exclude_defaults=True)
+    tree["output"]["task"] = card.output.task
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100).encode()
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without what lets a small file mean something large or two things at once."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", None)
+        self.depth += 1
+        if self.depth > _MAX_YAML_DEPTH:
+            raise yaml.composer.ComposerError(
+                None, None, f"nested deeper than {_MAX_YAML_DEPTH}", None
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(
+        self,
+        node: yaml.MappingNode,
+        deep: bool = False,  # noqa: FBT001, FBT002  PyYAML's signature
+    ) -> dict[Hashable, object]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is not text: put it in quotes", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} appears twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)

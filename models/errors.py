@@ -1,0 +1,68 @@
+"""Every error of this package: one base, and one leaf per thing a caller handles differently."""
+
+from dataclasses import dataclass
+
+
+class ModelError(Exception):
+    """The base of every error raised by ``models``."""
+
+
+class BundleRefusedError(ModelError):
+    """A bundle is not fit to be served. ``what`` is wrong, what was ``got``, what is ``want``ed."""
+
+    def __init__(self, what: str, *, got: str, want: str) -> None:
+        super().__init__(f"{what}: got {got}; want {want}")
+        self.what = what
+        self.got = got
+        self.want = want
+
+
+class FilesRefusedError(BundleRefusedError):
+    """The directory does not hold exactly the files of a bundle, whole and of a safe size."""
+
+
+class CardRefusedError(BundleRefusedError):
+    """The card cannot be read, contradicts itself, or does not fit the graph beside it."""
+
+
+class GraphRefusedError(BundleRefusedError):
+    """The ONNX graph is unsafe, not deterministic, or of a form that cannot be served."""
+
+
+class RowsRefusedError(BundleRefusedError):
+    """Background or sample rows cannot be read, or the graph does not reproduce the samples."""
+
+
+class ScoringError(ModelError):
+    """The graph failed on a row, or returned scores that mean nothing (wrong shape, not finite)."""
+
+
+class UnknownModelError(ModelError):
+    """No model, or no such version of it, is registered under that name."""
+
+
+class BundleExistsError(ModelError):
+    """The place to write a bundle is taken by something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """One thing wrong with one field of a case.
+
+    ``message`` and ``allowed`` are for the stranger who sent it; they name what is allowed and
+    never repeat the value, which is personal data.
+    """
+
+    field: str
+    code: str
+    message: str
+    got_kind: str
+    allowed: str
+
+
+class CaseRejectedError(ModelError):
+    """A case does not fit the schema; carries every fault, not only the first."""
+
+    def __init__(self, faults: tuple[FieldFault, ...]) -> None:
+        super().__init__("; ".join(fault.message for fault in faults))
+        self.faults = faults

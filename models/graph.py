@@ -1,0 +1,218 @@
+"""What an ONNX file says about itself, read without running it, and what is refused on sight.
+
+Everything here reads hostile bytes: nothing is executed, nothing outside the given bytes is opened.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from models.errors import GraphRefusedError
+
+_STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+_RANDOM_OPERATORS = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+# With these in a graph, the encoders' lists are not all the text that it can tell apart.
+_TEXT_OPERATORS = {
+    "Equal",
+    "RegexFullMatch",
+    "StringConcat",
+    "StringNormalizer",
+    "StringSplit",
+    "TfIdfVectorizer",
+    "Tokenizer",
+}
+_INPUT_TYPES = {"float32", "float64", "int32", "int64", "bool", "string"}
+_MAX_NODES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInput:
+    """One input: ``rank`` 1 is ``(N,)``, 2 is ``(N, width)``; ``width`` None is not declared."""
+
+    name: str
+    dtype: str
+    rank: int
+    width: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """One output: ``dtype`` of its elements; a ZipMap's are those of its scores.
+
+    ``keys`` is the type of a ZipMap's keys, None for a tensor.
+    """
+
+    name: str
+    dtype: str
+    keys: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The parsed file with its inputs and outputs in the graph's order.
+
+    ``known_texts`` are the strings that its encoders know, empty when it holds no such encoder.
+    """
+
+    model: onnx.ModelProto
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[GraphOutput, ...]
+    known_texts: frozenset[str]
+
+
+def read_graph(content: bytes) -> Graph:
+    """Return the graph that ``content`` holds.
+
+    Raises GraphRefusedError for bytes that are no ONNX model, custom or random operators, data
+    kept outside the file, and inputs that no case could fill.
+    """
+    try:
+        model = onnx.load_model_from_string(content)
+    except DecodeError as err:
+        raise GraphRefusedError("model.onnx", got=str(err), want="an ONNX model") from err
+    if not model.graph.node or not model.graph.output:
+        raise GraphRefusedError("model.onnx", got="a file with no graph", want="an ONNX model")
+    nodes = list(_nodes(model))
+    _check_operators(model, nodes)
+    _check_data_is_inside(model, nodes)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
+    if not inputs:
+        raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
+    outputs = tuple(_output(info) for info in model.graph.output)
+    return Graph(model, inputs, outputs, _known_texts(nodes))
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node, those of functions and of sub-graphs included."""
+    pending = [*model.graph.node]
+    for function in model.functions:
+        pending.extend(function.node)
+    count = 0
+    while pending:
+        node = pending.pop()
+        count += 1
+        if count > _MAX_NODES:
+            raise GraphRefusedError(
+                "model.onnx", got=f"more than {_MAX_NODES} nodes", want="a smaller graph"
+            )
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                pending.extend(graph.node)
+
+
+def _check_operators(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    own = {(function.domain, function.name) for function in model.functions}
+    for node in nodes:
+        if node.domain not in _STANDARD_DOMAINS and (node.domain, node.op_type) not in own:
+            raise GraphRefusedError(
+                f"operator of node {node.name!r}",
+                got=f"custom operator {node.domain}:{node.op_type}",
+                want="operators of ai.onnx and ai.onnx.ml only",
+            )
+        if node.op_type in _RANDOM_OPERATORS:
+            raise GraphRefusedError(
+                f"operator of node {node.name!r}",
+                got=f"{node.op_type}, which answers differently each time",
+                want="a graph that gives the same row the same scores",
+            )
+
+
+def _check_data_is_inside(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    for tensor in _tensors(model, nodes):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise GraphRefusedError(
+                f"tensor {tensor.name!r}",
+                got="data kept in another file",
+                want="all data inside model.onnx",
+            )
+
+
+def _tensors(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    graphs = [model.graph]
+    for node in nodes:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield sparse.values
+                yield sparse.indices
+            graphs.extend((attribute.g, *attribute.graphs))
+    for graph in graphs:
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield sparse.values
+            yield sparse.indices
+
+
+def _input(info: onnx.ValueInfoProto) -> GraphInput:
+    what = f"graph input {info.name!r}"
+    if info.type.WhichOneof("value") != "tensor_type":
+        raise GraphRefusedError(what, got="no tensor", want="a tensor with one row per case")
+    tensor = info.type.tensor_type
+    dtype = _dtype(tensor.elem_type)
+    if dtype not in _INPUT_TYPES:
+        raise GraphRefusedError(what, got=dtype, want=f"one of {', '.join(sorted(_INPUT_TYPES))}")
+    if not tensor.HasField("shape"):
+        return GraphInput(info.name, dtype, rank=2, width=None)
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+    if len(sizes) not in {1, 2}:
+        raise GraphRefusedError(what, got=f"{len(sizes)} dimensions", want="[N] or [N, width]")
+    if sizes[0] not in {None, 1, 0, -1}:
+        raise GraphRefusedError(
+            what,
+            got=f"its number of rows fixed at {sizes[0]}",
+            want="one row at a time: first dimension free or 1",
+        )
+    # Some converters write an unknown size as 0 or -1.
+    width = 1 if len(sizes) == 1 else sizes[1] if sizes[1] and sizes[1] > 0 else None
+    return GraphInput(info.name, dtype, rank=len(sizes), width=width)
+
+
+def _output(info: onnx.ValueInfoProto) -> GraphOutput:
+    kind = info.type.WhichOneof("value")
+    if kind == "tensor_type":
+        return GraphOutput(info.name, _dtype(info.type.tensor_type.elem_type), keys=None)
+    entry = info.type.sequence_type.elem_type if kind == "sequence_type" else info.type
+    if entry.WhichOneof("value") == "map_type":
+        scores = entry.map_type.value_type.tensor_type.elem_type
+        return GraphOutput(info.name, _dtype(scores), keys=_dtype(entry.map_type.key_type))
+    return GraphOutput(info.name, kind or "nothing", keys=None)
+
+
+def _dtype(element: int) -> str:
+    """Return the numpy-style name of an ONNX element type."""
+    name = onnx.TensorProto.DataType.Name(element) if element in _elements() else str(element)
+    return {"FLOAT": "float32", "DOUBLE": "float64"}.get(name, name.lower())
+
+
+def _elements() -> frozenset[int]:
+    return frozenset(onnx.TensorProto.DataType.values())
+
+
+def _known_texts(nodes: list[onnx.NodeProto]) -> frozenset[str]:
+    if any(node.op_type in _TEXT_OPERATORS for node in nodes):
+        return frozenset()
+    return frozenset(
+        text.decode("utf-8", "replace")
+        for node in nodes
+        if node.op_type in {"OneHotEncoder", "LabelEncoder", "CategoryMapper"}
+        for attribute in node.attribute
+        for text in (
+            attribute.t.string_data
+            if attribute.name == "keys_tensor"
+            else attribute.strings
+            if attribute.name in {"cats_strings", "keys_strings"}
+            else ()
+        )
+    )

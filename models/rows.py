@@ -1,0 +1,151 @@
+"""The rows that travel with a model: background rows as Parquet, sample rows as JSON."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pydantic
+from pydantic import BaseModel, ConfigDict
+
+from models.card import Card, ClassLabel, Field, Value
+from models.errors import CaseRejectedError, RowsRefusedError
+from models.schema import CaseSchema, EncodedCase
+
+Row = Mapping[str, Value]
+
+MAX_ROWS = 100_000
+_MAX_PARQUET_BYTES = 512 << 20
+"""What a Parquet file may claim to unpack to: compressed, it can be a thousand times smaller."""
+
+_COLUMN_TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A case with the trainer's own answer: the label (or number), and a score per class."""
+
+    case: Row
+    prediction: ClassLabel
+    scores: tuple[float, ...]
+
+
+Samples = tuple[Sample, ...]
+
+
+class _StoredSample(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    case: dict[str, float | int | str | bool | None]
+    prediction: int | float | str
+    scores: tuple[float, ...]
+
+
+class _StoredSamples(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    rows: tuple[_StoredSample, ...]
+
+
+def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
+    """Return the rows of a Parquet file with one column per field of the card.
+
+    Raises RowsRefusedError for other columns, other types, no rows or too many.
+    """
+    what = "background.parquet"
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        meta = file.metadata
+        unpacked = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
+        if not 1 <= meta.num_rows <= MAX_ROWS or unpacked > _MAX_PARQUET_BYTES:
+            raise RowsRefusedError(
+                what,
+                got=f"{meta.num_rows:,} rows of {unpacked:,} bytes",
+                want=f"1 to {MAX_ROWS:,} rows of at most {_MAX_PARQUET_BYTES:,} bytes",
+            )
+        want = background_layout(card.fields)
+        if not file.schema_arrow.remove_metadata().equals(want):
+            raise RowsRefusedError(
+                what, got=_columns(file.schema_arrow), want=f"the card's fields: {_columns(want)}"
+            )
+        rows: list[Row] = file.read().to_pylist()
+    except (pa.ArrowException, OSError) as err:
+        raise RowsRefusedError(what, got=str(err)[:300], want="a Parquet file") from err
+    return tuple(rows)
+
+
+def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
+    """Return the rows as Parquet: the same rows give the same bytes, whoever writes them."""
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=background_layout(fields))
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", store_schema=False)
+    return sink.getvalue()
+
+
+def background_layout(fields: Sequence[Field]) -> pa.Schema:
+    """Return the columns of a background file: one per field, by the field's name."""
+    return pa.schema([pa.field(field.name, _COLUMN_TYPES[field.type]) for field in fields])
+
+
+def parse_samples(content: bytes, card: Card) -> Samples:
+    """Return the samples of a JSON file.
+
+    Raises RowsRefusedError unless there is at least one, each with a prediction that the card
+    knows.
+    """
+    what = "samples.json"
+    try:
+        stored = _StoredSamples.model_validate_json(content)
+    except pydantic.ValidationError as err:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in err.errors(include_url=False, include_input=False)[:5]
+        )
+        raise RowsRefusedError(what, got=faults, want="rows of case, prediction, scores") from err
+    if not 1 <= len(stored.rows) <= MAX_ROWS:
+        raise RowsRefusedError(
+            what, got=f"{len(stored.rows):,} rows", want=f"1 to {MAX_ROWS:,} rows"
+        )
+    classes = card.output.classes
+    for number, row in enumerate(stored.rows):
+        if classes and row.prediction not in classes:
+            raise RowsRefusedError(
+                f"prediction of sample {number}",
+                got=repr(row.prediction),
+                want=f"one of {list(classes)[:20]}",
+            )
+    return tuple(Sample(row.case, row.prediction, row.scores) for row in stored.rows)
+
+
+def write_samples(samples: Sequence[Sample]) -> bytes:
+    """Return the samples as JSON that ``parse_samples`` reads back equal."""
+    rows = [
+        {"case": dict(s.case), "prediction": s.prediction, "scores": list(s.scores)}
+        for s in samples
+    ]
+    return (json.dumps({"rows": rows}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def encode_rows(
+    schema: CaseSchema, rows: Sequence[Mapping[str, object]], *, what: str
+) -> list[EncodedCase]:
+    """Return every row encoded. Raises RowsRefusedError naming the first row that has faults."""
+    encoded = []
+    for number, row in enumerate(rows):
+        try:
+            encoded.append(schema.encode(row))
+        except CaseRejectedError as err:
+            raise RowsRefusedError(
+                f"{what} row {number}", got=str(err), want="a row that the card allows"
+            ) from err
+    return encoded
+
+
+def _columns(schema: pa.Schema) -> str:
+    shown = [f"{field.name} {field.type}" for field in schema][:40]
+    return ", ".join(shown) or "no columns"

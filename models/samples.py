@@ -1,0 +1,77 @@
+"""Proof at load that the graph is the trainer's model: it gives the trainer's own answers.
+
+A conversion that succeeds can be wrong, columns can be in another order, classes can be swapped:
+none of that shows in the file, all of it shows here.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.card import Card
+from models.errors import RowsRefusedError
+from models.outputs import OutputMap
+from models.rows import Sample
+from models.session import Feeds, Session
+
+
+def check_samples(
+    card: Card,
+    output: OutputMap,
+    session: Session,
+    samples: Sequence[Sample],
+    feeds: Sequence[Feeds],
+) -> None:
+    """Compare the graph with the trainer on every sample.
+
+    Raises RowsRefusedError naming the row with the worst difference in scores when it is beyond
+    the card's tolerance, or the first row with another label; the trainer's scores within the
+    tolerance of a tie may go either way.
+    """
+    worst, worst_row = 0.0, 0
+    for number, (sample, row) in enumerate(zip(samples, feeds, strict=True)):
+        scored = session.run_row(row)
+        want = np.array(_comparable(sample, session.n_scores, output, number))
+        apart = np.abs(scored.scores.astype(np.float64) - want)
+        # Of the score's own size where that is above 1, as in a regression.
+        difference = float(np.max(apart / np.maximum(1.0, np.abs(want))))
+        if difference > worst:
+            worst, worst_row = difference, number
+        if (
+            scored.label is not None
+            and scored.label != sample.prediction
+            and difference <= card.sample_tolerance
+            and not _is_tie(sample, card.sample_tolerance)
+        ):
+            raise RowsRefusedError(
+                f"label of sample {number}", got=repr(scored.label), want=repr(sample.prediction)
+            )
+    if not worst <= card.sample_tolerance:
+        raise RowsRefusedError(
+            f"samples against the graph: worst is row {worst_row}",
+            got=f"scores that differ by {worst:.3g} from the trainer's",
+            want=f"at most {card.sample_tolerance:.3g}",
+        )
+
+
+def _comparable(sample: Sample, n_scores: int, output: OutputMap, number: int) -> tuple[float, ...]:
+    """Return the trainer's scores that the graph's stand against.
+
+    A graph with one probability for two classes is held to the positive one's.
+    """
+    if len(sample.scores) == n_scores:
+        return sample.scores
+    if n_scores == 1 and len(sample.scores) == len(output.classes):
+        return (sample.scores[output.positive_index],)
+    raise RowsRefusedError(
+        f"scores of sample {number}",
+        got=f"{len(sample.scores)} numbers",
+        want=f"{n_scores}, as many as the graph returns",
+    )
+
+
+def _is_tie(sample: Sample, tolerance: float) -> bool:
+    ranked = sorted(sample.scores, reverse=True)
+    if len(ranked) == 1:
+        return abs(ranked[0] - 0.5) <= tolerance
+    return ranked[0] - ranked[1] <= 2 * tolerance
