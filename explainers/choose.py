@@ -12,8 +12,9 @@ from collections.abc import Callable
 from explainers.errors import GraphError, MethodRefusedError
 from explainers.explainer import Plan, Question, Slot
 from explainers.graph import read_graph
+from explainers.tree import plan_trees
 
-METHODS: tuple[Callable[[Question], Plan], ...] = ()
+METHODS: tuple[Callable[[Question], Plan], ...] = (plan_trees,)
 """In the order they are asked: exact and fast first."""
 
 

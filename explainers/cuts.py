@@ -1,0 +1,180 @@
+"""Every comparison of an ensemble as a set of ranks of one column.
+
+A column's *cuts* are the values where some node changes its mind; a value's *rank* is the number
+of cuts below it, and missing values have the rank after the last. Every branch mode is then a set
+of ranks, written as a few closed *segments*, and no later step knows about modes, ties or NaN.
+
+``x < t`` is ``x <= p`` with p the next value below t in the type that onnxruntime compares in, so
+cuts at t and just below it tell ``<``, ``==`` and ``<=`` apart exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.ensemble import Ensemble, Mode
+from explainers.explanation import Vector
+
+Ints = NDArray[np.int32]
+"""One-dimensional array of int32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The cuts of every column and the nodes as segments of ranks."""
+
+    kind: type[np.float32 | np.float64]
+    """The type that onnxruntime compares in."""
+    starts: Ints
+    """(columns + 1,): column c's cuts are ``values[starts[c]:starts[c + 1]]``."""
+    values: Vector
+    """Ascending within a column; float32 values held exactly."""
+    segment_starts: Ints
+    """(n + 1,): node i holds at the ranks in segments ``segment_starts[i]`` to the next."""
+    segment_low: Ints
+    segment_high: Ints
+    """Closed segments of ranks, ascending within a node."""
+
+    def missing_rank(self, column: int) -> int:
+        """Return the rank of NaN: one more than the number of cuts."""
+        return int(self.starts[column + 1] - self.starts[column]) + 1
+
+    def ranks(self, encoded: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the rank of every value, shape (N, columns) like ``encoded``."""
+        rows = encoded.astype(self.kind).astype(np.float64)
+        ranks = np.empty((len(rows), len(self.starts) - 1), dtype=np.int32)
+        for column in range(ranks.shape[1]):
+            cuts = self.values[self.starts[column] : self.starts[column + 1]]
+            ranks[:, column] = np.searchsorted(cuts, rows[:, column], side="left")
+            ranks[np.isnan(rows[:, column]), column] = self.missing_rank(column)
+        return ranks
+
+
+def find_cuts(ensemble: Ensemble, *, n_columns: int, double: bool) -> Cuts:
+    """Return the cuts of ``ensemble`` for inputs of ``n_columns`` columns."""
+    kind: type[np.float32 | np.float64] = np.float64 if double else np.float32
+    values = ensemble.value.astype(kind)
+    below = np.nextafter(values, kind(-np.inf))
+    members = dict(
+        zip(np.flatnonzero(ensemble.mode == Mode.MEMBER).tolist(), ensemble.members, strict=True)
+    )
+    owners, cuts = _wanted_cuts(ensemble, values, below, members, kind)
+    order = np.lexsort((cuts, owners))
+    owners, cuts = owners[order], cuts[order]
+    fresh = np.r_[True, (owners[1:] != owners[:-1]) | (cuts[1:] != cuts[:-1])][: len(cuts)]
+    owners, cuts = owners[fresh], cuts[fresh]
+    starts = np.searchsorted(owners, np.arange(n_columns + 1)).astype(np.int32)
+    made = Cuts(
+        kind, starts, cuts, np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32)
+    )
+    return _with_segments(made, ensemble, values, below, members)
+
+
+def _wanted_cuts(
+    ensemble: Ensemble,
+    values: NDArray[Any],
+    below: NDArray[Any],
+    members: dict[int, Vector],
+    kind: type[np.float32 | np.float64],
+) -> tuple[Ints, Vector]:
+    """Return (column, cut) pairs, with repeats."""
+    mode = ensemble.mode
+    at = np.isin(mode, (Mode.LEQ, Mode.GT, Mode.EQ, Mode.NEQ)) & ~np.isnan(values)
+    under = np.isin(mode, (Mode.LT, Mode.GTE, Mode.EQ, Mode.NEQ)) & ~np.isnan(values)
+    owners = [ensemble.column[at], ensemble.column[under]]
+    cuts = [values[at].astype(np.float64), below[under].astype(np.float64)]
+    for node, members_of in members.items():
+        own = members_of.astype(kind)
+        both = np.r_[own, np.nextafter(own, kind(-np.inf))].astype(np.float64)
+        owners.append(np.full(len(both), ensemble.column[node], np.int32))
+        cuts.append(both)
+    return np.concatenate(owners), np.concatenate(cuts) + 0.0
+
+
+def _with_segments(
+    cuts: Cuts,
+    ensemble: Ensemble,
+    values: NDArray[Any],
+    below: NDArray[Any],
+    members: dict[int, Vector],
+) -> Cuts:
+    n = len(ensemble.mode)
+    rank_at = _rank_of(cuts, ensemble.column, values)
+    rank_below = _rank_of(cuts, ensemble.column, below)
+    # -inf is its own predecessor: nothing lies below it.
+    rank_below[values == -np.inf] = -1
+    last = (np.diff(cuts.starts))[ensemble.column].astype(np.int32)
+    segments: list[list[tuple[int, int]]] = []
+    mode, missing_true = ensemble.mode, ensemble.missing_true
+    unordered = np.isnan(values)
+    for node in range(n):
+        top = int(last[node])
+        if mode[node] == Mode.LEAF:
+            segments.append([])
+            continue
+        if node in members:
+            own = members[node].astype(cuts.kind)
+            columns = np.full(len(own), ensemble.column[node], np.int32)
+            points = sorted({int(rank) for rank in _rank_of(cuts, columns, own)})
+            holds = [(point, point) for point in points]
+        elif unordered[node]:
+            holds = [(0, top)] if mode[node] == Mode.NEQ else []
+        else:
+            holds = _plain_segments(int(mode[node]), int(rank_at[node]), int(rank_below[node]), top)
+        # Without a missing-value track, NaN makes only != true (IEEE 754).
+        if missing_true[node] or mode[node] == Mode.NEQ:
+            holds.append((top + 1, top + 1))
+        segments.append(_joined(holds))
+    counts = np.array([len(own) for own in segments], dtype=np.int64)
+    flat = [segment for own in segments for segment in own]
+    bounds = np.array(flat, dtype=np.int32).reshape(-1, 2)
+    return Cuts(
+        cuts.kind,
+        cuts.starts,
+        cuts.values,
+        np.r_[0, np.cumsum(counts)].astype(np.int32),
+        np.ascontiguousarray(bounds[:, 0]),
+        np.ascontiguousarray(bounds[:, 1]),
+    )
+
+
+def _rank_of(cuts: Cuts, columns: Ints, values: NDArray[Any]) -> Ints:
+    """Return the rank of each value within its column's cuts."""
+    ranks = np.zeros(len(values), dtype=np.int32)
+    for column in np.unique(columns):
+        own = columns == column
+        within = cuts.values[cuts.starts[column] : cuts.starts[column + 1]]
+        ranks[own] = np.searchsorted(within, values[own].astype(np.float64), side="left")
+    return ranks
+
+
+def _plain_segments(mode: int, at: int, under: int, top: int) -> list[tuple[int, int]]:
+    match mode:
+        case Mode.LEQ:
+            holds = [(0, at)]
+        case Mode.LT:
+            holds = [(0, under)]
+        case Mode.GTE:
+            holds = [(under + 1, top)]
+        case Mode.GT:
+            holds = [(at + 1, top)]
+        case Mode.EQ:
+            holds = [(at, at)]
+        case _:
+            holds = [(0, at - 1), (at + 1, top)]
+    return [(low, high) for low, high in holds if low <= high]
+
+
+def _joined(segments: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ascending segments with neighbours made one."""
+    joined: list[tuple[int, int]] = []
+    for low, high in segments:
+        if joined and joined[-1][1] + 1 == low:
+            joined[-1] = (joined[-1][0], high)
+        else:
+            joined.append((low, high))
+    return joined

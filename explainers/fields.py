@@ -1,0 +1,239 @@
+"""Which field each encoded column comes from.
+
+First by walking the graph forward from its inputs, operator by operator; then, always, by
+perturbation: every field is exchanged between background rows and only its own columns may
+change. Columns that the walk cannot name are named by the perturbation; columns that mix fields
+are refused, because then fields are not the players of the game on those columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.columns import Columns, copied
+from explainers.errors import MixedColumnsError
+from explainers.explainer import Feeds, Slot, rows_of
+from explainers.graph import Graph, Node
+
+Sources: TypeAlias = Columns[frozenset[int]]
+"""For each column the fields that it depends on."""
+
+MAX_PERTURBED_ROWS = 256
+"""Enough to see each common category exchanged; perturbation runs fields x rows once at load."""
+
+_SAME_COLUMNS = frozenset(
+    {
+        "Abs",
+        "Binarizer",
+        "Ceil",
+        "Clip",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Imputer",
+        "IsInf",
+        "IsNaN",
+        "LabelEncoder",
+        "Log",
+        "Neg",
+        "Not",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Scaler",
+        "Sigmoid",
+        "Sign",
+        "Sqrt",
+        "Softplus",
+        "Softsign",
+        "Tanh",
+        "CategoryMapper",
+    }
+)
+_COLUMN_BY_COLUMN = frozenset(
+    {
+        "Add",
+        "And",
+        "Div",
+        "Equal",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Min",
+        "Mod",
+        "Mul",
+        "Or",
+        "Pow",
+        "Sub",
+        "Sum",
+        "Where",
+        "Xor",
+    }
+)
+
+
+def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
+    """Return, for every tensor that the walk understands, the fields behind each column."""
+    known: dict[str, Sources] = {}
+    for name, graph_input in graph.inputs.items():
+        placed = {slot.column: field for field, slot in enumerate(slots) if slot.input == name}
+        width = graph_input.width or max(placed, default=-1) + 1
+        known[name] = tuple(
+            frozenset({placed[column]}) if column in placed else frozenset()
+            for column in range(width)
+        )
+    for node in graph.nodes:
+        if node.inputs and all(name in graph.constants for name in node.inputs):
+            continue
+        labels = copied(node, known, graph.constants) or _depending(node, known, graph.constants)
+        if labels is not None:
+            known.update(zip(node.outputs, labels, strict=False))
+    return known
+
+
+def single_fields(sources: Sources, *, used: Sequence[int], method: str) -> tuple[int, ...]:
+    """Return the one field of each column; -1 for columns of no field.
+
+    Raises MixedColumnsError when a column in ``used`` depends on several fields.
+    """
+    mixed = tuple(c for c in used if c < len(sources) and len(sources[c]) > 1)
+    if mixed:
+        raise MixedColumnsError(
+            method,
+            f"encoded columns {list(mixed[:5])} each depend on several fields",
+            columns=mixed,
+        )
+    return tuple(next(iter(fields)) if len(fields) == 1 else -1 for fields in sources)
+
+
+def verify_fields(
+    encode: Callable[[Feeds], NDArray[Any]],
+    background: Feeds,
+    *,
+    slots: Sequence[Slot],
+    walked: tuple[int, ...] | None,
+    used: Sequence[int],
+    method: str,
+) -> tuple[int, ...]:
+    """Return the field of each encoded column, proved by perturbation.
+
+    ``encode`` runs the graph up to the encoded columns, shape (N, columns). ``walked`` is what the
+    walk found, None when it lost its way. Raises MixedColumnsError when a column changes with a
+    field that is not its own, or when a column in ``used`` cannot be named.
+    """
+    rows = np.arange(min(rows_of(background), MAX_PERTURBED_ROWS))
+    start = {name: column[rows] for name, column in background.items()}
+    encoded = encode(start)
+    found = [-1] * encoded.shape[1] if walked is None else list(walked)
+    if len(found) != encoded.shape[1]:
+        raise MixedColumnsError(
+            method,
+            f"the walk found {len(found)} encoded columns, the graph has {encoded.shape[1]}",
+            columns=(),
+        )
+    for field, slot in enumerate(slots):
+        for column in _changed_columns(encode, start, encoded, slot):
+            if found[column] == -1 and walked is None:
+                found[column] = field
+            if found[column] != field:
+                raise MixedColumnsError(
+                    method,
+                    f"encoded column {column} changes with field {field}, want only field "
+                    f"{found[column]}",
+                    columns=(column,),
+                )
+    unnamed = tuple(column for column in used if walked is None and found[column] == -1)
+    if unnamed:
+        raise MixedColumnsError(
+            method,
+            f"encoded columns {list(unnamed[:5])} cannot be traced to a field and never change "
+            "over the background",
+            columns=unnamed,
+        )
+    return tuple(found)
+
+
+def _changed_columns(
+    encode: Callable[[Feeds], NDArray[Any]], start: Feeds, encoded: NDArray[Any], slot: Slot
+) -> list[int]:
+    """Return the encoded columns that change when rows exchange their values of one field."""
+    changed = np.zeros(encoded.shape[1], dtype=np.bool_)
+    for shift in (1, len(encoded) // 2):
+        feeds = dict(start)
+        values = feeds[slot.input].copy()
+        if values.ndim == 1:
+            values = np.roll(values, shift)
+        else:
+            values[:, slot.column] = np.roll(values[:, slot.column], shift)
+        feeds[slot.input] = values
+        other = encode(feeds)
+        same = (encoded == other) | (_missing(encoded) & _missing(other))
+        changed |= ~same.all(axis=0)
+    return [int(column) for column in np.flatnonzero(changed)]
+
+
+def _missing(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, np.bool_)
+
+
+def _depending(
+    node: Node, known: Mapping[str, Sources], constants: Mapping[str, NDArray[Any]]
+) -> tuple[Sources, ...] | None:
+    """Return the fields behind each output column of an operator that computes."""
+    first = known.get(node.inputs[0]) if node.inputs else None
+    if node.op in _SAME_COLUMNS:
+        return None if first is None else (first,)
+    if node.op in _COLUMN_BY_COLUMN:
+        return _column_by_column(node, known, constants)
+    if first is None:
+        return None
+    if node.op == "OneHotEncoder":
+        categories = max(len(node.sequence(f"cats_{kind}")) for kind in ("strings", "int64s"))
+        return (tuple(fields for fields in first for _ in range(categories)),)
+    if node.op == "Normalizer":
+        return ((frozenset[int]().union(*first),) * len(first),)
+    if node.op in ("MatMul", "Gemm"):
+        return _product(node, first, constants)
+    return None
+
+
+def _column_by_column(
+    node: Node, known: Mapping[str, Sources], constants: Mapping[str, NDArray[Any]]
+) -> tuple[Sources, ...] | None:
+    operands: list[Sources] = []
+    for name in node.inputs:
+        constant = constants.get(name)
+        if name in known:
+            operands.append(known[name])
+        elif constant is not None:
+            operands.append((frozenset(),) * (constant.shape[-1] if constant.ndim else 1))
+        else:
+            return None
+    width = max(len(operand) for operand in operands)
+    if any(len(operand) not in (1, width) for operand in operands):
+        return None
+    wide = [operand * width if len(operand) == 1 else operand for operand in operands]
+    return (tuple(frozenset[int]().union(*together) for together in zip(*wide, strict=True)),)
+
+
+def _product(
+    node: Node, first: Sources, constants: Mapping[str, NDArray[Any]]
+) -> tuple[Sources, ...] | None:
+    weights = constants.get(node.inputs[1])
+    if weights is None or weights.ndim != 2 or node.integer("transA", 0):
+        return None
+    matrix = weights.T if node.integer("transB", 0) else weights
+    if matrix.shape[0] != len(first):
+        return None
+    return (
+        tuple(
+            frozenset[int]().union(*(first[row] for row in np.flatnonzero(matrix[:, column])))
+            for column in range(matrix.shape[1])
+        ),
+    )

@@ -1,0 +1,313 @@
+"""Exact interventional Shapley values, by field, of a graph whose scores come from one ensemble.
+
+The graph up to the ensemble's input is run by the served session itself (a tap), so encoders are
+never imitated; the trees are read from the same file, and at load their outputs are compared with
+the session's on the background.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.aggregation import METHOD, link_outputs
+from explainers.columns import Columns, trace_copies
+from explainers.ensemble import Ensemble, is_tree_ensemble, read_ensemble
+from explainers.errors import BackgroundError, MethodRefusedError
+from explainers.explainer import (
+    ExplainerSettings,
+    Feeds,
+    Plan,
+    Question,
+    Run,
+    digest_of,
+    rows_of,
+)
+from explainers.explanation import (
+    Explanation,
+    Matrix,
+    Vector,
+    add_up,
+    allowed_residual,
+    check_residual,
+)
+from explainers.fields import single_fields, trace_fields, verify_fields
+from explainers.graph import Graph, Node
+from explainers.tree_game import TreeGame, build_game
+
+
+@dataclass(frozen=True, slots=True)
+class TreeExplainer:
+    """Explains rows of one ensemble; O margins are linked, T of them are explained."""
+
+    method: str
+    reason: str
+    unit: str
+    link: str
+    base_values: Vector
+    background_rows: int
+    background_digest: str
+    targets: tuple[int, ...]
+    tolerance: float
+    """Largest residual, relative to the output's scale."""
+    encoded_input: str | None
+    """The graph input that the ensemble reads directly, None when it is a tap."""
+    game: TreeGame
+    sums: tuple[int, ...]
+    """(O,) the game's sum behind each margin."""
+    signs: Vector
+    """(O,) +1 or -1: the margin is sign x sum + offset."""
+    margin_bases: Vector
+    """(O,) base values of all linked margins."""
+    explained: tuple[int, ...]
+    """(T,) which of the O margins are the targets'."""
+
+    def explain(
+        self,
+        feeds: Feeds,
+        scores: NDArray[Any],
+        taps: tuple[NDArray[Any], ...],
+        seed: bytes = b"",  # noqa: ARG002 - exact: nothing is drawn
+    ) -> Explanation:
+        """Return the explanation of one row; see ``Explainer.explain``."""
+        encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
+        return self._explained(self.game.contributions(encoded), scores)
+
+    def explain_rows(
+        self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
+    ) -> list[Explanation]:
+        """Return the explanation of each of N rows, the same bits as one by one.
+
+        ``scores``, shape (N, n_scores); ``taps``, each (N, width).
+        """
+        encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
+        return [
+            self._explained(self.game.contributions(encoded[row : row + 1]), scores[row])
+            for row in range(len(scores))
+        ]
+
+    def _explained(self, found: Matrix, scores: NDArray[Any]) -> Explanation:
+        contributions = found[list(self.sums)] * self.signs[:, None]
+        margins = add_up(self.margin_bases, contributions)
+        chosen = list(self.explained)
+        outputs = scores[list(self.targets)].astype(np.float64)
+        tolerance = allowed_residual(outputs, self.tolerance)
+        residual = check_residual(
+            link_outputs(self.link, margins)[chosen],
+            outputs,
+            targets=self.targets,
+            tolerance=tolerance,
+        )
+        return Explanation(
+            method=self.method,
+            unit=self.unit,
+            link=self.link,
+            targets=self.targets,
+            base_values=self.base_values,
+            contributions=contributions[chosen],
+            margins=margins[chosen],
+            outputs=outputs,
+            residual=residual,
+            tolerance=tolerance,
+        )
+
+
+def plan_trees(question: Question) -> Plan:
+    """Return the plan for a graph whose scores are copied from one tree ensemble's output.
+
+    Raises MethodRefusedError otherwise, with the reason.
+    """
+    node, columns = _scored_ensemble(question)
+    ensemble = read_ensemble(node)
+    tensor = node.inputs[0]
+    walked = _walked_fields(question, ensemble, tensor)
+    how = (
+        f"the scores are the output of one {node.op} of {len(ensemble.roots)} trees; its "
+        f"{'encoded columns are traced to fields' if walked else 'columns are named by exchange'}"
+    )
+    return Plan(
+        method=METHOD,
+        reason=how,
+        taps=() if tensor in question.graph.inputs else (tensor,),
+        unit=_unit(ensemble),
+        build=partial(_build, question, ensemble, tensor, columns, walked, how),
+    )
+
+
+def _build(
+    question: Question,
+    ensemble: Ensemble,
+    tensor: str,
+    columns: tuple[int, ...],
+    walked: tuple[int, ...] | None,
+    reason: str,
+    background: Feeds,
+    run: Run,
+    settings: ExplainerSettings,
+) -> TreeExplainer:
+    if rows_of(background) == 0:
+        raise BackgroundError("rows", got=0, want="at least 1")
+    direct = tensor in question.graph.inputs
+    used = [int(column) for column in ensemble.used_columns()]
+
+    def encode(feeds: Feeds) -> NDArray[Any]:
+        return np.asarray(feeds[tensor] if direct else run(feeds)[1][0])
+
+    fields = verify_fields(
+        encode, background, slots=question.slots, walked=walked, used=used, method=METHOD
+    )
+    scores, taps = run(background)
+    encoded = np.asarray(background[tensor] if direct else taps[0])
+    if ensemble.n_columns > encoded.shape[1]:
+        raise MethodRefusedError(
+            METHOD, f"the trees read column {ensemble.n_columns - 1} of {encoded.shape[1]}"
+        )
+    linked = columns if ensemble.aggregation.link in _ROW_BY_ROW else _all_outputs(ensemble)
+    forms, sums, signs = _distinct_forms(ensemble.aggregation.weights[list(linked)])
+    game = build_game(
+        ensemble,
+        forms=forms,
+        fields=fields,
+        n_fields=len(question.slots),
+        background=encoded,
+        memory_budget_bytes=settings.memory_budget_bytes,
+    )
+    offsets = ensemble.aggregation.offsets[list(linked)]
+    bases = signs * game.base_values[list(sums)] + offsets
+    explained = tuple(linked.index(column) for column in columns)
+    explainer = TreeExplainer(
+        method=METHOD,
+        reason=reason,
+        unit=_unit(ensemble),
+        link=ensemble.aggregation.link,
+        base_values=bases[list(explained)],
+        background_rows=len(encoded),
+        background_digest=digest_of(background),
+        targets=question.targets,
+        tolerance=settings.tolerance,
+        encoded_input=tensor if direct else None,
+        game=game,
+        sums=sums,
+        signs=signs,
+        margin_bases=bases,
+        explained=explained,
+    )
+    margins = game.sums(encoded)[:, list(sums)] * signs + offsets
+    _check_reading(explainer, margins, scores)
+    return explainer
+
+
+_ROW_BY_ROW = ("identity", "logistic", "probit")
+"""Links that give each output from its own margin alone."""
+
+
+def _check_reading(explainer: TreeExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
+    """Raise unless the trees as read give the session's own scores on the background."""
+    for row, own in enumerate(margins):
+        outputs = scores[row, list(explainer.targets)].astype(np.float64)
+        linked = link_outputs(explainer.link, own)[list(explainer.explained)]
+        worst = float(np.max(np.abs(linked - outputs)))
+        if not worst <= allowed_residual(outputs, explainer.tolerance):
+            raise MethodRefusedError(
+                METHOD,
+                f"the trees as read differ from the graph's own output by {worst:g} on "
+                f"background row {row}",
+            )
+
+
+def _all_outputs(ensemble: Ensemble) -> tuple[int, ...]:
+    return tuple(range(len(ensemble.aggregation.offsets)))
+
+
+def _distinct_forms(weights: Matrix) -> tuple[Matrix, tuple[int, ...], Vector]:
+    """Return the rows of ``weights`` that differ by more than sign, and how each row uses them."""
+    forms: list[Vector] = []
+    sums: list[int] = []
+    signs: list[float] = []
+    for row in weights:
+        for index, form in enumerate(forms):
+            if np.array_equal(form, row) or np.array_equal(form, -row):
+                sums.append(index)
+                signs.append(1.0 if np.array_equal(form, row) else -1.0)
+                break
+        else:
+            sums.append(len(forms))
+            signs.append(1.0)
+            forms.append(row)
+    return np.array(forms), tuple(sums), np.array(signs)
+
+
+def _scored_ensemble(question: Question) -> tuple[Node, tuple[int, ...]]:
+    """Return the ensemble behind the scores and its output column for each target."""
+    nodes = [node for node in question.graph.nodes if is_tree_ensemble(node)]
+    if not nodes:
+        raise MethodRefusedError(METHOD, "the graph has no tree ensemble")
+    where = score_sources(question.graph, nodes, question)
+    owners = {owner for owner, _ in where}
+    if len(owners) != 1:
+        raise MethodRefusedError(METHOD, f"the scores come from {len(owners)} tree ensembles")
+    return nodes[owners.pop()], tuple(column for _, column in where)
+
+
+def score_sources(
+    graph: Graph, nodes: list[Node], question: Question
+) -> tuple[tuple[int, int], ...]:
+    """Return (which of ``nodes``, which column of its scores) for each target.
+
+    Raises MethodRefusedError when a target's score is computed from them and not copied.
+    """
+    seeds: dict[str, Columns[tuple[int, int]]] = {}
+    for owner, node in enumerate(nodes):
+        width = len(read_ensemble(node).aggregation.offsets)
+        seeds[node.outputs[-1]] = tuple((owner, column) for column in range(width))
+    known = trace_copies(graph, seeds)
+    found: list[tuple[int, int]] = []
+    for target in question.targets:
+        column = question.score_columns[target]
+        if len(question.score_outputs) > 1:
+            name, column = question.score_outputs[column], 0
+        else:
+            name = question.score_outputs[0]
+        labels = known.get(name)
+        if labels is None or column >= len(labels):
+            raise MethodRefusedError(METHOD, f"score {target} is computed after the ensemble")
+        found.append(labels[column])
+    return tuple(found)
+
+
+def _walked_fields(question: Question, ensemble: Ensemble, tensor: str) -> tuple[int, ...] | None:
+    sources = trace_fields(question.graph, question.slots).get(tensor)
+    if sources is None:
+        return None
+    used = [int(column) for column in ensemble.used_columns()]
+    return single_fields(sources, used=used, method=METHOD)
+
+
+def _unit(ensemble: Ensemble) -> str:
+    match ensemble.aggregation.link:
+        case "logistic":
+            return "log-odds"
+        case "softmax" | "softmax_zero":
+            return "log-odds up to a constant"
+        case "probit":
+            return "probability before probit"
+        case _:
+            return "probability" if _is_probability(ensemble) else "model output"
+
+
+def _is_probability(ensemble: Ensemble) -> bool:
+    """Return whether a classifier's trees can only add up to numbers between 0 and 1."""
+    if len(ensemble.aggregation.offsets) < 2 or not len(ensemble.listed_trees):
+        return False
+    values = ensemble.leaf_values @ ensemble.aggregation.weights.T
+    highest = np.full((len(ensemble.roots), values.shape[1]), -np.inf)
+    lowest = -highest
+    np.maximum.at(highest, ensemble.listed_trees, values)
+    np.minimum.at(lowest, ensemble.listed_trees, values)
+    highest_sum = highest.sum(axis=0) + ensemble.aggregation.offsets
+    lowest_sum = lowest.sum(axis=0) + ensemble.aggregation.offsets
+    return bool((highest_sum <= 1 + 1e-5).all() and (lowest_sum >= -1e-5).all())
