@@ -1,0 +1,204 @@
+"""Sampled values are unbiased, their stated errors are honest, and the seed decides every bit."""
+
+from __future__ import annotations
+
+from hashlib import shake_256
+from itertools import count
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from explainers import black_box, exact, sampled
+from explainers.errors import AdditivityError, PrecisionError, TimeBudgetError
+from explainers.explainer import ExplainerSettings, Feeds, Question, rows_of
+from explainers.explanation import Explanation
+from explainers.game import Game, open_game
+from explainers.graph import Graph
+from tests.explainers.games import Score, numpy_game, numpy_run, slots, smooth
+from tests.explainers.served import oracle_set, row, serve
+
+FIELDS = 12
+
+
+def perceptron(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    draw = np.random.default_rng(5)
+    first, second = draw.normal(size=(FIELDS, 30)) / 2, draw.normal(size=30) / 2
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-np.maximum(x @ first, 0) @ second))
+    return found
+
+
+def majority(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(x.sum(axis=1) >= 7, 1.0, 0.0)
+
+
+def explain(game: Game, feeds: Feeds, seed: bytes) -> Explanation:
+    return sampled.build(game, "test").explain(feeds, game.run(feeds)[0][0], (), seed)
+
+
+def settings(bound: float) -> ExplainerSettings:
+    return ExplainerSettings(standard_error=bound)
+
+
+def test_three_stated_errors_cover_the_exact_value_and_one_does_not(
+    rng: np.random.Generator,
+) -> None:
+    """At least 99 % within three; within a third of one, the near miss, far fewer than that."""
+    game = numpy_game(perceptron, rng.normal(size=(60, FIELDS)), settings=settings(0.05))
+    feeds = {"X": rng.normal(size=(1, FIELDS))}
+    want = exact.build(game, "").explain(feeds, game.run(feeds)[0][0], (), b"").contributions[0]
+    runs = [explain(game, feeds, bytes([seed])) for seed in range(100)]
+    errors = np.array([run.contributions[0] - want for run in runs])
+    stated = np.array([run.standard_errors[0] for run in runs if run.standard_errors is not None])
+    distances = np.abs(errors) / stated
+    assert (distances <= 3).mean() >= 0.99
+    assert (distances <= 1 / 3).mean() < 0.5
+    # Unbiased: the mean of 100 runs is ten times closer.
+    np.testing.assert_array_less(np.abs(errors.mean(axis=0)), 0.4 * stated.mean(axis=0))
+
+
+def test_a_majority_vote_gives_every_voter_the_same(rng: np.random.Generator) -> None:
+    game = numpy_game(majority, np.zeros((50, FIELDS)), settings=settings(0.004))
+    found = explain(game, {"X": np.ones((1, FIELDS))}, rng.bytes(16))
+    assert found.standard_errors is not None
+    assert 0 < found.standard_errors.max() <= 0.004
+    np.testing.assert_array_less(
+        np.abs(found.contributions[0] - 1 / FIELDS), 3.5 * found.standard_errors[0]
+    )
+
+
+def test_base_and_contributions_are_the_output(rng: np.random.Generator) -> None:
+    game = numpy_game(perceptron, rng.normal(size=(40, FIELDS)))
+    feeds = {"X": rng.normal(size=(1, FIELDS))}
+    found = explain(game, feeds, b"seed")
+    assert found.margins[0] == pytest.approx(perceptron(feeds["X"])[0], abs=1e-13)
+    assert found.base_values[0] == pytest.approx(perceptron(game.background["X"]).mean(), abs=1e-15)
+    served = game.run(feeds)[0][0]
+    with pytest.raises(AdditivityError):
+        sampled.build(game, "").explain(feeds, served + 1.1e-5, (), b"seed")
+
+
+def test_the_seed_decides_every_bit(rng: np.random.Generator) -> None:
+    game = numpy_game(perceptron, rng.normal(size=(40, FIELDS)))
+    feeds = {"X": rng.normal(size=(1, FIELDS))}
+    first, again, other = (explain(game, feeds, seed) for seed in (b"one", b"one", b"two"))
+    assert first.contributions.tobytes() == again.contributions.tobytes()
+    assert first.contributions.tobytes() != other.contributions.tobytes()
+
+
+def test_keys_are_the_words_of_shake_256() -> None:
+    """Pinned: a replay years later draws the same orders, in any language."""
+    message = b"\0\0\0\4seed" + b"\0\0\0\2" + b"\0\0\0\3"
+    words = shake_256(message).digest(48)
+    want = [int.from_bytes(words[at : at + 8], "big") for at in range(0, 48, 8)]
+    keys = sampled.random_keys(b"seed", number=2, shape=(2, 3))
+    assert keys.ravel().tolist() == want
+    assert want[0] == 0x97E9C0C4B565D291
+
+
+def test_orders_are_uniform() -> None:
+    keys = sampled.random_keys(b"uniform", number=0, shape=(6000, 3))
+    orders, counts = np.unique(np.argsort(keys, axis=1), axis=0, return_counts=True)
+    assert len(orders) == 6
+    # Chi-squared with 5 degrees of freedom: 20.5 is exceeded once in a thousand.
+    assert ((counts - 1000) ** 2 / 1000).sum() < 20.5
+
+
+def test_few_differing_fields_are_enumerated_without_error(rng: np.random.Generator) -> None:
+    background = np.zeros((30, FIELDS))
+    background[:, :5] = rng.normal(size=(30, 5))
+    game = numpy_game(perceptron, background)
+    feeds = {"X": np.zeros((1, FIELDS))}
+    found = explain(game, feeds, b"seed")
+    want = exact.build(game, "").explain(feeds, game.run(feeds)[0][0], (), b"")
+    np.testing.assert_allclose(found.contributions, want.contributions, rtol=1e-9, atol=1e-12)
+    assert found.standard_errors is not None
+    assert found.standard_errors.max() == sampled.ARITHMETIC_ERROR * game.scale
+
+
+def test_a_field_whose_effect_no_draw_met_does_not_claim_certainty() -> None:
+    """Two fields, ten rows each; only the first varies in the draws, yet both get an error."""
+    spread = np.array([[2.0, 0.0]])
+    found = sampled.moderated_variances(spread, np.full((1, 2), 10.0), rounds=6)
+    assert found[0, 1] == pytest.approx(0.5 * 0.1)  # 50 degrees of its own against 50 of the mean
+    assert found[0, 0] == pytest.approx(0.5 * 0.2 + 0.5 * 0.1)
+    certain = sampled.moderated_variances(spread, np.full((1, 2), 1e9), rounds=6)
+    assert certain[0, 1] < 1e-9
+
+
+def test_a_bound_out_of_reach_is_an_error_not_a_worse_answer(rng: np.random.Generator) -> None:
+    background = rng.normal(size=(20, FIELDS))
+    feeds = {"X": rng.normal(size=(1, FIELDS))}
+    tight = ExplainerSettings(standard_error=1e-6, max_evaluations=20_000)
+    with pytest.raises(PrecisionError) as caught:
+        explain(numpy_game(perceptron, background, settings=tight), feeds, b"seed")
+    assert caught.value.standard_error > caught.value.bound
+    assert caught.value.evaluations <= 20_000
+    loose = ExplainerSettings(standard_error=0.05, max_evaluations=20_000)
+    explain(numpy_game(perceptron, background, settings=loose), feeds, b"seed")
+    too_few = ExplainerSettings(standard_error=0.05, max_evaluations=1_000)
+    with pytest.raises(PrecisionError):
+        explain(numpy_game(perceptron, background, settings=too_few), feeds, b"seed")
+
+
+def test_past_the_time_budget_there_is_no_explanation(rng: np.random.Generator) -> None:
+    ticks = count()
+    game = numpy_game(perceptron, rng.normal(size=(20, FIELDS)), clock=lambda: 6.0 * next(ticks))
+    with pytest.raises(TimeBudgetError):
+        explain(game, {"X": rng.normal(size=(1, FIELDS))}, b"seed")
+
+
+def question(fields: int) -> Question:
+    graph = Graph((), {}, ("score",), {}, {}, {})
+    return Question(
+        graph=graph,
+        slots=slots(fields),
+        score_outputs=("score",),
+        targets=(0,),
+        n_scores=1,
+        score_columns=(0,),
+    )
+
+
+def black_box_explainer(score: Score, background: NDArray[np.float64]) -> object:
+    plan = black_box.plan(question(background.shape[1]))
+    return plan.build({"X": background}, numpy_run(score), ExplainerSettings())
+
+
+def test_a_black_box_is_enumerated_while_the_budget_allows(rng: np.random.Generator) -> None:
+    explainer = black_box_explainer(smooth, rng.normal(size=(100, 11)))
+    assert isinstance(explainer, exact.EnumeratedExplainer)
+    assert "11 fields against all 100 background rows" in explainer.reason
+
+
+def test_a_larger_black_box_is_sampled_and_says_why(rng: np.random.Generator) -> None:
+    explainer = black_box_explainer(smooth, rng.normal(size=(100, 15)))
+    assert isinstance(explainer, sampled.SampledExplainer)
+    assert "got 3276800, want at most 2000000" in explainer.reason
+    assert "all 100 background rows" in explainer.reason
+
+
+def test_a_background_too_large_to_sample_is_thinned_and_says_so(
+    rng: np.random.Generator,
+) -> None:
+    background = rng.normal(size=(2500, 15))
+    explainer = black_box_explainer(smooth, background)
+    assert isinstance(explainer, sampled.SampledExplainer)
+    assert explainer.background_rows == 1000
+    assert "1000 evenly spaced of 2500 background rows" in explainer.reason
+    kept, _phrase = sampled.thinned({"X": background}, rows=2500)
+    assert rows_of(kept) == len(np.unique(kept["X"][:, 0])) == 1000
+    assert explainer.base_values[0] == pytest.approx(smooth(kept["X"]).mean(), abs=1e-15)
+
+
+@pytest.mark.parametrize("name", ["dutch-mlp", "compas-calibrated"])
+def test_oracle_sets_agree_within_three_stated_errors(name: str) -> None:
+    oracle = oracle_set(name, ["probabilities"])
+    run = serve(oracle.model, oracle.score_outputs)
+    game = open_game(oracle.background, run, ExplainerSettings(), slots=oracle.slots, targets=(1,))
+    for index, want in enumerate(oracle.exact):
+        found = explain(game, row(oracle.inputs, index), index.to_bytes(2, "big"))
+        assert found.standard_errors is not None
+        np.testing.assert_array_less(
+            np.abs(found.contributions[0] - want), 3 * found.standard_errors[0]
+        )
