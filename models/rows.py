@@ -80,8 +80,15 @@ def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
 
 
 def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
-    """Return the rows as Parquet: the same rows give the same bytes, whoever writes them."""
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=background_layout(fields))
+    """Return the rows as Parquet; the same rows and the same pyarrow give the same bytes.
+
+    Raises RowsRefusedError for a value that is not of its field's type.
+    """
+    want = background_layout(fields)
+    try:
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=want)
+    except pa.ArrowException as err:
+        raise RowsRefusedError("background rows", got=str(err), want=_columns(want)) from err
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", store_schema=False)
     return sink.getvalue()

@@ -126,6 +126,75 @@ def build_oracle_bundle(name: str, target: Path) -> BundleFiles:
     )
 
 
+def foreign_rows(name: str) -> list[dict[str, Value]]:
+    """Return the rows that a foreign graph's ``io.json`` feeds, as cases with fields x0, x1..."""
+    (feed,) = load_json(foreign_path(name) / "io.json")["feeds"].values()
+    width = feed["shape"][1]
+    return [
+        {f"x{i}": value for i, value in enumerate(feed["data"][start : start + width])}
+        for start in range(0, len(feed["data"]), width)
+    ]
+
+
+def foreign_answers(name: str) -> tuple[list[int] | None, list[tuple[float, ...]]]:
+    """Return the labels (where the graph has them) and the scores of those rows."""
+    outputs = load_json(foreign_path(name) / "io.json")["outputs"]
+    labels = outputs[0]["data"] if len(outputs) > 1 else None
+    scores = outputs[-1]
+    if isinstance(scores, list):
+        return labels, [tuple(row[key] for key in sorted(row, key=int)) for row in scores]
+    width = scores["shape"][1]
+    return labels, [
+        tuple(scores["data"][start : start + width])
+        for start in range(0, len(scores["data"]), width)
+    ]
+
+
+def build_foreign_bundle(name: str, target: Path) -> BundleFiles:
+    """Write the bundle of a foreign graph at ``target``; raises when the graph is refused."""
+    rows = foreign_rows(name)
+    labels, scores = foreign_answers(name)
+    classification = not name.startswith("onnx_tree_ensemble")
+    classes = tuple(range(len(scores[0])))
+    card = Card(
+        name=name.replace("_", "-"),
+        version="1",
+        title=name,
+        owner="Test suite",
+        purpose="Files that nobody here made",
+        legal_basis="None: never used for a decision",
+        output=Output(
+            task="classification",
+            meaning="the probability of the last class",
+            classes=classes,
+            positive_class=classes[-1],
+        )
+        if classification
+        else Output(task="regression", meaning="a number"),
+        fields=tuple(
+            Field(
+                name=field,
+                type="number",
+                label=field,
+                wording=field,
+                may_be_missing=any(row[field] is None for row in rows),
+            )
+            for field in rows[0]
+        ),
+        what_it_cannot_know=(),
+        limitations=(),
+    )
+    if labels is None:
+        labels = [row.index(max(row)) for row in scores]
+    return write_bundle(
+        target,
+        model=(foreign_path(name) / "model.onnx").read_bytes(),
+        card=card,
+        background=rows,
+        samples=[Sample(*parts) for parts in zip(rows, labels, scores, strict=True)],
+    )
+
+
 def _typed(row: Mapping[str, Any], fields: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     """Return the row in the types of its fields; a CSV has only text, and empty is missing."""
     convert = {"int64": int, "float": float, "string": str}

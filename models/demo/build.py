@@ -1,5 +1,6 @@
 """Making the demonstration bundle; the same bytes on every run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from models.bundle import BundleFiles
 from models.demo.card import demo_card
 from models.demo.data import Applications, make_applications
 from models.demo.train import SEED, convert, fit, predict
-from models.rows import Sample
+from models.rows import Row, Sample
 
 N_TRAINING = 5_000
 N_BACKGROUND = 1_000
@@ -24,12 +25,12 @@ def demo_applications() -> Applications:
 def build_demo(target: Path) -> BundleFiles:
     """Write the demonstration bundle at ``target`` and return it as read back.
 
-    The background is the first training rows, the samples are the first rows that training never
-    saw. Takes a few seconds. Raises what ``write_bundle`` raises.
+    The background is the first training rows; the samples are rows that training never saw,
+    every category and every missing value among them. Takes a few seconds. Raises what ``write_bundle`` raises.
     """
     made = demo_applications()
     pipeline = fit(made.cases[:N_TRAINING], made.decisions[:N_TRAINING])
-    held_back = made.cases[N_TRAINING : N_TRAINING + N_SAMPLES]
+    held_back = _with_every_category(made.cases[N_TRAINING:], N_SAMPLES)
     return write_bundle(
         target,
         model=convert(pipeline),
@@ -40,3 +41,17 @@ def build_demo(target: Path) -> BundleFiles:
             for case, (label, scores) in zip(held_back, predict(pipeline, held_back), strict=True)
         ],
     )
+
+
+def _with_every_category(cases: Sequence[Row], count: int) -> list[Row]:
+    """Return ``count`` cases: first those that show a value not shown before, then the next."""
+    shown: set[tuple[str, object]] = set()
+    novel: list[Row] = []
+    rest: list[Row] = []
+    for case in cases:
+        values = {
+            (name, value) for name, value in case.items() if value is None or isinstance(value, str)
+        }
+        (rest if values <= shown else novel).append(case)
+        shown |= values
+    return [*novel, *rest][:count]
