@@ -1,0 +1,315 @@
+"""Exact Shapley values, by field, of affine sums of tree ensembles and linear parts.
+
+Shapley values are linear in the game: the values of a weighted sum are the weighted sum of the
+parts' values. Voting, averaging, bagging, stacking on a linear model and linear models themselves
+are all such sums; where a logistic or softmax follows, its margin is explained. Encoders are never
+imitated: each part's input is a tap of the served graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.affine import Reading, read_scores
+from explainers.aggregation import link_outputs
+from explainers.ensemble import read_ensemble
+from explainers.errors import BackgroundError, MethodRefusedError
+from explainers.explainer import (
+    ExplainerSettings,
+    Feeds,
+    Plan,
+    Question,
+    Run,
+    digest_of,
+    rows_of,
+)
+from explainers.explanation import (
+    Explanation,
+    Matrix,
+    Vector,
+    add_up,
+    allowed_residual,
+    check_residual,
+)
+from explainers.fields import single_fields, trace_fields, verify_fields
+from explainers.forms import Form
+from explainers.game import OUTPUT, unit_of
+from explainers.linear import LinearPart, linear_part
+from explainers.tree_game import TreeGame, build_game
+
+LINEAR = "linear"
+SUM = "sum of parts"
+Part: TypeAlias = LinearPart | TreeGame
+"""M sums of one encoded tensor, with their base values and contributions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SumExplainer:
+    """Explains rows of a graph whose M margins are sums of parts; T of them are explained."""
+
+    method: str
+    reason: str
+    unit: str
+    link: str
+    base_values: Vector
+    background_rows: int
+    background_digest: str
+    targets: tuple[int, ...]
+    tolerance: float
+    """Largest residual, relative to the output's scale."""
+    inputs: tuple[str | int, ...]
+    """What each part reads: the name of a graph input, or which tap."""
+    parts: tuple[Part, ...]
+    margin_bases: Vector
+    """Shape (M,): base values of all linked margins."""
+    explained: tuple[int, ...]
+    """Shape (T,): which of the M margins are the targets'."""
+
+    def explain(
+        self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...], seed: bytes
+    ) -> Explanation:
+        """Return the exact values of the one row in ``feeds``; see ``Explainer.explain``."""
+        del seed
+        contributions = _zeros_like(self.parts, len(self.margin_bases))
+        for where, part in zip(self.inputs, self.parts, strict=True):
+            contributions += part.contributions(_encoded(where, feeds, taps))
+        margins = add_up(self.margin_bases, contributions)
+        chosen = list(self.explained)
+        outputs = np.asarray(scores, dtype=np.float64)[list(self.targets)]
+        tolerance = allowed_residual(outputs, self.tolerance)
+        residual = check_residual(
+            link_outputs(self.link, margins)[chosen],
+            outputs,
+            targets=self.targets,
+            tolerance=tolerance,
+        )
+        return Explanation(
+            method=self.method,
+            unit=self.unit,
+            link=self.link,
+            targets=self.targets,
+            base_values=self.base_values,
+            contributions=contributions[chosen],
+            margins=margins[chosen],
+            outputs=outputs,
+            residual=residual,
+            tolerance=tolerance,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PartPlan:
+    """One part before there is a background."""
+
+    tensor: str
+    """The encoded tensor that the part reads."""
+    weights: Matrix
+    """Shape (M, columns) of a linear part, (M, outputs) of an ensemble's margins."""
+    ensemble_output: str | None
+    """The score tensor of the ensemble, None for a linear part."""
+    used: tuple[int, ...]
+    walked: tuple[int, ...] | None
+
+
+def plan_linear(question: Question) -> Plan:
+    """Return the plan for a graph whose margins are linear in columns of one field each.
+
+    Raises MethodRefusedError otherwise, with the reason.
+    """
+    reading = read_scores(question, method=LINEAR)
+    parts = _plan_parts(question, reading, method=LINEAR)
+    if any(part.ensemble_output for part in parts):
+        raise MethodRefusedError(LINEAR, "tree ensembles are among the terms")
+    columns = sum(len(part.used) for part in parts)
+    return _plan(question, reading, parts, LINEAR, f"linear in {columns} encoded columns")
+
+
+def plan_sums(question: Question) -> Plan:
+    """Return the plan for a graph whose margins are affine sums with tree ensembles among them.
+
+    Raises MethodRefusedError otherwise, with the reason.
+    """
+    reading = read_scores(question, method=SUM)
+    parts = _plan_parts(question, reading, method=SUM)
+    ensembles = sum(part.ensemble_output is not None for part in parts)
+    if not ensembles:
+        raise MethodRefusedError(SUM, "no tree ensemble is among the terms")
+    linear = len(parts) - ensembles
+    what = f"sums of {ensembles} tree ensembles" + (f" and {linear} linear parts" if linear else "")
+    return _plan(question, reading, parts, SUM, what)
+
+
+def _plan(
+    question: Question, reading: Reading, parts: list[_PartPlan], method: str, what: str
+) -> Plan:
+    before = "" if reading.link == "identity" else f"; the margin before the {reading.link} is"
+    reason = f"the scores are {what}{before and before + ' explained'}"
+    taps = tuple(
+        dict.fromkeys(part.tensor for part in parts if part.tensor not in question.graph.inputs)
+    )
+    return Plan(
+        method=method,
+        reason=reason,
+        taps=taps,
+        unit=_UNITS.get(reading.link, OUTPUT),
+        build=partial(_build, question, reading, tuple(parts), taps, method, reason),
+    )
+
+
+def _plan_parts(question: Question, reading: Reading, *, method: str) -> list[_PartPlan]:
+    """Return one part for each tensor among the atoms, in a fixed order."""
+    atoms = sorted({atom for form in reading.margins for atom in form.weights})
+    if not atoms:
+        raise MethodRefusedError(method, "the scores are constants")
+    traced = trace_fields(question.graph, question.slots)
+    parts = []
+    for tensor, is_margin in dict.fromkeys((atom.tensor, atom.is_margin) for atom in atoms):
+        width = 1 + max(a.column for a in atoms if (a.tensor, a.is_margin) == (tensor, is_margin))
+        weights = np.zeros((len(reading.margins), width))
+        for row, form in enumerate(reading.margins):
+            _fill(weights[row], form, tensor, is_margin=is_margin)
+        source, used = tensor, tuple(np.flatnonzero((weights != 0).any(axis=0)).tolist())
+        if is_margin:
+            node = question.graph.producers[tensor]
+            source = node.inputs[0]
+            used = tuple(int(column) for column in read_ensemble(node).used_columns())
+        sources = traced.get(source)
+        walked = None if sources is None else single_fields(sources, used=used, method=method)
+        parts.append(_PartPlan(source, weights, tensor if is_margin else None, used, walked))
+    return parts
+
+
+def _fill(row: Vector, form: Form, tensor: str, *, is_margin: bool) -> None:
+    for atom, weight in form.weights.items():
+        if (atom.tensor, atom.is_margin) == (tensor, is_margin):
+            row[atom.column] = weight
+
+
+def _build(
+    question: Question,
+    reading: Reading,
+    plans: tuple[_PartPlan, ...],
+    taps: tuple[str, ...],
+    method: str,
+    reason: str,
+    background: Feeds,
+    run: Run,
+    settings: ExplainerSettings,
+) -> SumExplainer:
+    if rows_of(background) == 0:
+        raise BackgroundError("rows", got=0, want="at least 1")
+    inputs = tuple(
+        plan.tensor if plan.tensor in question.graph.inputs else taps.index(plan.tensor)
+        for plan in plans
+    )
+    scores, tapped = run(background)
+    bases = np.array([form.constant for form in reading.margins])
+    margins = np.tile(bases, (len(scores), 1))
+    parts: list[Part] = []
+    ensembles = sum(plan.ensemble_output is not None for plan in plans)
+    for where, plan in zip(inputs, plans, strict=True):
+        fields = verify_fields(
+            partial(_run_encoded, run, where),
+            background,
+            slots=question.slots,
+            walked=plan.walked,
+            used=plan.used,
+            method=method,
+        )
+        part, offsets = _build_part(
+            question,
+            plan,
+            fields=fields,
+            encoded=_encoded(where, background, tapped),
+            memory_budget_bytes=settings.memory_budget_bytes // max(ensembles, 1),
+        )
+        parts.append(part)
+        bases = bases + offsets + part.base_values
+        margins += offsets + part.sums(_encoded(where, background, tapped))
+    explained = list(reading.explained)
+    explainer = SumExplainer(
+        method=method,
+        reason=reason,
+        unit=_UNITS.get(reading.link) or unit_of(np.asarray(scores, dtype=np.float64)),
+        link=reading.link,
+        base_values=bases[explained],
+        background_rows=len(scores),
+        background_digest=digest_of(background),
+        targets=question.targets,
+        tolerance=settings.tolerance,
+        inputs=inputs,
+        parts=tuple(parts),
+        margin_bases=bases,
+        explained=reading.explained,
+    )
+    _check_reading(explainer, margins, scores)
+    return explainer
+
+
+def _build_part(
+    question: Question,
+    plan: _PartPlan,
+    *,
+    fields: tuple[int, ...],
+    encoded: NDArray[Any],
+    memory_budget_bytes: int,
+) -> tuple[Part, Vector]:
+    """Return the part and what it adds to each margin beside its sums, shape (M,)."""
+    n_fields = len(question.slots)
+    if plan.ensemble_output is None:
+        weights = np.zeros((len(plan.weights), encoded.shape[1]))
+        weights[:, : plan.weights.shape[1]] = plan.weights
+        part = linear_part(weights, fields=fields, n_fields=n_fields, background=encoded)
+        return part, np.zeros(len(weights))
+    ensemble = read_ensemble(question.graph.producers[plan.ensemble_output])
+    width = plan.weights.shape[1]
+    aggregation = ensemble.aggregation
+    game = build_game(
+        ensemble,
+        forms=plan.weights @ aggregation.weights[:width],
+        fields=fields,
+        n_fields=n_fields,
+        background=encoded,
+        memory_budget_bytes=memory_budget_bytes,
+    )
+    return game, np.asarray(plan.weights @ aggregation.offsets[:width])
+
+
+def _check_reading(explainer: SumExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
+    """Raise unless the sums as read give the session's own scores on the background."""
+    for row, own in enumerate(margins):
+        outputs = np.asarray(scores[row], dtype=np.float64)[list(explainer.targets)]
+        linked = link_outputs(explainer.link, own)[list(explainer.explained)]
+        worst = float(np.max(np.abs(linked - outputs)))
+        if not worst <= allowed_residual(outputs, explainer.tolerance):
+            raise MethodRefusedError(
+                explainer.method,
+                f"the sums as read differ from the graph's own output by {worst:g} on "
+                f"background row {row}",
+            )
+
+
+def _run_encoded(run: Run, where: str | int, feeds: Feeds) -> NDArray[Any]:
+    return _encoded(where, feeds, () if isinstance(where, str) else run(feeds)[1])
+
+
+def _encoded(where: str | int, feeds: Feeds, taps: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+    tensor = np.asarray(feeds[where] if isinstance(where, str) else taps[where])
+    return tensor.reshape(len(tensor), -1)
+
+
+def _zeros_like(parts: Sequence[Part], margins: int) -> Matrix:
+    return np.zeros((margins, parts[0].n_fields))
+
+
+_UNITS = {
+    "logistic": "log-odds",
+    "softmax": "log-odds up to a constant",
+    "softmax_zero": "log-odds up to a constant",
+}
