@@ -225,7 +225,7 @@ def open_note(note: bytes, trusted: Sequence[VerifierKey]) -> tuple[Note, tuple[
 
 def encode_base64(value: bytes) -> str:
     """Return standard base64 with padding."""
-    return base64.b64encode(value).decode("ascii")
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 def decode_base64(text: str) -> bytes:

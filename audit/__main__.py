@@ -1,0 +1,108 @@
+"""``python -m audit verify DIR``: check a log with nothing but this package and its two libraries.
+
+Exit codes: 0 sound, 1 faults found, 2 the log could not be checked.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from audit.errors import AuditError
+from audit.verify import Report, verify
+
+SOUND, FAULTS, UNCHECKED = 0, 1, 2
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    out: TextIO = sys.stdout,
+    err: TextIO = sys.stderr,
+) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m audit", description="Check an audit log.")
+    verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("verify", help="read and hash every stored byte and compare")
+    verb.add_argument("directory", type=Path, help="the log's directory")
+    verb.add_argument(
+        "--vkey", action="append", default=[], help="a verifier key to trust; may be repeated"
+    )
+    verb.add_argument(
+        "--no-keys", action="store_true", help="do not decrypt payloads even if the keys are there"
+    )
+    verb.add_argument("--json", action="store_true", help="print the report as JSON")
+    verb.add_argument("--quiet", action="store_true", help="show no progress")
+    options = parser.parse_args(arguments)
+
+    def show(done: int, total: int) -> None:
+        err.write(f"\r{done:,} of {total:,} entries")
+        err.flush()
+
+    visible = err.isatty() and not options.quiet
+    try:
+        report = verify(
+            options.directory,
+            vkeys=options.vkey,
+            use_keys=not options.no_keys,
+            progress=show if visible else None,
+        )
+    except AuditError as error:
+        err.write(f"cannot verify {options.directory}: {error}\n")
+        return UNCHECKED
+    if visible:
+        err.write("\n")
+    out.write(_json(report) if options.json else _text(report))
+    return SOUND if report.sound else FAULTS
+
+
+def _json(report: Report) -> str:
+    content = {
+        "origin": report.origin,
+        "size": report.size,
+        "root": report.root.hex(),
+        "checkpoints": report.checkpoints,
+        "erased": report.erased,
+        "payloads_opened": report.payloads_opened,
+        "key_source": report.key_source,
+        "sound": report.sound,
+        "faults": [
+            {
+                "index": fault.index,
+                "count": fault.count,
+                "kind": fault.kind,
+                "message": fault.message,
+            }
+            for fault in report.faults
+        ],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _text(report: Report) -> str:
+    lines = [
+        f"log          {report.origin}",
+        f"entries      {report.size:,} ({report.erased:,} erased lawfully)",
+        f"root         {report.root.hex()}",
+        f"checkpoints  {report.checkpoints:,} compared",
+        "payloads     "
+        + ("decrypted and compared" if report.payloads_opened else "hashed, not decrypted"),
+        "key          "
+        + ("as given" if report.key_source == "given" else "the log's own word: give --vkey"),
+    ]
+    for fault in report.faults:
+        if fault.index is None:
+            where = "log"
+        elif fault.count == 1:
+            where = f"entry {fault.index}"
+        else:
+            where = f"entries {fault.index} to {fault.index + fault.count - 1}"
+        lines.append(f"FAULT        {where}: {fault.kind}: {fault.message}")
+    lines.append(f"{len(report.faults):,} faults" if report.faults else "sound")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

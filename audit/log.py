@@ -1,0 +1,475 @@
+"""Appending: one group, one transaction, durable before anyone hears of it.
+
+Order of writes for a group, and what a crash in between means:
+
+1. Leaf, envelope and hashes are computed on a copy of the tree. Crash: nothing happened.
+2. One transaction writes entries, payloads, keys, tiles and the head. Crash before the end of
+   COMMIT: SQLite drops all of it or keeps all of it; nobody was told, either is right.
+3. After COMMIT the copy becomes the tree, and receipts are returned. Crash: the entries are there.
+
+Order of writes for a checkpoint:
+
+1. The root is recomputed from the stored leaves, not from the hashes kept while appending.
+2. The signed note is stored in the database. Crash before: the signature was never seen.
+3. The note is copied to a file outside the database. Crash before: the file is one behind, and is
+   brought up to date when the log is opened.
+4. Only then is it returned, hence published.
+
+On opening, the file is the memory that a restored backup of the database does not have.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from audit import merkle, tiles
+from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from audit.envelope import (
+    KEY_BYTES,
+    Commitments,
+    seal,
+    subject_row_digest,
+    unwrap_subject_key,
+    wrap_subject_key,
+)
+from audit.errors import (
+    DamagedLogError,
+    DuplicateIdempotencyError,
+    DuplicateIdError,
+    EnvelopeError,
+    KeyFileError,
+    LeafError,
+    LogBrokenError,
+    LogFullError,
+    LogMissingError,
+    LogRolledBackError,
+    LogStateError,
+    NoteError,
+    ProofError,
+    RecordRejectedError,
+)
+from audit.files import WriterLock, write_durably
+from audit.keys import LogKeys, create_keys, read_keys
+from audit.leaf import Facts, IdempotencyTag, Leaf, encode_leaf, format_timestamp, parse_leaf
+from audit.note import encode_base64
+from audit.proof import LogProof
+from audit.reader import (
+    CHECKPOINT_FILE,
+    DATABASE_FILE,
+    KEYS_DIRECTORY,
+    LOCK_FILE,
+    LogReader,
+    SubjectKeys,
+    body_digest,
+    idempotency_digest,
+    subject_handle,
+)
+from audit.records import GENESIS, NewRecord, Receipt, check_records
+from audit.sqlite import ConstraintViolationError, Group, Head, Writer
+from audit.tiles import GrowingTree
+
+Clock = Callable[[], datetime]
+_RECOMPUTE_CHUNK = 1_024
+
+
+@dataclass(slots=True)
+class _Prepared:
+    """A group ready to commit, and the state that holds once it is."""
+
+    tree: GrowingTree
+    rows: Group
+    receipts: list[Receipt]
+    new_subjects: dict[bytes, tuple[int, bytes]]
+
+
+class Log(LogReader):
+    """A log open for writing. Append from one thread; read, prove and sign from any."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        origin: str,
+        clock: Clock,
+        keys: LogKeys,
+        writer: Writer,
+        lock: WriterLock,
+        vfs: str | None,
+    ) -> None:
+        """Use ``Log.open``."""
+        super().__init__(directory, origin=origin, keys=keys, vfs=vfs)
+        self._clock = clock
+        self._secrets = keys
+        self._writer = writer
+        self._lock = lock
+        self._subject_keys = SubjectKeys()
+        self._write_lock = threading.Lock()
+        self._checkpoint_lock = threading.Lock()
+        self._broken: str | None = None
+        self._closed = False
+        self._tree = self._load_tree()
+        # Size, frontier and note up to which leaves were re-read and the result signed.
+        self._signed = GrowingTree()
+        self._signed_note: bytes | None = None
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        origin: str,
+        clock: Clock,
+        create: bool = False,
+        facts: Facts | None = None,
+        vfs: str | None = None,
+    ) -> "Log":
+        """Open the one writer of a log; with ``create``, make a log where there is none.
+
+        ``origin`` names the log for good. ``facts`` go into the genesis entry of a new log. ``vfs``
+        names another SQLite file layer. Raises LogMissingError, LogLockedError, KeyFileError,
+        SchemaVersionError, LogRolledBackError, DamagedLogError.
+        """
+        database, keys_directory = directory / DATABASE_FILE, directory / KEYS_DIRECTORY
+        if create:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        elif not database.exists():
+            raise LogMissingError(f"{database} does not exist: there is no log here")
+        lock = WriterLock(directory / LOCK_FILE)
+        writer: Writer | None = None
+        log: Log | None = None
+        try:
+            if not database.exists():
+                _check_nothing_signed(directory)
+                create_keys(keys_directory, origin=origin)
+            keys = read_keys(keys_directory, origin=origin)
+            writer = Writer(database, vfs=vfs)
+            writer.prepare_schema()
+            log = cls(
+                directory,
+                origin=origin,
+                clock=clock,
+                keys=keys,
+                writer=writer,
+                lock=lock,
+                vfs=vfs,
+            )
+            if not log.size:
+                log._append_genesis(facts or {})
+            log._check_keys()
+            log._recall_signed()
+        except BaseException:
+            # The caller gets the first error; what fails while backing out would only hide it.
+            with suppress(LogStateError):
+                if log is not None:
+                    log.close()
+                elif writer is not None:
+                    writer.close()
+            lock.release()
+            raise
+        return log
+
+    @property
+    def size(self) -> int:
+        """Return the number of durable entries."""
+        return self._tree.size
+
+    @property
+    def broken(self) -> str | None:
+        """Return why the log refuses to append, or None while it does not."""
+        return self._broken
+
+    def append(self, records: Sequence[NewRecord]) -> list[Receipt]:
+        """Append records in order, all or none; they are durable when this returns.
+
+        Raises RecordRejectedError (and its kinds) naming the record at fault, LogFullError when
+        there is no room; the log can be used on. Raises LogBrokenError when a write failed in a way
+        that leaves the disk's state unknown: then, and from then on, until reopened.
+        """
+        check_records(records)
+        with self._write_lock:
+            self._check_usable()
+            return self._commit(self._prepare(records), records)
+
+    def checkpoint(self) -> bytes:
+        """Return a signed checkpoint of all entries, stored before it is returned.
+
+        Raises DamagedLogError, and never signs, when the stored leaves do not lead to the root.
+        """
+        with self._checkpoint_lock:
+            self._check_usable()
+            tree = self._tree
+            if self._signed_note is not None and self._signed.size == tree.size:
+                return self._signed_note
+            recomputed = self._recompute(tree)
+            note = sign_checkpoint(
+                Checkpoint(self.origin, tree.size, recomputed.root()), self._secrets.signing
+            )
+            with self._write_lock:
+                self._guarded(lambda: self._writer.insert_checkpoint(tree.size, note))
+            self._keep_outside(note)
+            self._signed, self._signed_note = recomputed, note
+            return note
+
+    def proof(self, record_id: str) -> LogProof:
+        """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.
+
+        Raises UnknownRecordError.
+        """
+        receipt = self.receipt(record_id)
+        note = self._signed_note
+        if note is None or receipt.index >= self._open_checkpoint(note).size:
+            note = self.checkpoint()
+        return self._proof_under(note, record_id)
+
+    def close(self) -> None:
+        """Close connections and give the writer's lock back."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            super().close()
+            self._writer.close()
+        finally:
+            self._lock.release()
+
+    def _prepare(self, records: Sequence[NewRecord]) -> _Prepared:
+        group = _Prepared(self._tree.copy(), Group(), [], {})
+        timestamp = format_timestamp(self._clock())
+        for position, record in enumerate(records):
+            try:
+                self._prepare_one(group, record, timestamp)
+            except (LeafError, UnicodeEncodeError) as err:
+                raise RecordRejectedError(str(err), position=position) from err
+        return group
+
+    def _prepare_one(self, group: _Prepared, record: NewRecord, timestamp: str) -> None:
+        index = group.tree.size
+        commitments: Commitments | None = None
+        tag: IdempotencyTag | None = None
+        if record.payload is not None:
+            subject, subject_key = self._subject_key(group, record.subject, index)
+            sealed = seal(
+                record.payload,
+                record_id=record.id,
+                subject=subject,
+                subject_key=subject_key,
+            )
+            commitments = sealed.commitments
+            group.rows.payloads.append((index, sealed.envelope))
+            group.rows.record_keys.append((index, subject, sealed.wrapped_key))
+            if record.idempotency is not None:
+                tag = IdempotencyTag(
+                    idempotency_digest(self._secrets.digest, record.idempotency),
+                    body_digest(sealed.record_key.salt, record.idempotency.fingerprint),
+                )
+                group.rows.idempotency.append((tag.key, index))
+        leaf = encode_leaf(Leaf(record.type, record.id, timestamp, record.facts, commitments, tag))
+        leaf_hash = merkle.leaf_hash(leaf)
+        group.rows.entries.append((index, record.id, leaf, leaf_hash))
+        group.rows.tiles += group.tree.append(leaf_hash)
+        group.receipts.append(Receipt(self.origin, index, leaf_hash))
+
+    def _subject_key(self, group: _Prepared, subject: str | None, index: int) -> tuple[int, bytes]:
+        """Return (subject's number, key), making them for a subject not met before."""
+        if subject is None:
+            handle = os.urandom(16)  # found by no one: this record's key is its alone
+        else:
+            handle = subject_handle(self._secrets.digest, subject)
+            known = group.new_subjects.get(handle) or self._subject_keys.get(handle)
+            if known is not None:
+                return known
+            stored = self._rows.find_subject(handle)
+            if stored is not None:
+                try:
+                    key = unwrap_subject_key(
+                        self._secrets.master,
+                        stored.wrapped,
+                        subject=stored.subject,
+                        handle=handle,
+                    )
+                except EnvelopeError as err:
+                    raise DamagedLogError(f"subject {stored.subject}: {err}") from err
+                self._subject_keys.add(handle, stored.subject, key)
+                return stored.subject, key
+        key = os.urandom(KEY_BYTES)
+        wrapped = wrap_subject_key(self._secrets.master, key, subject=index, handle=handle)
+        group.rows.subject_keys.append(
+            (index, handle, wrapped, subject_row_digest(index, handle, wrapped))
+        )
+        if subject is not None:
+            group.new_subjects[handle] = (index, key)
+        return index, key
+
+    def _commit(self, group: _Prepared, records: Sequence[NewRecord]) -> list[Receipt]:
+        old, new = self._head(self._tree), self._head(group.tree)
+        try:
+            self._guarded(lambda: self._writer.commit(group.rows, old=old, new=new))
+        except ConstraintViolationError as err:
+            raise self._conflict(records, err) from err
+        # Only now: had COMMIT failed, the old tree would still be the true one.
+        self._tree = group.tree
+        for handle, (subject, key) in group.new_subjects.items():
+            self._subject_keys.add(handle, subject, key)
+        return group.receipts
+
+    def _conflict(
+        self, records: Sequence[NewRecord], cause: ConstraintViolationError
+    ) -> RecordRejectedError | LogStateError:
+        for position, record in enumerate(records):
+            if self._rows.find_entry(record.id) is not None:
+                return DuplicateIdError(position=position, record_id=record.id)
+            request = record.idempotency
+            if request is not None:
+                digest = idempotency_digest(self._secrets.digest, request)
+                index = self._rows.find_idempotency(digest)
+                if index is not None:
+                    return DuplicateIdempotencyError(
+                        position=position, scope=request.scope, index=index
+                    )
+        return DamagedLogError(f"rows are in the way that no record explains: {cause}")
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Run a write; after a failure of unknown outcome, refuse all further ones."""
+        try:
+            write()
+        except LogBrokenError as err:
+            self._broken = str(err)
+            raise
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LogStateError("the log is closed")
+        if self._broken is not None:
+            raise LogBrokenError(f"an earlier write failed, reopen the log: {self._broken}")
+
+    def _recompute(self, tree: GrowingTree) -> GrowingTree:
+        """Return the tree grown from the last signed one by re-reading the stored leaves."""
+        recomputed = self._signed.copy()
+        while recomputed.size < tree.size:
+            stop = min(recomputed.size + _RECOMPUTE_CHUNK, tree.size)
+            for row in self._rows.entries(recomputed.size, stop):
+                if row.seq != recomputed.size:
+                    raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
+                recomputed.append(merkle.leaf_hash(row.leaf))
+            if recomputed.size != stop:
+                raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
+        if recomputed.root() != tree.root():
+            raise DamagedLogError(
+                f"the stored leaves lead to another root at size {tree.size} than was appended; "
+                "not signing: run verify"
+            )
+        return recomputed
+
+    def _keep_outside(self, note: bytes) -> None:
+        try:
+            write_durably(self.directory / CHECKPOINT_FILE, note)
+        except OSError as err:
+            if err.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise LogFullError(f"no room for the checkpoint file: {err}") from err
+            self._broken = f"the checkpoint file cannot be written: {err}"
+            raise LogBrokenError(self._broken) from err
+
+    def _load_tree(self) -> GrowingTree:
+        """Return the tree as stored, after checking that head, entries and tiles agree."""
+        head = self._rows.head()
+        try:
+            tree = tiles.grow_from(head.size, self._rows.hashes)
+        except ProofError as err:
+            raise DamagedLogError(f"entries or tiles are missing: {err}; run verify") from err
+        if self._head(tree) != head:
+            raise DamagedLogError("the stored head does not fit the stored tiles; run verify")
+        if self._rows.entry(head.size) is not None:
+            raise DamagedLogError(f"there are entries beyond the head's size {head.size}")
+        return tree
+
+    def _append_genesis(self, facts: Facts) -> None:
+        """Write entry 0, which says whose log this is and which keys belong to it."""
+        keys = self._secrets
+        record = NewRecord(
+            type=GENESIS,
+            id=GENESIS,
+            facts={
+                **facts,
+                "origin": self.origin,
+                "vkey": keys.signing.verifier.format(),
+                "master_check": encode_base64(keys.master_check),
+                "digest_check": encode_base64(keys.digest_check),
+            },
+        )
+        with self._write_lock:
+            self._commit(self._prepare([record]), [record])
+
+    def _check_keys(self) -> None:
+        """Refuse key files of another log, by what the genesis entry says."""
+        facts = parse_leaf(self._entry(0).leaf).facts
+        keys = self._secrets
+        for name, got, what in (
+            ("origin", self.origin, "origin"),
+            ("vkey", keys.signing.verifier.format(), "signing key"),
+            ("master_check", encode_base64(keys.master_check), "master key"),
+            ("digest_check", encode_base64(keys.digest_check), "digest key"),
+        ):
+            if facts.get(name) != got:
+                raise KeyFileError(f"the {what} is not this log's: restore the one made with it")
+
+    def _recall_signed(self) -> None:
+        """Compare the database with the last signed checkpoint, and go on from there.
+
+        Raises LogRolledBackError when the database is older than what was signed, or differs.
+        """
+        path = self.directory / CHECKPOINT_FILE
+        stored = self._rows.last_checkpoint()
+        if not path.exists():
+            # Before the first checkpoint is copied there is nothing to compare with. Later the file
+            # cannot have vanished by a crash.
+            if self._rows.checkpoint_count() > 1:
+                raise LogRolledBackError(
+                    f"{path} is missing, so a rolled-back database would go unnoticed: restore it"
+                )
+            self.checkpoint()
+            return
+        outside = self._checked(path.read_bytes(), str(path))
+        if outside.size > self.size:
+            raise LogRolledBackError(
+                f"the database has {self.size} entries, but a checkpoint of {outside.size} was "
+                "signed: it is older than what others have seen; restore the newer one"
+            )
+        if stored is None or stored[0] < outside.size:
+            raise LogRolledBackError(
+                f"the database does not know the signed checkpoint of size {outside.size}"
+            )
+        newest = self._checked(stored[1], "the newest stored checkpoint")
+        for checkpoint in (outside, newest):
+            if checkpoint.size > self.size or self.root(checkpoint.size) != checkpoint.root:
+                raise LogRolledBackError(
+                    f"the entries do not lead to the root signed at size {checkpoint.size}: "
+                    "this is another history than the one that was signed"
+                )
+        self._signed = tiles.grow_from(newest.size, self._rows.hashes)
+        self._signed_note = stored[1]
+        if newest.size > outside.size:
+            self._keep_outside(stored[1])
+
+    def _checked(self, note: bytes, what: str) -> Checkpoint:
+        try:
+            return open_checkpoint(
+                note, origin=self.origin, trusted=[self._secrets.signing.verifier]
+            )
+        except NoteError as err:
+            raise LogRolledBackError(f"{what} is not a checkpoint of this log: {err}") from err
+
+    @staticmethod
+    def _head(tree: GrowingTree) -> Head:
+        return Head(tree.size, b"".join(tree.frontier), tree.root())
+
+
+def _check_nothing_signed(directory: Path) -> None:
+    if (directory / CHECKPOINT_FILE).exists():
+        raise LogRolledBackError(
+            f"{directory / DATABASE_FILE} is gone, but this log has signed checkpoints: restore it"
+        )

@@ -1,0 +1,295 @@
+"""Reading the log: records, roots, checkpoints and proofs. Safe from any thread."""
+
+import hmac
+from collections import OrderedDict
+from hashlib import blake2s
+from pathlib import Path
+
+from audit import merkle, tiles
+from audit.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
+from audit.envelope import (
+    RecordKey,
+    open_envelope,
+    unwrap_record_key,
+    unwrap_subject_key,
+)
+from audit.errors import (
+    DamagedLogError,
+    EnvelopeError,
+    KeyFileError,
+    LeafError,
+    ProofError,
+    UnknownRecordError,
+)
+from audit.keys import LogKeys, read_keys
+from audit.leaf import Leaf, parse_leaf
+from audit.proof import LogProof
+from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
+from audit.sqlite import EntryRow, Reader
+
+DATABASE_FILE = "log.sqlite3"
+CHECKPOINT_FILE = "checkpoint"
+LOCK_FILE = "lock"
+KEYS_DIRECTORY = "keys"
+
+_CACHED_SUBJECTS = 4_096
+
+
+class SubjectKeys:
+    """Subjects' unwrapped keys, the most recently used ones only."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+
+    def get(self, handle: bytes) -> tuple[int, bytes] | None:
+        """Return (subject, key)."""
+        found = self._keys.get(handle)
+        if found is not None:
+            self._keys.move_to_end(handle)
+        return found
+
+    def add(self, handle: bytes, subject: int, key: bytes) -> None:
+        """Remember a subject's key, forgetting the one longest unused."""
+        self._keys[handle] = (subject, key)
+        if len(self._keys) > _CACHED_SUBJECTS:
+            self._keys.popitem(last=False)
+
+    def forget(self, handle: bytes) -> None:
+        """Drop an erased subject's key."""
+        self._keys.pop(handle, None)
+
+
+class LogReader:
+    """A log open for reading. With its keys, payloads can be read too."""
+
+    def __init__(
+        self, directory: Path, *, origin: str, keys: LogKeys | None, vfs: str | None = None
+    ) -> None:
+        self.directory = directory
+        self.origin = origin
+        self._keys = keys
+        self._rows = Reader(directory / DATABASE_FILE, vfs=vfs)
+
+    @classmethod
+    def open_readonly(cls, directory: Path, *, origin: str, with_keys: bool = True) -> "LogReader":
+        """Open a log beside its writer. ``with_keys=False`` needs no secret and reads no payload.
+
+        Raises LogMissingError, SchemaVersionError, KeyFileError.
+        """
+        keys = read_keys(directory / KEYS_DIRECTORY, origin=origin) if with_keys else None
+        return cls(directory, origin=origin, keys=keys)
+
+    @property
+    def size(self) -> int:
+        """Return the number of durable entries."""
+        return self._rows.head().size
+
+    @property
+    def verifier_key(self) -> str:
+        """Return the key that verifies this log's checkpoints (C2SP vkey), from its first entry."""
+        vkey = parse_leaf(self._entry(0).leaf).facts["vkey"]
+        if not isinstance(vkey, str):
+            raise DamagedLogError("the first entry names no verifier key")
+        return vkey
+
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root over the first ``size`` entries, all of them by default."""
+        head = self._rows.head()
+        if size is None or size == head.size:
+            return head.root
+        if not 0 <= size < head.size:
+            raise ProofError(f"size is {size}, want 0 to {head.size}")
+        return tiles.range_root(0, size, self._rows.hashes)
+
+    def entries(self, start: int, stop: int) -> list[EntryRow]:
+        """Return the stored entries ``start <= index < stop``, as far as there are any."""
+        return self._rows.entries(start, stop)
+
+    def read(self, record_id: str) -> StoredRecord:
+        """Return a record by id.
+
+        Raises UnknownRecordError, KeyFileError without keys, DamagedLogError when what is stored
+        is not what the leaf commits to.
+        """
+        row = self._rows.find_entry(record_id)
+        if row is None:
+            raise UnknownRecordError(f"no record has the id {record_id}")
+        return self._record(row)
+
+    def read_index(self, index: int) -> StoredRecord:
+        """Return a record by index; as ``read``."""
+        return self._record(self._entry(index))
+
+    def receipt(self, record_id: str) -> Receipt:
+        """Return the receipt of a record already stored."""
+        row = self._rows.find_entry(record_id)
+        if row is None:
+            raise UnknownRecordError(f"no record has the id {record_id}")
+        return Receipt(self.origin, row.seq, row.leaf_hash)
+
+    def find_idempotent(self, request: Idempotency) -> IdempotencyMatch | None:
+        """Return the earlier record under the same scope and key, if any.
+
+        Raises KeyFileError without keys.
+        """
+        keys = self._need_keys()
+        index = self._rows.find_idempotency(idempotency_digest(keys.digest, request))
+        if index is None:
+            return None
+        row = self._entry(index)
+        leaf = _leaf(row)
+        if leaf.idempotency is None:
+            raise DamagedLogError(f"entry {index} has an idempotency key its leaf does not know")
+        if self._rows.erasure_of(index) is not None:
+            return IdempotencyMatch(index, row.id, same_request=None)
+        body = body_digest(self.record_key(index).salt, request.fingerprint)
+        same = hmac.compare_digest(body, leaf.idempotency.body)
+        return IdempotencyMatch(index, row.id, same_request=same)
+
+    def inclusion_proof(self, index: int, size: int) -> tuple[bytes, ...]:
+        """Return the proof that entry ``index`` is in the tree of the first ``size`` entries."""
+        self._check_size(size)
+        return merkle.inclusion_proof(index, size, self._range_root)
+
+    def consistency_proof(self, first: int, second: int) -> tuple[bytes, ...]:
+        """Return the proof that the first ``second`` entries begin with the first ``first``."""
+        self._check_size(second)
+        return merkle.consistency_proof(first, second, self._range_root)
+
+    def stored_checkpoint(self) -> bytes | None:
+        """Return the newest signed checkpoint as stored."""
+        found = self._rows.last_checkpoint()
+        return None if found is None else found[1]
+
+    def proof(self, record_id: str) -> LogProof:
+        """Return the tlog-proof of a record under the newest stored checkpoint.
+
+        The proof is made for the checkpoint's own size, whatever has been appended since. Raises
+        UnknownRecordError, ProofError when no checkpoint covers the entry yet.
+        """
+        note = self.stored_checkpoint()
+        if note is None:
+            raise ProofError("no checkpoint is signed yet")
+        return self._proof_under(note, record_id)
+
+    def record_key(self, index: int) -> RecordKey:
+        """Return one record's key and salt: what a disclosure to an entitled reader holds.
+
+        Raises KeyFileError without keys, DamagedLogError when rows are missing or do not open.
+        """
+        keys = self._need_keys()
+        row = self._rows.record_key(index)
+        subject = None if row is None else self._rows.subject(row[0])
+        if row is None or subject is None:
+            raise DamagedLogError(f"the key of entry {index} is missing and was not erased")
+        try:
+            subject_key = unwrap_subject_key(
+                keys.master, subject.wrapped, subject=subject.subject, handle=subject.handle
+            )
+            return unwrap_record_key(row[1], subject_key=subject_key)
+        except EnvelopeError as err:
+            raise DamagedLogError(f"entry {index}: {err}") from err
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._rows.close()
+
+    def _proof_under(self, note: bytes, record_id: str) -> LogProof:
+        row = self._rows.find_entry(record_id)
+        if row is None:
+            raise UnknownRecordError(f"no record has the id {record_id}")
+        checkpoint = self._open_checkpoint(note)
+        if row.seq >= checkpoint.size:
+            raise ProofError(
+                f"entry {row.seq} is not covered yet: the checkpoint has size {checkpoint.size}"
+            )
+        hashes = merkle.inclusion_proof(row.seq, checkpoint.size, self._range_root)
+        return LogProof(row.seq, hashes, note)
+
+    def _open_checkpoint(self, note: bytes) -> Checkpoint:
+        keys = self._keys
+        if keys is not None:
+            return open_checkpoint(note, origin=self.origin, trusted=[keys.signing.verifier])
+        return unverified_checkpoint(note, origin=self.origin)
+
+    def _record(self, row: EntryRow) -> StoredRecord:
+        leaf = _leaf(row)
+        payload: bytes | None = None
+        erased = False
+        if leaf.payload is not None:
+            envelope = self._rows.envelope(row.seq)
+            if envelope is not None:
+                try:
+                    payload = open_envelope(
+                        envelope,
+                        record_id=row.id,
+                        record_key=self.record_key(row.seq),
+                        commitments=leaf.payload,
+                    )
+                except EnvelopeError as err:
+                    raise DamagedLogError(f"entry {row.seq}: {err}") from err
+            elif self._rows.erasure_of(row.seq) is not None:
+                erased = True
+            else:
+                raise DamagedLogError(
+                    f"the payload of entry {row.seq} is missing and was not erased"
+                )
+        return StoredRecord(
+            index=row.seq,
+            id=row.id,
+            type=leaf.type,
+            timestamp=leaf.timestamp,
+            facts=leaf.facts,
+            leaf=row.leaf,
+            leaf_hash=row.leaf_hash,
+            payload=payload,
+            erased=erased,
+        )
+
+    def _entry(self, index: int) -> EntryRow:
+        row = self._rows.entry(index)
+        if row is None:
+            raise UnknownRecordError(f"the log has no entry {index}")
+        return row
+
+    def _range_root(self, start: int, stop: int) -> bytes:
+        return tiles.range_root(start, stop, self._rows.hashes)
+
+    def _check_size(self, size: int) -> None:
+        have = self._rows.head().size
+        if size > have:
+            raise ProofError(f"size is {size}, the log has {have} entries")
+
+    def _need_keys(self) -> LogKeys:
+        if self._keys is None:
+            raise KeyFileError("the log was opened without its keys, payloads cannot be read")
+        return self._keys
+
+
+def subject_handle(digest_key: bytes, subject: str) -> bytes:
+    """Return the keyed digest under which a subject's key is found. 16 bytes."""
+    return blake2s(subject.encode(), digest_size=16, key=digest_key, person=b"subject").digest()
+
+
+def idempotency_digest(digest_key: bytes, request: Idempotency) -> bytes:
+    """Return the keyed digest under which a request is found. 16 bytes."""
+    scope = request.scope.encode()
+    message = b"%d\n" % len(scope) + scope + request.key.encode()
+    return blake2s(message, digest_size=16, key=digest_key, person=b"request").digest()
+
+
+def body_digest(salt: bytes, fingerprint: bytes) -> bytes:
+    """Return the request's digest under the record's salt, useless once that is erased."""
+    return blake2s(fingerprint, digest_size=16, key=salt, person=b"body").digest()
+
+
+def _leaf(row: EntryRow) -> Leaf:
+    if merkle.leaf_hash(row.leaf) != row.leaf_hash:
+        raise DamagedLogError(f"the leaf of entry {row.seq} does not have its stored hash")
+    try:
+        leaf = parse_leaf(row.leaf)
+    except LeafError as err:
+        raise DamagedLogError(f"entry {row.seq}: {err}") from err
+    if leaf.id != row.id:
+        raise DamagedLogError(f"entry {row.seq} is stored under another id than its leaf's")
+    return leaf

@@ -1,0 +1,419 @@
+"""The log in one SQLite file: connections, the one write transaction, and the reads.
+
+Exactly one connection writes and checkpoints the WAL; readers have their own, read-only. Every
+``apsw`` error is converted here. SQLite's WAL before 3.51.3 can lose commits when two connections
+write at once; ``apsw`` carries its own SQLite, and older ones are refused.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+
+from audit import schema
+from audit.errors import (
+    DamagedLogError,
+    LogBrokenError,
+    LogFullError,
+    LogLockedError,
+    LogMissingError,
+    LogStateError,
+    ProofError,
+    SchemaVersionError,
+)
+from audit.merkle import EMPTY_ROOT, HASH_SIZE
+from audit.tiles import TILE_WIDTH, FullTile, split_hashes
+
+SqlValue: TypeAlias = int | float | str | bytes | None
+SqlRow: TypeAlias = tuple[SqlValue, ...]
+
+_OLDEST_SQLITE = (3, 51, 3)
+_PAGE_BYTES = 8_192
+"""Envelopes of 2 to 3 KB leave a third of a 4 KB page empty."""
+_WAL_PAGES = 1_000
+"""The WAL is copied into the file past 8 MB, about 20 ms of work for the commit that does it."""
+
+
+class ConstraintViolationError(LogStateError):
+    """A row of the group breaks a UNIQUE rule. The group was rolled back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The tree's size, frontier and root as stored."""
+
+    size: int
+    frontier: bytes
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One entry as stored."""
+
+    seq: int
+    id: str
+    leaf: bytes
+    leaf_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """A subject's key as stored."""
+
+    subject: int
+    handle: bytes
+    wrapped: bytes
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Group:
+    """The rows of one transaction."""
+
+    entries: list[tuple[int, str, bytes, bytes]] = field(default_factory=list)
+    payloads: list[tuple[int, bytes]] = field(default_factory=list)
+    record_keys: list[tuple[int, int, bytes]] = field(default_factory=list)
+    subject_keys: list[tuple[int, bytes, bytes, bytes]] = field(default_factory=list)
+    idempotency: list[tuple[bytes, int]] = field(default_factory=list)
+    erased: list[tuple[int, int]] = field(default_factory=list)
+    tiles: list[FullTile] = field(default_factory=list)
+
+
+class Writer:
+    """The one connection that writes."""
+
+    def __init__(self, path: Path, *, vfs: str | None = None) -> None:
+        """Open the file, making it when it is missing. ``vfs`` names another file layer."""
+        _check_sqlite()
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
+        with _converted(f"{path} cannot be opened"):
+            self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+            self._cursor = self._connection.cursor()
+            self._connection.set_busy_timeout(1_000)
+            self._connection.pragma("page_size", _PAGE_BYTES)  # heeded only by a new file
+            mode = self._connection.pragma("journal_mode", "wal")
+            if mode != "wal":
+                raise LogStateError(f"{path} has journal mode {mode}, want wal")
+            for pragma, value in (
+                ("synchronous", "FULL"),
+                ("secure_delete", "ON"),
+                ("cell_size_check", "ON"),
+                ("trusted_schema", "OFF"),
+                ("recursive_triggers", "ON"),  # so that INSERT OR REPLACE meets the triggers too
+                ("wal_autocheckpoint", _WAL_PAGES),
+                ("cache_size", -65_536),
+            ):
+                self._connection.pragma(pragma, value)
+            # What a crash left in the WAL may be only in the page cache, its fsync failed. Copying
+            # it into the file now, with a new fsync, makes it durable before anything builds on it.
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def prepare_schema(self) -> None:
+        """Make the tables of a new file; refuse a file of another version or application."""
+        with _converted("the schema cannot be made"):
+            objects = self._one("SELECT count(*) FROM sqlite_schema")
+            if objects == 0:
+                with self._connection:
+                    for statement in schema.STATEMENTS.values():
+                        self._cursor.execute(statement)
+                    self._cursor.execute("INSERT INTO head VALUES (1, 0, x'', ?)", (EMPTY_ROOT,))
+                    self._connection.pragma("application_id", schema.APPLICATION_ID)
+                    self._connection.pragma("user_version", schema.VERSION)
+            check_version(self._connection)
+
+    def commit(self, group: Group, *, old: Head, new: Head) -> None:
+        """Write the group and move the head, in one durable transaction.
+
+        Raises ConstraintViolationError or LogFullError after a clean rollback, LogBrokenError when
+        what is on the disk is not known.
+        """
+        run = self._cursor.execute
+        many = self._cursor.executemany
+        try:
+            run("BEGIN IMMEDIATE")
+            many("INSERT INTO entry VALUES (?, ?, ?, ?)", group.entries)
+            many("INSERT INTO payload VALUES (?, ?)", group.payloads)
+            many("INSERT INTO record_key VALUES (?, ?, ?)", group.record_keys)
+            many("INSERT INTO subject_key VALUES (?, ?, ?, ?)", group.subject_keys)
+            many("INSERT INTO idempotency VALUES (?, ?)", group.idempotency)
+            if group.erased:
+                self._erase(group.erased)
+            many(
+                "INSERT INTO tile VALUES (?, ?, ?, ?)",
+                [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles],
+            )
+            run(
+                "UPDATE head SET size = ?, frontier = ?, root = ? WHERE size = ? AND root = ?",
+                (new.size, new.frontier, new.root, old.size, old.root),
+            )
+            if self._connection.changes() != 1:
+                self._roll_back(old)
+                raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
+            run("COMMIT")
+        except apsw.Error as err:
+            raise self._failed(err, old) from err
+
+    def insert_checkpoint(self, size: int, note: bytes) -> None:
+        """Store a signed checkpoint, durably. The same one again is no error."""
+        try:
+            self._cursor.execute(
+                "INSERT INTO checkpoint VALUES (?, ?) ON CONFLICT DO NOTHING", (size, note)
+            )
+            stored = self._one("SELECT note FROM checkpoint WHERE size = ?", size)
+        except apsw.Error as err:
+            raise self._failed(err, None) from err
+        if stored != note:
+            raise DamagedLogError(f"another checkpoint is stored for size {size}")
+
+    def purge(self) -> bool:
+        """Empty the WAL, so that what was erased is in no file. False when a reader holds it."""
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        except apsw.BusyError:
+            return False
+        except apsw.Error as err:
+            raise self._failed(err, None) from err
+        return True
+
+    def close(self) -> None:
+        """Close the connection; the last one out copies the WAL into the file and removes it."""
+        with _converted("closing failed"):
+            self._connection.close()
+
+    def _erase(self, erased: Sequence[tuple[int, int]]) -> None:
+        many = self._cursor.executemany
+        many("INSERT INTO erased VALUES (?, ?)", erased)
+        rows = [(seq,) for seq, _ in erased]
+        subjects = {
+            subject
+            for (subject,) in many("SELECT subject FROM record_key WHERE seq = ?", rows)
+            if isinstance(subject, int)
+        }
+        many("DELETE FROM payload WHERE seq = ?", rows)
+        many("DELETE FROM record_key WHERE seq = ?", rows)
+        many(
+            "DELETE FROM subject_key WHERE subject = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM record_key WHERE subject = ?1)",
+            [(subject,) for subject in subjects],
+        )
+
+    def _failed(self, err: apsw.Error, old: Head | None) -> LogStateError:
+        """Roll back and say what the failure means for the writer."""
+        if isinstance(err, apsw.BusyError) and not self._connection.in_transaction:
+            return LogLockedError(f"another connection is writing to the database: {err}")
+        clean = self._roll_back(old)
+        if clean and isinstance(err, apsw.ConstraintError):
+            return ConstraintViolationError(str(err))
+        if clean and isinstance(err, apsw.FullError):
+            return LogFullError(f"the disk is full: {err}")
+        return LogBrokenError(f"a write failed, reopen the log: {type(err).__name__}: {err}")
+
+    def _roll_back(self, old: Head | None) -> bool:
+        """Return whether the database is provably as before."""
+        try:
+            # SQLite has often rolled back by itself already, and a second ROLLBACK is an error.
+            if self._connection.in_transaction:
+                self._cursor.execute("ROLLBACK")
+            return old is None or self._one("SELECT size FROM head") == old.size
+        except apsw.Error:
+            return False
+
+    def _one(self, statement: str, *parameters: SqlValue) -> SqlValue:
+        return _one(self._connection, statement, *parameters)
+
+
+class Reader:
+    """A read-only connection that any thread may use, one at a time."""
+
+    def __init__(self, path: Path, *, vfs: str | None = None, immutable: bool = False) -> None:
+        """Open the file. ``immutable`` takes no lock and ignores a WAL: for a log at rest."""
+        _check_sqlite()
+        if not path.is_file():
+            raise LogMissingError(f"{path} does not exist: there is no log here")
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_EXRESCODE
+        name = path.absolute().as_uri() + ("?immutable=1" if immutable else "")
+        self._lock = threading.Lock()
+        with _converted(f"{path} cannot be opened"):
+            self._connection = apsw.Connection(name, flags=flags, vfs=vfs)
+            self._connection.set_busy_timeout(1_000)
+            check_version(self._connection)
+
+    def head(self) -> Head:
+        """Return the stored head."""
+        rows = self._rows("SELECT size, frontier, root FROM head")
+        if len(rows) != 1:
+            raise DamagedLogError(f"the head has {len(rows)} rows, want 1")
+        size, frontier, root = rows[0]
+        return Head(_int(size), _bytes(frontier), _bytes(root))
+
+    def entry(self, seq: int) -> EntryRow | None:
+        """Return one entry by index."""
+        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq = ?", seq)
+        return _entry(rows[0]) if rows else None
+
+    def find_entry(self, record_id: str) -> EntryRow | None:
+        """Return one entry by its record's id."""
+        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE id = ?", record_id)
+        return _entry(rows[0]) if rows else None
+
+    def entries(self, start: int, stop: int) -> list[EntryRow]:
+        """Return the entries ``start <= seq < stop``, in order."""
+        rows = self._rows(
+            "SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq",
+            start,
+            stop,
+        )
+        return [_entry(row) for row in rows]
+
+    def envelope(self, seq: int) -> bytes | None:
+        """Return an entry's stored envelope."""
+        return _optional_bytes(self._rows("SELECT envelope FROM payload WHERE seq = ?", seq))
+
+    def record_key(self, seq: int) -> tuple[int, bytes] | None:
+        """Return an entry's (subject, wrapped key)."""
+        rows = self._rows("SELECT subject, wrapped FROM record_key WHERE seq = ?", seq)
+        return (_int(rows[0][0]), _bytes(rows[0][1])) if rows else None
+
+    def subject(self, subject: int) -> SubjectRow | None:
+        """Return a subject's row by its number."""
+        return self._subject("subject = ?", subject)
+
+    def find_subject(self, handle: bytes) -> SubjectRow | None:
+        """Return a subject's row by its handle."""
+        return self._subject("handle = ?", handle)
+
+    def records_of(self, subject: int) -> list[int]:
+        """Return the indexes of a subject's records, in order."""
+        rows = self._rows("SELECT seq FROM record_key WHERE subject = ? ORDER BY seq", subject)
+        return [_int(seq) for (seq,) in rows]
+
+    def erasure_of(self, seq: int) -> int | None:
+        """Return the index of the erasure entry that erased this entry's payload."""
+        rows = self._rows("SELECT erasure FROM erased WHERE seq = ?", seq)
+        return _int(rows[0][0]) if rows else None
+
+    def find_idempotency(self, key: bytes) -> int | None:
+        """Return the index of the entry that used this idempotency key."""
+        rows = self._rows("SELECT seq FROM idempotency WHERE key = ?", key)
+        return _int(rows[0][0]) if rows else None
+
+    def last_checkpoint(self) -> tuple[int, bytes] | None:
+        """Return (size, note) of the largest stored checkpoint."""
+        rows = self._rows("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1")
+        return (_int(rows[0][0]), _bytes(rows[0][1])) if rows else None
+
+    def checkpoint(self, size: int) -> bytes | None:
+        """Return the stored checkpoint of exactly this size."""
+        return _optional_bytes(self._rows("SELECT note FROM checkpoint WHERE size = ?", size))
+
+    def checkpoint_count(self) -> int:
+        """Return how many checkpoints are stored."""
+        return _int(self._rows("SELECT count(*) FROM checkpoint")[0][0])
+
+    def hashes(self, level: int, first: int, count: int) -> list[bytes]:
+        """Return hashes of one level, within one tile: see audit.tiles.ReadHashes."""
+        position, offset = divmod(first, TILE_WIDTH)
+        rows = self._rows(
+            "SELECT hashes FROM tile WHERE level = ? AND position = ?", level, position
+        )
+        if rows:
+            start = offset * HASH_SIZE
+            found = split_hashes(_bytes(rows[0][0])[start : start + count * HASH_SIZE])
+        elif level == 0:
+            found = self._column(
+                "SELECT leaf_hash FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq",
+                first,
+                first + count,
+            )
+        else:
+            found = self._column(
+                "SELECT root FROM tile WHERE level = ? AND position >= ? AND position < ?"
+                " ORDER BY position",
+                level - 1,
+                first,
+                first + count,
+            )
+        if len(found) != count:
+            raise ProofError(f"level {level} has {len(found)} hashes from {first}, want {count}")
+        return found
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, _converted("closing failed"):
+            self._connection.close()
+
+    def _subject(self, condition: str, value: int | bytes) -> SubjectRow | None:
+        rows = self._rows(
+            f"SELECT subject, handle, wrapped, digest FROM subject_key WHERE {condition}",  # noqa: S608 - the two conditions above
+            value,
+        )
+        if not rows:
+            return None
+        subject, handle, wrapped, digest = rows[0]
+        return SubjectRow(_int(subject), _bytes(handle), _bytes(wrapped), _bytes(digest))
+
+    def _column(self, statement: str, *parameters: SqlValue) -> list[bytes]:
+        return [_bytes(value) for (value,) in self._rows(statement, *parameters)]
+
+    def _rows(self, statement: str, *parameters: SqlValue) -> list[SqlRow]:
+        with self._lock, _converted("reading failed"):
+            return self._connection.execute(statement, parameters).fetchall()
+
+
+def check_version(connection: apsw.Connection) -> None:
+    """Raise unless the file is a log of this schema version."""
+    application = connection.pragma("application_id")
+    if application != schema.APPLICATION_ID:
+        raise LogStateError(f"the file is not a log: application id {application!r}")
+    version = _int(connection.pragma("user_version"))
+    if version != schema.VERSION:
+        raise SchemaVersionError(got=version, want=schema.VERSION)
+
+
+@contextmanager
+def _converted(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError) as err:
+        raise DamagedLogError(f"{what}: {err}") from err
+    except apsw.Error as err:
+        raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err
+
+
+def _check_sqlite() -> None:
+    version = apsw.sqlite_lib_version()
+    if tuple(map(int, version.split("."))) < _OLDEST_SQLITE:
+        raise LogStateError(f"SQLite is {version}, want 3.51.3 or later: older ones lose commits")
+
+
+def _one(connection: apsw.Connection, statement: str, *parameters: SqlValue) -> SqlValue:
+    row = connection.execute(statement, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def _entry(row: SqlRow) -> EntryRow:
+    seq, record_id, leaf, leaf_hash = row
+    if not isinstance(record_id, str):
+        raise DamagedLogError(f"id of entry {seq!r} is {type(record_id).__name__}, want text")
+    return EntryRow(_int(seq), record_id, _bytes(leaf), _bytes(leaf_hash))
+
+
+def _optional_bytes(rows: Sequence[SqlRow]) -> bytes | None:
+    return _bytes(rows[0][0]) if rows else None
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise DamagedLogError(f"a stored value is {type(value).__name__}, want bytes")
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise DamagedLogError(f"a stored value is {type(value).__name__}, want an integer")
+    return value
