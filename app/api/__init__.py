@@ -1,0 +1,1 @@
+"""The HTTP interface: parse, hand to the service, shape the answer."""

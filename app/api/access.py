@@ -1,0 +1,92 @@
+"""Who is calling, and may they: every route names the roles it admits.
+
+A key comes as ``Authorization: Bearer <key>``; on pages a browser may send it as the password of
+HTTP Basic (any user name), until there is sign-in.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, TypedDict
+
+from fastapi import Depends, Request
+from fastapi.params import Depends as DependsParam
+from fastapi.security import HTTPBasic, HTTPBearer
+
+from app.api.parts import parts_of
+from app.domain import Caller, Role
+from app.errors import ForbiddenError, UnauthenticatedError
+
+PUBLIC: tuple[Role, ...] = ()
+"""For routes that anybody may call: said aloud, never by leaving something out."""
+
+EVERY_ROLE = tuple(Role)
+
+bearer_scheme = HTTPBearer(
+    scheme_name="key", description="A key made with `grounds key create`.", auto_error=False
+)
+basic_scheme = HTTPBasic(
+    scheme_name="browser",
+    description="Pages only: any user name, and the key as the password.",
+    auto_error=False,
+)
+
+
+class Access(TypedDict):
+    """What a route says about access, for ``@router.get(path, **admits(...))``."""
+
+    dependencies: list[DependsParam]
+    openapi_extra: dict[str, object]
+
+
+def admits(*roles: Role, scheme: HTTPBearer | HTTPBasic = bearer_scheme) -> Access:
+    """Return the route arguments that let in these roles only and say so in the OpenAPI document."""
+
+    async def check(request: Request) -> None:
+        request.state.caller = authorise(request, roles)
+
+    return {
+        "dependencies": [Depends(scheme), Depends(check)],
+        "openapi_extra": {"x-roles": [role.value for role in roles]},
+    }
+
+
+def open_to_all() -> Access:
+    """Return the route arguments of a route that anybody may call."""
+    return {"dependencies": [], "openapi_extra": {"x-roles": ["public"]}}
+
+
+def authorise(request: Request, roles: Sequence[Role]) -> Caller:
+    """Return the caller. Raises UnauthenticatedError or ForbiddenError."""
+    header = request.headers.get("authorization")
+    if header is None:
+        raise UnauthenticatedError("no key came with the request")
+    key = _key_in(header)
+    caller = None if key is None else parts_of(request).keys.authenticate(key)
+    if caller is None:
+        raise UnauthenticatedError("the key is unknown, revoked or not whole")
+    if caller.role not in roles:
+        raise ForbiddenError(got=caller.role.value, want=[role.value for role in roles])
+    return caller
+
+
+def _key_in(header: str) -> str | None:
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            user_and_password = base64.b64decode(credentials, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        return user_and_password.partition(":")[2]
+    return None
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+"""The caller that the route's ``admits`` let in."""

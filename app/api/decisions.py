@@ -1,0 +1,285 @@
+"""``/v1/models/{model}/decisions`` and ``/v1/decisions/{id}``: one decision's whole file."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine
+from time import perf_counter
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+
+from app import records
+from app.api import examples, schemas
+from app.api.access import CurrentCaller, admits, authorise
+from app.api.documents import problems
+from app.api.parts import Parts, parts_of
+from app.api.problems import faults_of_validation
+from app.domain import Caller, Role
+from app.engine import Earlier, Recorded, Work
+from app.errors import (
+    InvalidJsonError,
+    InvalidRequestError,
+    TimedOutError,
+    UnsupportedMediaTypeError,
+)
+from app.reading import read_decision
+from app.replay import ReplayWork
+from app.service import Application
+from audit.records import Idempotency
+from models.errors import CaseRejectedError
+
+MAX_KEY_LENGTH = 255
+JSON = "application/json"
+REPEATED = {"Idempotency-Replayed": "true"}
+ADVISED_ROLES = (Role.CALLER, Role.CASEWORKER, Role.ADMIN)
+READING_ROLES = (Role.CALLER, Role.CASEWORKER, Role.AUDITOR, Role.ADMIN)
+
+DecisionId = Annotated[
+    str,
+    Path(
+        description="The decision's identifier (UUID).",
+        pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        examples=[examples.DECISION_ID],
+    ),
+]
+
+
+class LeanRoute(APIRoute):
+    """A route whose handler takes the request itself.
+
+    FastAPI's own parsing of typed parameters costs more than scoring and explaining the case, so
+    the one hot route does without it. It is still in the OpenAPI document.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the endpoint as it is."""
+        return self.endpoint
+
+
+hot = APIRouter(route_class=LeanRoute, tags=["decisions"])
+router = APIRouter(tags=["decisions"])
+
+
+@hot.post(
+    "/v1/models/{model}/decisions",  # noqa: FAST003  # see LeanRoute
+    operation_id="create_decision",
+    summary="Ask for a recommendation",
+    description="Scores the case, explains the score, applies the policy and records the whole "
+    "answer. The answer comes only when the record is durable. Send an `Idempotency-Key` to be "
+    "able to repeat a request safely: the same key and body give the first answer again.",
+    status_code=201,
+    response_class=Response,
+    responses={
+        201: {
+            "model": schemas.Decision,
+            "description": "The explained recommendation and its receipt.",
+            "content": {JSON: {"example": examples.DECISION}},
+            "headers": {
+                "Location": {
+                    "description": "Where the decision can be read.",
+                    "required": True,
+                    "schema": {"type": "string"},
+                },
+                "Idempotency-Replayed": {
+                    "description": "`true` when this is the first answer again.",
+                    "schema": {"type": "string"},
+                },
+            },
+        },
+        **problems(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        "x-roles": [role.value for role in ADVISED_ROLES],
+        "security": [{"key": []}],
+        "parameters": [
+            {
+                "name": "model",
+                "in": "path",
+                "required": True,
+                "description": "The model's name, as in `GET /v1/models`.",
+                "schema": {"type": "string"},
+                "example": examples.MODEL_NAME,
+            },
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Any text of yours that is new for each new case.",
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": MAX_KEY_LENGTH,
+                    "pattern": "^[!-~]+$",
+                },
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {
+                    "schema": schemas.DecisionRequest.model_json_schema(),
+                    "example": examples.DECISION_REQUEST,
+                }
+            },
+        },
+    },
+)
+async def create_decision(request: Request) -> Response:
+    """Parse, hand over, shape the answer."""
+    start = perf_counter()
+    parts = parts_of(request)
+    caller = authorise(request, ADVISED_ROLES)
+    served = parts.model(request.path_params["model"])
+    body = await _json_body(request)
+    key = _idempotency(request, caller, served.name, body)
+    try:
+        asked = schemas.DecisionRequest.model_validate(body)
+        case = served.bundle.schema.encode(asked.case)
+    except (ValidationError, CaseRejectedError) as err:
+        if key is not None:
+            # What was accepted once keeps its answer, even if today's model would refuse it.
+            earlier = await run_in_threadpool(parts.log.find_idempotent, key)
+            if earlier is not None and earlier.same_request is not False:
+                return _repeated(parts, caller, earlier.id)
+        if isinstance(err, ValidationError):
+            raise InvalidRequestError(
+                "the body is not of the documented form",
+                faults_of_validation(err.errors(include_input=False, include_url=False)),
+            ) from err
+        raise
+    parts.metrics.stages["parse"].observe(perf_counter() - start)
+    application = Application(
+        id=parts.new_id(),
+        served=served,
+        caller=caller,
+        case=case,
+        subject=asked.subject,
+        idempotency=key,
+        service=parts.service,
+    )
+    queued = perf_counter()
+    outcome = await _recorded(parts, application)
+    parts.metrics.stages["append"].observe(perf_counter() - queued)
+    if isinstance(outcome, Earlier):
+        return _repeated(parts, caller, outcome.id)
+    parts.metrics.decisions.labels(served.name, outcome.result).inc()
+    parts.metrics.stages["total"].observe(perf_counter() - start)
+    return Response(
+        records.with_receipt(outcome.answer, outcome.receipt),
+        status_code=201,
+        media_type=JSON,
+        headers={"Location": f"/v1/decisions/{application.id}"},
+    )
+
+
+@router.get(
+    "/v1/decisions/{decision_id}",
+    operation_id="read_decision",
+    summary="Read a decision",
+    description="The answer exactly as it was given. A key with the role caller sees only its "
+    "own decisions.",
+    response_class=Response,
+    responses={
+        200: {
+            "model": schemas.Decision,
+            "description": "The decision.",
+            "content": {JSON: {"example": examples.DECISION}},
+        },
+        **problems(401, 403, 404, 410, 422, 503),
+    },
+    **admits(*READING_ROLES),
+)
+def get_decision(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
+    """Return one decision."""
+    stored = read_decision(parts_of(request).log, decision_id, reader=caller)
+    return Response(stored.body, media_type=JSON)
+
+
+@router.post(
+    "/v1/decisions/{decision_id}/replay",
+    operation_id="replay_decision",
+    summary="Recompute a decision and compare the bits",
+    description="Runs the recorded case through the same model, explanation and policy again. "
+    "The replay is itself recorded in the log.",
+    response_class=Response,
+    responses={
+        200: {
+            "model": schemas.Replay,
+            "description": "The verdict.",
+            "content": {JSON: {"example": examples.REPLAY}},
+        },
+        **problems(401, 403, 404, 410, 422, 503),
+    },
+    **admits(Role.AUDITOR, Role.ADMIN),
+)
+async def replay_decision(
+    request: Request, decision_id: DecisionId, caller: CurrentCaller
+) -> Response:
+    """Replay one decision."""
+    parts = parts_of(request)
+    stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
+    work = ReplayWork(
+        stored=stored,
+        caller=caller,
+        served=parts.served,
+        runtime=parts.runtime,
+        clock=parts.clock,
+        new_id=parts.new_id,
+    )
+    outcome = await _recorded(parts, work)
+    if isinstance(outcome, Earlier):
+        raise TypeError("a replay carries no Idempotency-Key, so it cannot have been done before")
+    parts.metrics.replays.labels(outcome.result).inc()
+    return Response(
+        records.with_receipt(outcome.answer, outcome.receipt),
+        media_type=JSON,
+    )
+
+
+async def _recorded(parts: Parts, work: Work) -> Recorded | Earlier:
+    seconds = parts.settings.request_timeout_seconds
+    try:
+        return await asyncio.wait_for(parts.engine.submit(work), seconds)
+    except TimeoutError as err:
+        raise TimedOutError(seconds=seconds) from err
+
+
+def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:
+    stored = read_decision(parts.log, decision_id, reader=caller)
+    return Response(
+        stored.body,
+        status_code=201,
+        media_type=JSON,
+        headers={"Location": f"/v1/decisions/{decision_id}", **REPEATED},
+    )
+
+
+async def _json_body(request: Request) -> object:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != JSON:
+        raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
+    try:
+        return orjson.loads(await request.body())
+    except orjson.JSONDecodeError as err:
+        # The parser's message has a place in the text and none of the text itself.
+        raise InvalidJsonError(f"not valid JSON at line {err.lineno}, column {err.colno}") from err
+
+
+def _idempotency(request: Request, caller: Caller, model: str, body: object) -> Idempotency | None:
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise InvalidRequestError(
+            f"Idempotency-Key: want 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+        )
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return Idempotency(
+        scope=caller.key_id,
+        key=key,
+        fingerprint=hashlib.sha256(model.encode() + b"\0" + canonical).digest(),
+    )

@@ -1,0 +1,113 @@
+"""The examples in the OpenAPI document. A contract test checks each against its schema."""
+
+from typing import Any
+
+MODEL_NAME = "housing-support"
+DECISION_ID = "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c11"
+_MODEL_DIGEST = "sha256:6f1c0b0e5d3e8d0a5a7f3f1f7c1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c"
+_POLICY_DIGEST = "sha256:0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e0d9c"
+_BACKGROUND_DIGEST = "sha256:11aa22bb33cc44dd55ee66ff7700889911aa22bb33cc44dd55ee66ff77008899"
+_LEAF_HASH = "Zm9yIGV4YW1wbGUsIHRoZSBoYXNoIG9mIHRoaXMgZW4="
+
+_MODEL = {"name": MODEL_NAME, "version": "1.0.0", "digest": _MODEL_DIGEST}
+_POLICY = {"name": "housing-support-policy", "version": "2026-11", "digest": _POLICY_DIGEST}
+_RECEIPT = {"log": "localhost/grounds", "index": 41, "leaf_hash": _LEAF_HASH}
+_BACKGROUND = {"rows": 1000, "digest": _BACKGROUND_DIGEST}
+
+DECISION_REQUEST: dict[str, Any] = {
+    "case": {"weekly_income": 212.5, "tenure": "private rent", "arrears_weeks": 6},
+    "subject": "person-8841",
+}
+DECISION: dict[str, Any] = {
+    "id": DECISION_ID,
+    "created": "2026-11-23T10:15:30.123Z",
+    "model": _MODEL,
+    "policy": _POLICY,
+    "recommendation": {
+        "outcome": "award",
+        "label": "Award priority support",
+        "score": 0.7264,
+        "score_meaning": "Chance that the household would lose its home without support",
+        "rule": {"id": "likely", "description": "the score is 0.5 or more"},
+        "near_threshold": False,
+    },
+    "explanation": {
+        "summary": "The model suggests: Award priority support.",
+        "strongest_reasons": ["Six weeks of rent arrears raised the estimate by 21.3 points."],
+        "reasons_for": ["Six weeks of rent arrears raised the estimate by 21.3 points."],
+        "reasons_against": [],
+        "method": "tree-exact",
+        "method_reason": "one tree ensemble behind encoders whose columns belong to one field each",
+        "unit": "log-odds",
+        "link": "logistic",
+        "base_value": -0.51,
+        "margin": 0.977,
+        "output": 0.7264,
+        "base_probability": 0.3752,
+        "contributions": [
+            {
+                "field": "arrears_weeks",
+                "label": "Weeks of rent arrears",
+                "value": 6,
+                "contribution": 1.487,
+                "probability_change": 0.3512,
+            }
+        ],
+        "residual": 2.1e-8,
+        "tolerance": 1e-5,
+        "largest_standard_error": None,
+        "evaluations": None,
+        "background": _BACKGROUND,
+    },
+    "flags": [],
+    "receipt": _RECEIPT,
+}
+REPLAY: dict[str, Any] = {
+    "decision": DECISION_ID,
+    "verdict": "identical",
+    "differences": [],
+    "reason": None,
+    "environment_changed": [],
+    "receipt": _RECEIPT,
+}
+_SUMMARY: dict[str, Any] = {
+    **_MODEL,
+    "title": "Discretionary housing support",
+    "purpose": "Helps caseworkers decide which applications to look at first.",
+    "owner": "Housing Services, Exampleshire Council",
+}
+MODEL_LIST: dict[str, Any] = {"models": [_SUMMARY]}
+MODEL: dict[str, Any] = {
+    **_SUMMARY,
+    "legal_basis": "Housing Act 1996, Part 7",
+    "what_it_cannot_know": ["Whether a relative could offer a room."],
+    "limitations": ["Trained on made-up data."],
+    "positive_class": "1",
+    "score_meaning": "Chance that the household would lose its home without support",
+    "case_schema": {"type": "object", "properties": {"arrears_weeks": {"type": "integer"}}},
+    "explanation": {
+        "method": "tree-exact",
+        "reason": "one tree ensemble behind encoders whose columns belong to one field each",
+        "unit": "log-odds",
+        "link": "logistic",
+        "base_value": -0.51,
+        "background": _BACKGROUND,
+    },
+    "policy": _POLICY,
+}
+READY: dict[str, Any] = {
+    "status": "ready",
+    "reason": None,
+    "models": [MODEL_NAME],
+    "log_entries": 42,
+    "queue_depth": 0,
+}
+CHECKPOINT = (
+    "localhost/grounds\n42\nXcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n\n"
+    "— localhost/grounds AiobnO/tMs2ofoTJPKlTcRz1kL6bVZZx0HzIdv6AIypazHysLbpBiTyDU5X3wEfp"
+    "+3kpwjFjLL2ZCosy185PJkMAZws=\n"
+)
+PROOF = (
+    "c2sp.org/tlog-proof@v1\nindex 41\nXcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n\n"
+    + CHECKPOINT
+)

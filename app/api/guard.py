@@ -1,0 +1,81 @@
+"""What surrounds every request: its id, a limit on its body, security headers, one log line.
+
+Plain ASGI, because it runs on every request. The log line names the route's template, never the
+address itself, and nothing from body or headers, so that it holds no personal data.
+"""
+
+from time import perf_counter
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.domain import NewId
+from app.errors import BodyTooLargeError
+
+POLICY = (
+    b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    b"base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
+    (b"content-security-policy", POLICY),
+)
+
+_log = structlog.get_logger("grounds.http")
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, new_id: NewId) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = perf_counter()
+        request_id = self._new_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+        received = 0
+        status = 500
+
+        async def limited_receive() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
+                    raise BodyTooLargeError(limit=self._max_body_bytes)
+            return message
+
+        async def guarded_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                headers.extend(HEADERS)
+                headers.append((b"x-request-id", request_id.encode()))
+            await send(message)
+
+        try:
+            await self._app(scope, limited_receive, guarded_send)
+        finally:
+            route = scope.get("route")
+            _log.info(
+                "request",
+                request_id=request_id,
+                method=scope["method"],
+                route=getattr(route, "path", "none"),
+                status=status,
+                milliseconds=round((perf_counter() - start) * 1000, 2),
+            )

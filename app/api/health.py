@@ -1,0 +1,74 @@
+"""``/health`` and ``/metrics``: for the platform that runs the service."""
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.api import examples, schemas
+from app.api.access import open_to_all
+from app.api.parts import Parts, parts_of
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get(
+    "/health/live",
+    operation_id="read_liveness",
+    summary="Is the process alive",
+    responses={200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
+    **open_to_all(),
+)
+async def live() -> schemas.Alive:
+    """Return at once: the event loop turns."""
+    return schemas.Alive(status="alive")
+
+
+@router.get(
+    "/health/ready",
+    operation_id="read_readiness",
+    summary="Can decisions be recorded",
+    description="503 when nothing can be recorded at present; `reason` says why.",
+    responses={
+        200: {"content": {"application/json": {"example": examples.READY}}},
+        503: {"model": schemas.Ready, "description": "Not ready."},
+    },
+    **open_to_all(),
+)
+async def ready(request: Request, response: Response) -> schemas.Ready:
+    """Return whether a decision sent now would be recorded."""
+    parts = parts_of(request)
+    fault = parts.engine.fault
+    response.status_code = 200 if fault is None else 503
+    return schemas.Ready(
+        status="ready" if fault is None else "not_ready",
+        reason=fault,
+        models=sorted(parts.served),
+        log_entries=parts.log.size,
+        queue_depth=parts.engine.waiting,
+    )
+
+
+@router.get(
+    "/metrics",
+    operation_id="read_metrics",
+    summary="Metrics for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format; nothing in it is about any person.",
+            "content": {"text/plain": {"schema": {"type": "string"},
+                                       "example": "grounds_ready 1.0\n"}},
+        }
+    },
+    **open_to_all(),
+)  # fmt: skip
+async def metrics(request: Request) -> Response:
+    """Return all metrics."""
+    parts = parts_of(request)
+    _measure(parts)
+    return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _measure(parts: Parts) -> None:
+    parts.metrics.log_entries.set(parts.log.size)
+    parts.metrics.queue_depth.set(parts.engine.waiting)
+    parts.metrics.ready.set(0 if parts.engine.fault else 1)

@@ -1,0 +1,45 @@
+"""The parts that the composition root put together, as a handler reaches them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from app.domain import Clock, NewId
+from app.engine import Engine
+from app.errors import UnknownModelError
+from app.keys import KeyStore
+from app.metrics import Metrics
+from app.served import ServedModel
+from app.service import Service
+from app.settings import Settings
+from audit.log import Log
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a handler may use."""
+
+    settings: Settings
+    clock: Clock
+    new_id: NewId
+    log: Log
+    keys: KeyStore
+    served: Mapping[str, ServedModel]
+    metrics: Metrics
+    engine: Engine
+    service: Service
+    runtime: Mapping[str, str]
+
+    def model(self, name: str) -> ServedModel:
+        """Return the served model of that name. Raises UnknownModelError."""
+        served = self.served.get(name)
+        if served is None:
+            raise UnknownModelError(served=sorted(self.served))
+        return served
+
+
+def parts_of(request: Request) -> Parts:
+    """Return the application's parts."""
+    parts: Parts = request.app.state.parts
+    return parts

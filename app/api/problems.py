@@ -1,0 +1,149 @@
+"""Every error leaves as one problem document (RFC 9457), counted by its type.
+
+Where something inside the service failed, the detail says nothing of what was computed: an output
+in an error message would be advice without a receipt.
+"""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.api.parts import parts_of
+from app.errors import ProblemType
+from app.web.render import render
+from models.errors import CaseRejectedError
+
+MEDIA_TYPE = "application/problem+json"
+_log = structlog.get_logger("grounds.problem")
+
+
+def install(app: FastAPI) -> None:
+    """Make every exception of the table, and any other, leave as a problem."""
+    for kind in errors.PROBLEMS:
+        app.add_exception_handler(kind, _from_exception)
+    app.add_exception_handler(RequestValidationError, _from_validation)
+    app.add_exception_handler(HTTPException, _from_framework)
+    app.add_exception_handler(Exception, _from_exception)
+
+
+def problem_response(
+    request: Request,
+    kind: ProblemType,
+    *,
+    detail: str,
+    faults: Sequence[Mapping[str, object]] = (),
+) -> Response:
+    """Return a problem as a response, counted in the metrics."""
+    parts_of(request).metrics.errors.labels(kind.slug).inc()
+    request_id = getattr(request.state, "request_id", "none")
+    body = errors.problem(kind, detail=detail, request_id=request_id, faults=faults)
+    response = (
+        HTMLResponse(render("error.html", kind=kind, detail=detail, request_id=request_id))
+        if "text/html" in request.headers.get("accept", "")
+        else Response(orjson.dumps(body), media_type=MEDIA_TYPE)
+    )
+    response.status_code = kind.status
+    if kind.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(kind.retry_after_seconds)
+    if kind.status == HTTPStatus.UNAUTHORIZED:
+        # Two headers, not one with both: browsers read only the first challenge of a header.
+        response.headers.append("WWW-Authenticate", 'Basic realm="grounds", charset="UTF-8"')
+        response.headers.append("WWW-Authenticate", 'Bearer realm="grounds"')
+    return response
+
+
+async def _from_exception(request: Request, error: Exception) -> Response:
+    kind = errors.problem_type(error)
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # The kind of error and where it arose, never its message: that may hold a case's numbers.
+        _log.error(
+            "problem",
+            problem=kind.slug,
+            error=type(error).__name__,
+            request_id=getattr(request.state, "request_id", "none"),
+            where=_innermost_frame(error),
+        )
+        inside = not isinstance(error, errors.AppError)
+        return problem_response(request, kind, detail=kind.title if inside else _text(error, kind))
+    if isinstance(error, CaseRejectedError):
+        count = len(error.faults)
+        return problem_response(
+            request,
+            kind,
+            detail=f"{count} field{'s' if count > 1 else ''} must be corrected",
+            faults=[
+                {
+                    "field": fault.field,
+                    "code": fault.code,
+                    "message": fault.message,
+                    "allowed": fault.allowed,
+                }
+                for fault in error.faults
+            ],
+        )
+    faults = error.faults if isinstance(error, errors.InvalidRequestError) else ()
+    return problem_response(request, kind, detail=_text(error, kind), faults=faults)
+
+
+async def _from_validation(request: Request, error: Exception) -> Response:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    return problem_response(
+        request,
+        errors.PROBLEMS[errors.InvalidRequestError],
+        detail="the request is not of the documented form",
+        faults=faults_of_validation(faults),
+    )
+
+
+def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """Return pydantic's errors as ours: the place and the rule, never the input."""
+    listed: list[Mapping[str, object]] = []
+    for fault in faults:
+        place = fault.get("loc")
+        names = [str(part) for part in place] if isinstance(place, tuple | list) else []
+        listed.append(
+            {
+                "field": ".".join(names) or "body",
+                "code": str(fault.get("type")),
+                "message": str(fault.get("msg")),
+                "allowed": "see the OpenAPI document",
+            }
+        )
+    return listed
+
+
+async def _from_framework(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response = problem_response(
+            request,
+            errors.METHOD_NOT_ALLOWED,
+            detail=f"{request.method} is not offered here",
+        )
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)
+        return response
+    if status == HTTPStatus.NOT_FOUND:
+        return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
+    kind = ProblemType(status, "invalid-request", HTTPStatus(status).phrase, "See `/docs`.")
+    return problem_response(request, kind, detail=HTTPStatus(status).phrase)
+
+
+def _text(error: Exception, kind: ProblemType) -> str:
+    return str(error) or kind.title
+
+
+def _innermost_frame(error: Exception) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    if frame is None:
+        return "unknown"
+    return f"{frame.tb_frame.f_code.co_qualname}:{frame.tb_lineno}"

@@ -1,0 +1,272 @@
+"""The shapes of the HTTP interface.
+
+They document and validate; the hot path writes the same JSON without going through them, and a
+contract test compares the two. Input is strict (nothing is coerced, nothing unknown is let through); output has no defaults, so
+that the OpenAPI document marks every member as required.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Value = float | int | str | bool | None
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Base64Hash = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
+Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+RoleName = Literal["caller", "caseworker", "auditor", "admin"]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class DecisionRequest(_Shape):
+    """One case to advise on."""
+
+    case: Annotated[
+        dict[str, Value],
+        Field(description="Every field of the model by name; `GET /v1/models/{model}` has the "
+              "JSON Schema of it."),
+    ]  # fmt: skip
+    subject: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="Your opaque reference for the person concerned, so that everything "
+            "recorded about them can be erased together. Kept only as a keyed hash.",
+        ),
+    ] = None
+
+
+class ModelName(_Shape):
+    """Which exact model."""
+
+    name: str
+    version: str
+    digest: Digest
+
+
+class PolicyName(_Shape):
+    """Which exact policy."""
+
+    name: str
+    version: str
+    digest: Digest
+
+
+class RuleFired(_Shape):
+    """The policy rule that led to the outcome."""
+
+    id: str
+    description: str
+
+
+class Recommendation(_Shape):
+    """What the system suggests. A person decides."""
+
+    outcome: str
+    label: str
+    score: float
+    score_meaning: str
+    rule: RuleFired
+    near_threshold: bool
+
+
+class Contribution(_Shape):
+    """One field's exact Shapley value."""
+
+    field: str
+    label: str
+    value: Value
+    contribution: Annotated[float, Field(description="In the explanation's `unit`.")]
+    probability_change: Annotated[
+        float | None,
+        Field(description="Rescaled to probability: keeps sign and order, and adds up from "
+              "`base_probability` to the score. Null where no honest rescaling exists."),
+    ]  # fmt: skip
+
+
+class Background(_Shape):
+    """The cases that the explanation compares with."""
+
+    rows: int
+    digest: Digest
+
+
+class Explanation(_Shape):
+    """Why: base value and contributions that add up to the model's own output."""
+
+    summary: str
+    strongest_reasons: Annotated[
+        list[str], Field(description="The three strongest, whichever side they are on.")
+    ]
+    reasons_for: list[str]
+    reasons_against: list[str]
+    method: str
+    method_reason: str
+    unit: str
+    link: str
+    base_value: float
+    margin: float
+    output: float
+    base_probability: float | None
+    contributions: list[Contribution]
+    residual: Annotated[
+        float, Field(description="|link(base value + contributions) - output|, never above "
+                     "`tolerance`.")
+    ]  # fmt: skip
+    tolerance: float
+    largest_standard_error: Annotated[
+        float | None, Field(description="Null when the contributions are exact.")
+    ]
+    evaluations: int | None
+    background: Background
+
+
+class Flag(_Shape):
+    """Something about one field that whoever decides should know."""
+
+    field: str
+    kind: Literal["missing", "unknown"]
+
+
+class Receipt(_Shape):
+    """Where the record stands in the append-only log."""
+
+    log: Annotated[str, Field(description="The log's origin, as in its checkpoints.")]
+    index: Annotated[int, Field(ge=0)]
+    leaf_hash: Base64Hash
+
+
+class Decision(_Shape):
+    """One decision's file: recommendation, explanation and receipt."""
+
+    id: str
+    created: Moment
+    model: ModelName
+    policy: PolicyName
+    recommendation: Recommendation
+    explanation: Explanation
+    flags: list[Flag]
+    receipt: Receipt
+
+
+class ReplayDifference(_Shape):
+    """One recorded array that did not come out the same."""
+
+    name: str
+    detail: str
+    max_ulps: Annotated[
+        int | None,
+        Field(description="The largest distance in units in the last place; null where there is "
+              "none to give."),
+    ]  # fmt: skip
+
+
+class EnvironmentChange(_Shape):
+    """Something about the machine that was otherwise when the decision was made."""
+
+    name: str
+    recorded: str | None
+    current: str | None
+
+
+class Replay(_Shape):
+    """What recomputing a decision gave."""
+
+    decision: str
+    verdict: Literal["identical", "differs", "not_replayable"]
+    differences: list[ReplayDifference]
+    reason: Annotated[str | None, Field(description="Why it is not replayable; null otherwise.")]
+    environment_changed: Annotated[
+        list[EnvironmentChange],
+        Field(description="Said beside differences only: what to suspect."),
+    ]
+    receipt: Receipt
+
+
+class ModelSummary(_Shape):
+    """One served model in a list."""
+
+    name: str
+    version: str
+    title: str
+    digest: Digest
+    purpose: str
+    owner: str
+
+
+class ModelList(_Shape):
+    """The served models."""
+
+    models: list[ModelSummary]
+
+
+class ExplanationMethod(_Shape):
+    """How this model is explained, decided when it was loaded."""
+
+    method: str
+    reason: str
+    unit: str
+    link: str
+    base_value: float
+    background: Background
+
+
+class Model(_Shape):
+    """One served model: what it is for, what it takes, how it is explained."""
+
+    name: str
+    version: str
+    title: str
+    digest: Digest
+    purpose: str
+    owner: str
+    legal_basis: str
+    what_it_cannot_know: list[str]
+    limitations: list[str]
+    positive_class: str | None
+    score_meaning: str
+    case_schema: Annotated[
+        dict[str, object], Field(description="JSON Schema (2020-12) of the `case` to send.")
+    ]
+    explanation: ExplanationMethod
+    policy: PolicyName
+
+
+class Alive(_Shape):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(_Shape):
+    """Whether decisions can be recorded at present."""
+
+    status: Literal["ready", "not_ready"]
+    reason: str | None
+    models: list[str]
+    log_entries: int
+    queue_depth: int
+
+
+class FieldProblem(_Shape):
+    """One thing to mend in a request. The value itself is never repeated."""
+
+    field: str
+    code: str
+    message: str
+    allowed: str
+
+
+class Problem(_Shape):
+    """A problem (RFC 9457)."""
+
+    type: Annotated[str, Field(description="A page that explains this kind of problem.")]
+    title: str
+    status: int
+    detail: str
+    advice: str
+    request_id: str
+    errors: list[FieldProblem] | None = None

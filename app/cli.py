@@ -1,0 +1,297 @@
+"""The command ``grounds``. Exit codes: 0 all is well, 1 a check found faults, 2 it could not be done."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.domain import Role
+from app.ids import new_id, utc_now
+from app.keys import KeyStore, KeyStoreError
+from app.policy import PolicyError
+from app.replay import verdict_name
+from app.settings import Settings
+from audit.errors import AuditError
+from audit.replay import Differs, Identical, NotReplayable, Verdict
+from explainers.errors import ExplanationError
+from models.errors import ModelError
+
+FAULTS_FOUND = 1
+CANNOT = 2
+
+out = Console()
+err = Console(stderr=True)
+
+app = typer.Typer(
+    name="grounds",
+    help="Explainable decision support with a log that others can verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bundle_app = typer.Typer(help="Make, check and read model bundles.", no_args_is_help=True)
+key_app = typer.Typer(help="Make, list and revoke access keys.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+app.add_typer(key_app, name="key")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
+]
+
+
+def main() -> None:
+    """Run the command; what can go wrong in daily use ends in one line, not in a traceback."""
+    try:
+        app()
+    except (AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError) as error:
+        err.print(f"[bold]grounds:[/bold] {error}", highlight=False, soft_wrap=True)
+        sys.exit(CANNOT)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "GROUNDS_" + "_".join(str(part) for part in fault["loc"]).upper()
+            err.print(f"[bold]grounds:[/bold] {name}: {fault['msg']}", highlight=False)
+        sys.exit(CANNOT)
+
+
+@app.command()
+def serve() -> None:
+    """Start the service with the settings in the environment (GROUNDS_...)."""
+    from app.server import run  # the other commands start faster without it
+
+    sys.exit(run(Settings()))
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8080,
+    directory: Annotated[
+        Path, typer.Option(help="Where the demonstration keeps its files.")
+    ] = Path("var/demo"),
+) -> None:
+    """Train the demonstration model, start the service and show a decision with its reasons."""
+    from app.demo.show import run_demo  # needs what only training needs
+
+    sys.exit(run_demo(directory, port=port, console=out))
+
+
+@app.command()
+def verify(
+    data_dir: DataDir = None,
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option(help="A verifier key to trust, from outside the log; may be repeated."),
+    ] = None,
+    *,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Re-read and re-hash the whole log, and list every fault by index.
+
+    The same check as `python -m audit verify`, which needs nothing else of Grounds.
+    """
+    from audit.__main__ import main as audit
+
+    options = [part for key in vkey or () for part in ("--vkey", key)]
+    if json_output:
+        options.append("--json")
+    sys.exit(audit(["verify", str((data_dir or Settings().data_dir) / "log"), *options]))
+
+
+@app.command()
+def replay(
+    decision: Annotated[str | None, typer.Argument(help="One decision; without it, all.")] = None,
+    data_dir: DataDir = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Default: GROUNDS_MODELS_DIR or var/models.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the latest so many decisions.")] = None,
+    *,
+    record: Annotated[
+        bool, typer.Option(help="Record each replay in the log (the service must be stopped).")
+    ] = True,
+) -> None:
+    """Recompute recorded decisions and compare the bits."""
+    from app.checking import replay_log
+
+    settings = Settings()
+    settings = settings.model_copy(
+        update={
+            "data_dir": data_dir or settings.data_dir,
+            "models_dir": models_dir or settings.models_dir,
+        }
+    )
+    with _progress("Replaying") as advance:
+        results = replay_log(
+            settings,
+            decision=decision,
+            limit=limit,
+            record=record,
+            clock=utc_now,
+            new_id=new_id,
+            advance=advance,
+        )
+    counts = Counter(verdict_name(verdict) for _, verdict in results)
+    for decision_id, verdict in results:
+        if not isinstance(verdict, Identical):
+            out.print(f"{decision_id}: {_told(verdict)}", highlight=False, soft_wrap=True)
+    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    out.print(f"{len(results):,} decisions replayed: {told or 'none found'}", highlight=False)
+    if set(counts) - {"identical"}:
+        raise typer.Exit(FAULTS_FOUND)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document as YAML."""
+    from app.main import create_app
+
+    document = create_app(Settings()).openapi()
+    sys.stdout.write(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100))
+
+
+@bundle_app.command("check")
+def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]) -> None:
+    """Open a bundle as the service would, explain its samples, and list what could be better."""
+    from app.checking import check_bundle
+
+    checked = check_bundle(path)
+    for line in checked.findings:
+        out.print(line, highlight=False, soft_wrap=True)
+    for warning in checked.warnings:
+        out.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+    out.print(f"{path} can be served: {checked.digest}", highlight=False, soft_wrap=True)
+
+
+@bundle_app.command("show")
+def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]) -> None:
+    """Print what a bundle's card says."""
+    from models.bundle import read
+
+    files = read(path)
+    card = files.card
+    out.print(f"[bold]{card.title}[/bold] ({card.name} {card.version})", highlight=False)
+    for name, text in (
+        ("Digest", files.digest),
+        ("Owner", card.owner),
+        ("Purpose", card.purpose),
+        ("Legal basis", card.legal_basis),
+        ("Output", card.output.meaning),
+    ):
+        out.print(f"{name}: {text}", highlight=False, soft_wrap=True)
+    table = Table("Field", "Label", "Type", "Allowed", "Missing", "Person can change it")
+    for field in card.fields:
+        allowed = ", ".join(str(category) for category in field.categories)
+        if field.minimum is not None or field.maximum is not None:
+            low = "" if field.minimum is None else f"{field.minimum:g}"
+            high = "" if field.maximum is None else f"{field.maximum:g}"
+            allowed = f"{low} to {high} {field.unit or ''}".strip()
+        table.add_row(
+            field.name,
+            field.label,
+            field.type,
+            allowed,
+            "may be" if field.may_be_missing else "no",
+            "yes" if field.actionable else "no",
+        )
+    out.print(table)
+
+
+@bundle_app.command("build")
+def bundle_build(
+    target: Annotated[Path, typer.Argument(help="The directory to make.")],
+    model: Annotated[Path, typer.Option(help="The ONNX file.")],
+    card: Annotated[Path, typer.Option(help="card.yaml, written by the model's owner.")],
+    background: Annotated[Path, typer.Option(help="Comparable cases: .parquet, or .csv.")],
+    samples: Annotated[Path, typer.Option(help="samples.json: rows with the trainer's scores.")],
+) -> None:
+    """Put a bundle together, and keep it only if the service would serve it."""
+    from app.checking import build_bundle
+
+    digest = build_bundle(target, model=model, card=card, background=background, samples=samples)
+    out.print(f"{target}: {digest}", highlight=False, soft_wrap=True)
+
+
+@key_app.command("create")
+def key_create(
+    name: Annotated[str, typer.Option(help="Whose key it is, for the list of keys.")],
+    role: Annotated[Role, typer.Option(help="What its holder may do.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key. It is shown this once and kept only as a hash."""
+    with _key_store(data_dir) as store:
+        text = store.create(name=name, role=role, clock=utc_now)
+    err.print("This key is shown only now. Keep it safe:", highlight=False)
+    sys.stdout.write(text + "\n")
+
+
+@key_app.command("list")
+def key_list(data_dir: DataDir = None) -> None:
+    """List the keys, never their secrets."""
+    table = Table("Id", "Name", "Role", "Made", "Revoked")
+    with _key_store(data_dir) as store:
+        for entry in store.entries():
+            table.add_row(
+                entry.id, entry.name, entry.role.value, entry.created, entry.revoked or ""
+            )
+    out.print(table)
+
+
+@key_app.command("revoke")
+def key_revoke(
+    key_id: Annotated[str, typer.Argument(help="The key's id, as in `grounds key list`.")],
+    data_dir: DataDir = None,
+) -> None:
+    """End a key at once."""
+    with _key_store(data_dir) as store:
+        store.revoke(key_id, clock=utc_now)
+    out.print(f"{key_id} is revoked", highlight=False)
+
+
+def _told(verdict: Verdict) -> str:
+    if isinstance(verdict, NotReplayable):
+        return f"not replayable: {verdict.detail}"
+    if isinstance(verdict, Differs):
+        parts = [f"{each.name} {each.why}" for each in verdict.differences]
+        parts += [
+            f"{each.name} was {each.recorded}, is {each.current}" for each in verdict.environment
+        ]
+        return "differs: " + "; ".join(parts)
+    return "identical"
+
+
+@contextmanager
+def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
+    store = KeyStore((data_dir or Settings().data_dir) / "access.sqlite3")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _progress(title: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, and nothing where the output is a file or a pipe."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not show or not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance

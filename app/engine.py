@@ -1,0 +1,211 @@
+"""The engine: one thread that turns waiting work into durable records, a group at a time.
+
+Requests hand over once. The thread drains whatever queued while the previous group was committed
+(no timer: waiting would only add latency), prepares each piece of work alone, appends the group in
+one transaction, and only then lets the answers go. A failed append fails every waiting answer.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Protocol
+
+from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
+from audit.log import Log
+from audit.records import Idempotency, NewRecord, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One piece of work, done but not yet recorded: nobody may see ``answer`` before it is."""
+
+    record: NewRecord
+    answer: bytes
+    result: str
+    """The outcome or verdict in one word of ours, for counting."""
+
+
+class Work(Protocol):
+    """Something that ends in one record."""
+
+    @property
+    def idempotency(self) -> Idempotency | None:
+        """The caller's promise that the same key means the same request."""
+        ...
+
+    def prepare(self) -> Prepared:
+        """Do the work on the engine's thread; whatever it raises reaches the one who waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The work's answer, now durable."""
+
+    answer: bytes
+    result: str
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The same request was answered before, by the record with this id."""
+
+    id: str
+
+
+Outcome = Recorded | Earlier
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    work: Work
+    future: asyncio.Future[Outcome]
+
+
+class Engine:
+    """Owns the log's only writing thread."""
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        queue_limit: int,
+        group_limit: int,
+        on_group: Callable[[int], None],
+    ) -> None:
+        """``on_group`` hears the size of every group that was appended."""
+        self._log = log
+        self._queue_limit = queue_limit
+        self._group_limit = group_limit
+        self._on_group = on_group
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._waiting = 0
+        self._accepting = False
+        self._broken: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of work are queued or under way."""
+        return self._waiting
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be recorded at present, or None."""
+        if self._broken is not None:
+            return str(self._broken)
+        if not self._accepting or not self._thread.is_alive():
+            return "the engine is not running"
+        return None
+
+    def start(self) -> None:
+        """Begin to take work from the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._accepting = True
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what is queued, and end the thread."""
+        self._accepting = False
+        if self._thread.is_alive():
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def submit(self, work: Work) -> asyncio.Future[Outcome]:
+        """Return the outcome of ``work`` to come. Call from the event loop's thread.
+
+        Raises OverloadedError when the queue is full and EngineStoppedError when nothing can be
+        recorded. Cancelling the future does not undo the record.
+        """
+        if self._loop is None or not self._accepting or not self._thread.is_alive():
+            raise EngineStoppedError
+        if self._waiting >= self._queue_limit:
+            raise OverloadedError(limit=self._queue_limit)
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting += 1
+        self._queue.put(_Waiting(work, future))
+        return future
+
+    def _run(self) -> None:
+        stopping = False
+        postponed: list[_Waiting] = []
+        while not stopping or postponed:
+            group = postponed or [entry for entry in (self._queue.get(),) if entry is not None]
+            stopping = stopping or not group
+            while not stopping and len(group) < self._group_limit and not self._queue.empty():
+                entry = self._queue.get()
+                if entry is None:
+                    stopping = True
+                else:
+                    group.append(entry)
+            postponed = self._commit(group)
+
+    def _commit(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Prepare and append a group; return those that must wait for another of it."""
+        settled: list[tuple[_Waiting, Outcome | Exception]] = []
+        ready: list[tuple[_Waiting, Prepared]] = []
+        postponed: list[_Waiting] = []
+        keys_in_group: set[tuple[str, str]] = set()
+        for entry in group:
+            key = entry.work.idempotency
+            if key is not None and (key.scope, key.key) in keys_in_group:
+                # The first request with this key is in this very group: answer from its record.
+                postponed.append(entry)
+                continue
+            try:
+                earlier = None if key is None else self._find_earlier(key)
+                if earlier is not None:
+                    settled.append((entry, earlier))
+                    continue
+                ready.append((entry, entry.work.prepare()))
+            except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
+                settled.append((entry, error))
+                continue
+            if key is not None:
+                keys_in_group.add((key.scope, key.key))
+        settled.extend(self._append(ready))
+        self._deliver(settled)
+        return postponed
+
+    def _find_earlier(self, key: Idempotency) -> Earlier | None:
+        found = self._log.find_idempotent(key)
+        if found is None:
+            return None
+        if found.same_request is False:
+            raise IdempotencyConflictError
+        return Earlier(found.id)
+
+    def _append(
+        self, ready: list[tuple[_Waiting, Prepared]]
+    ) -> Iterable[tuple[_Waiting, Outcome | Exception]]:
+        if not ready:
+            return []
+        try:
+            receipts = self._log.append([prepared.record for _, prepared in ready])
+        except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
+            self._broken = error
+            return [(entry, error) for entry, _ in ready]
+        self._broken = None
+        self._on_group(len(ready))
+        return [
+            (entry, Recorded(prepared.answer, prepared.result, receipt))
+            for (entry, prepared), receipt in zip(ready, receipts, strict=True)
+        ]
+
+    def _deliver(self, settled: list[tuple[_Waiting, Outcome | Exception]]) -> None:
+        if self._loop is not None and settled:
+            self._loop.call_soon_threadsafe(self._settle, settled)
+
+    def _settle(self, settled: list[tuple[_Waiting, Outcome | Exception]]) -> None:
+        self._waiting -= len(settled)
+        for entry, outcome in settled:
+            if entry.future.done():
+                continue  # the caller went away; the record stays
+            if isinstance(outcome, Exception):
+                entry.future.set_exception(outcome)
+            else:
+                entry.future.set_result(outcome)

@@ -1,0 +1,268 @@
+"""What can go wrong, and the one table that turns it into an RFC 9457 problem.
+
+Below this file nothing knows HTTP. A problem says what happened, what is allowed and what to do
+next; it never repeats a value from a case, because those are personal data.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.policy import PolicyError
+from audit.errors import AuditError
+from explainers.errors import ExplanationError
+from models.errors import CaseRejectedError, ModelError
+
+
+class AppError(Exception):
+    """Base of the application's own errors."""
+
+
+class UnknownModelError(AppError):
+    """No model of this name is served."""
+
+    def __init__(self, *, served: Sequence[str]) -> None:
+        super().__init__(f"this service serves: {', '.join(served) or 'no models'}")
+
+
+class UnknownDecisionError(AppError):
+    """No decision has this identifier, or this key may not see it."""
+
+
+class UnknownProblemError(AppError):
+    """No kind of problem has this name."""
+
+    def __init__(self, *, known: Sequence[str]) -> None:
+        super().__init__(f"kinds of problem: {', '.join(known)}")
+
+
+class ErasedDecisionError(AppError):
+    """The decision was recorded, and its personal content has been erased since."""
+
+
+class InvalidRequestError(AppError):
+    """The request is not of the documented form."""
+
+    def __init__(self, detail: str, faults: Sequence[Mapping[str, object]] = ()) -> None:
+        super().__init__(detail)
+        self.faults = tuple(faults)
+
+
+class InvalidJsonError(AppError):
+    """The body is not JSON."""
+
+
+class UnsupportedMediaTypeError(AppError):
+    """The body is not declared as JSON."""
+
+
+class BodyTooLargeError(AppError):
+    """The body is larger than this service takes."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"a request body may have at most {limit} bytes")
+
+
+class UnauthenticatedError(AppError):
+    """No key, or not a valid one."""
+
+
+class ForbiddenError(AppError):
+    """The key is valid, and its role may not do this."""
+
+    def __init__(self, *, got: str, want: Sequence[str]) -> None:
+        super().__init__(f"this needs a key with the role {' or '.join(want)}; yours is {got}")
+
+
+class IdempotencyConflictError(AppError):
+    """The Idempotency-Key was used before for another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was sent before with another body or model")
+
+
+class OverloadedError(AppError):
+    """Too many decisions are waiting."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"{limit} decisions are waiting already")
+        self.limit = limit
+
+
+class EngineStoppedError(AppError):
+    """The service is starting, stopping or can no longer record."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is not taking decisions at present")
+
+
+class TimedOutError(AppError):
+    """The record was not durable in time for this answer."""
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(f"no durable record within {seconds:g} s")
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem: its HTTP status, its name in URLs and its meaning."""
+
+    status: int
+    slug: str
+    title: str
+    advice: str
+    """What the one who gets it can do."""
+    retry_after_seconds: int | None = None
+
+
+PROBLEMS: Mapping[type[Exception], ProblemType] = {
+    InvalidJsonError: ProblemType(
+        400, "invalid-json", "The body is not valid JSON", "Send one JSON object, UTF-8."
+    ),
+    UnauthenticatedError: ProblemType(
+        401,
+        "unauthenticated",
+        "A valid key is needed",
+        "Send `Authorization: Bearer <key>`. An administrator makes keys with "
+        "`grounds key create`.",
+    ),
+    ForbiddenError: ProblemType(
+        403, "forbidden", "This key may not do that", "Use a key with one of the named roles."
+    ),
+    UnknownModelError: ProblemType(
+        404, "unknown-model", "No such model is served", "`GET /v1/models` lists those that are."
+    ),
+    UnknownDecisionError: ProblemType(
+        404,
+        "unknown-decision",
+        "No such decision",
+        "Check the identifier. A key with the role caller sees only its own decisions.",
+    ),
+    UnknownProblemError: ProblemType(
+        404, "unknown-problem", "No such kind of problem", "`/docs` lists what may go wrong."
+    ),
+    IdempotencyConflictError: ProblemType(
+        409,
+        "idempotency-conflict",
+        "This Idempotency-Key belongs to another request",
+        "Send a new Idempotency-Key for a new case; repeat one only with the very same request.",
+    ),
+    ErasedDecisionError: ProblemType(
+        410,
+        "erased",
+        "The content of this decision was erased",
+        "The log still proves that the decision was made and when; its content is gone for good.",
+    ),
+    BodyTooLargeError: ProblemType(
+        413, "body-too-large", "The body is too large", "Send one case a request."
+    ),
+    UnsupportedMediaTypeError: ProblemType(
+        415,
+        "unsupported-media-type",
+        "The body must be JSON",
+        "Send `Content-Type: application/json`.",
+    ),
+    CaseRejectedError: ProblemType(
+        422,
+        "invalid-case",
+        "The case does not fit the model's fields",
+        "`errors` names each field and what is allowed; `GET /v1/models/{model}` describes all "
+        "fields. Nothing was advised or recorded.",
+    ),
+    InvalidRequestError: ProblemType(
+        422,
+        "invalid-request",
+        "The request is not of the documented form",
+        "`errors` names what to change; `/docs` describes every request.",
+    ),
+    ExplanationError: ProblemType(
+        503,
+        "no-explanation",
+        "No sound explanation could be given, so nothing was advised",
+        "Decide this case without advice and tell the service's operator: a recommendation is "
+        "only given with reasons that add up to the model's own output.",
+    ),
+    ModelError: ProblemType(
+        503,
+        "model-failed",
+        "The model could not be run, so nothing was advised",
+        "Decide this case without advice and tell the service's operator.",
+    ),
+    PolicyError: ProblemType(
+        503,
+        "no-outcome",
+        "The policy has no outcome for this score, so nothing was advised",
+        "Decide this case without advice and tell the service's operator.",
+    ),
+    AuditError: ProblemType(
+        503,
+        "not-recorded",
+        "The decision could not be recorded, so nothing was advised",
+        "Try again with the same Idempotency-Key. `/health/ready` says whether the log works.",
+        retry_after_seconds=5,
+    ),
+    OverloadedError: ProblemType(
+        503,
+        "overloaded",
+        "Too many decisions are waiting",
+        "Try again after the time in Retry-After.",
+        retry_after_seconds=1,
+    ),
+    EngineStoppedError: ProblemType(
+        503,
+        "not-ready",
+        "The service is not taking decisions at present",
+        "Try again after the time in Retry-After.",
+        retry_after_seconds=5,
+    ),
+    TimedOutError: ProblemType(
+        503,
+        "timed-out",
+        "The record was not durable in time",
+        "Try again with the same Idempotency-Key: if the record became durable after all, you "
+        "get its answer.",
+        retry_after_seconds=1,
+    ),
+}
+
+NOT_FOUND = ProblemType(404, "not-found", "There is nothing at this address", "See `/docs`.")
+METHOD_NOT_ALLOWED = ProblemType(
+    405, "method-not-allowed", "This address does not take that method", "See `/docs`."
+)
+INTERNAL = ProblemType(
+    500,
+    "internal-error",
+    "Something unexpected went wrong, and nothing was advised",
+    "Tell the service's operator the value of `request_id`.",
+)
+
+ALL_PROBLEM_TYPES: tuple[ProblemType, ...] = (
+    *PROBLEMS.values(),
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    INTERNAL,
+)
+
+
+def problem_type(error: Exception) -> ProblemType:
+    """Return the kind of problem ``error`` is: that of its nearest class in the table."""
+    for kind in type(error).__mro__:
+        if issubclass(kind, Exception) and kind in PROBLEMS:
+            return PROBLEMS[kind]
+    return INTERNAL
+
+
+def problem(
+    kind: ProblemType, *, detail: str, request_id: str, faults: Sequence[Mapping[str, object]] = ()
+) -> dict[str, object]:
+    """Return the problem's body (RFC 9457, media type application/problem+json)."""
+    body: dict[str, object] = {
+        "type": f"/problems/{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "advice": kind.advice,
+        "request_id": request_id,
+    }
+    if faults:
+        body["errors"] = list(faults)
+    return body

@@ -1,0 +1,108 @@
+"""Access keys: who may call, in which role.
+
+A key is shown once, when it is made; only its SHA-256 is kept. That is enough for 256 random bits:
+slow password hashes protect guessable secrets, and a key is not one. Every check reads the store,
+so that a revoked key stops working at the next request.
+"""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from app.domain import Caller, Clock, Role
+from app.ids import timestamp
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS access_key(
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  role TEXT NOT NULL,
+  secret_sha256 BLOB NOT NULL,
+  created TEXT NOT NULL,
+  revoked TEXT
+) STRICT
+"""
+PREFIX = "grounds"
+PARTS = 3
+
+
+class KeyStoreError(Exception):
+    """The store of access keys cannot be used, or has no such key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """What is known of a key; never its secret."""
+
+    id: str
+    name: str
+    role: Role
+    created: str
+    revoked: str | None
+
+
+class KeyStore:
+    """The file of access keys, in a database of its own beside the log."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the store. Raises KeyStoreError when it cannot be used."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.touch(mode=0o600)
+            self._connection = apsw.Connection(str(path))
+            self._connection.set_busy_timeout(2000)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute(SCHEMA)
+        except (OSError, apsw.Error) as err:
+            raise KeyStoreError(f"cannot open the access keys in {path}: {err}") from err
+
+    def create(self, *, name: str, role: Role, clock: Clock) -> str:
+        """Make a key and return its text: the only time that it can be seen."""
+        key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+        self._connection.execute(
+            "INSERT INTO access_key VALUES(?, ?, ?, ?, ?, NULL)",
+            (key_id, name, role.value, _digest(secret), timestamp(clock())),
+        )
+        return f"{PREFIX}_{key_id}_{secret}"
+
+    def authenticate(self, text: str) -> Caller | None:
+        """Return who holds the key, or None when it is unknown, wrong or revoked."""
+        parts = text.split("_", PARTS - 1)
+        if len(parts) != PARTS or parts[0] != PREFIX:
+            return None
+        row = self._connection.execute(
+            "SELECT secret_sha256, role FROM access_key WHERE id = ? AND revoked IS NULL",
+            (parts[1],),
+        ).fetchone()
+        if row is None or not hmac.compare_digest(row[0], _digest(parts[2])):
+            return None
+        return Caller(key_id=parts[1], role=Role(row[1]))
+
+    def entries(self) -> list[KeyEntry]:
+        """Return every key, oldest first."""
+        rows = self._connection.execute(
+            "SELECT id, name, role, created, revoked FROM access_key ORDER BY created, id"
+        )
+        return [KeyEntry(row[0], row[1], Role(row[2]), row[3], row[4]) for row in rows]
+
+    def revoke(self, key_id: str, *, clock: Clock) -> None:
+        """End a key. Raises KeyStoreError when there is no such key in use."""
+        self._connection.execute(
+            "UPDATE access_key SET revoked = ? WHERE id = ? AND revoked IS NULL",
+            (timestamp(clock()), key_id),
+        )
+        if self._connection.changes() != 1:
+            raise KeyStoreError(f"no key in use has the id {key_id}")
+
+    def close(self) -> None:
+        """Close the store."""
+        self._connection.close()
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,149 @@
+"""The composition root: the one place that makes the parts and joins them.
+
+``create_app(settings)`` is the production application, and the tests' too. uvicorn runs it through
+``factory``, with the settings from the environment.
+"""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
+
+import structlog
+from fastapi import FastAPI
+
+from app import __version__
+from app.api import decisions, health, log, models, problems
+from app.api.documents import with_problem_schema
+from app.api.guard import Guard
+from app.api.parts import Parts
+from app.checkpointer import keep_signing
+from app.domain import Clock, NewId
+from app.engine import Engine
+from app.ids import new_id, utc_now
+from app.keys import KeyStore, KeyStoreError
+from app.metrics import Metrics
+from app.policy import PolicyError
+from app.served import ServedModel, open_all
+from app.service import Service
+from app.settings import Settings
+from app.startup import record_start
+from app.web import pages
+from audit.errors import AuditError
+from audit.log import Log
+from explainers.errors import ExplanationError
+from models.errors import ModelError
+from models.session import runtime_facts
+
+DESCRIPTION = """\
+Explainable decision support for public bodies. One call answers with a recommendation from an ONNX
+model, the exact SHAP reasons for it, and a receipt that the whole answer was durably written to an
+append-only log before anyone saw it. A person decides.
+"""
+
+REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError)
+"""What a start is refused with: each says in one line what is wrong."""
+
+_log = structlog.get_logger("grounds.start")
+
+
+def factory() -> FastAPI:
+    """Return the application with the settings of the environment."""
+    return create_app(Settings())
+
+
+def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = new_id) -> FastAPI:
+    """Return the application; everything is opened when it starts and closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            async with _opened(settings, clock=clock, new_id=new_id) as parts:
+                app.state.parts = parts
+                # What is loaded by now stays: keep the collector from walking it again and again.
+                gc.collect()
+                gc.freeze()
+                _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
+                yield
+        except REFUSALS as err:
+            _log.error("cannot start", reason=str(err))  # the reason is the whole story
+            raise
+
+    app = FastAPI(
+        title="Grounds",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        openapi_url="/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    for router in (decisions.hot, decisions.router, models.router, log.router, health.router):
+        app.include_router(router)
+    app.include_router(pages.router)
+    app.mount("/static", pages.static_files(), name="static")
+    problems.install(app)
+    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, new_id=new_id)
+    generate = app.openapi
+    app.openapi = lambda: with_problem_schema(generate())  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    return app
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIterator[Parts]:
+    """Open everything in the order it is needed, and close it in the other order."""
+    served = open_all(settings, lambda step: _log.info("starting", step=step))
+    with (
+        closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
+        closing(
+            Log.open(
+                settings.data_dir / "log", origin=settings.log_origin, clock=clock, create=True
+            )
+        ) as log,
+    ):
+        parts = assemble(settings, log, keys, served, clock=clock, new_id=new_id)
+        parts.engine.start()
+        try:
+            await record_start(parts)
+            checkpointer = asyncio.create_task(keep_signing(log))
+            yield parts
+            checkpointer.cancel()
+            await asyncio.wait([checkpointer])
+        finally:
+            await parts.engine.stop()
+    _log.info("stopped")
+
+
+def assemble(
+    settings: Settings,
+    log: Log,
+    keys: KeyStore,
+    served: Mapping[str, ServedModel],
+    *,
+    clock: Clock,
+    new_id: NewId,
+) -> Parts:
+    """Join opened parts."""
+    metrics = Metrics(sorted(served))
+    for model in served.values():
+        metrics.model_info.labels(
+            model.name, model.bundle.card.version, model.bundle.digest, model.explainer.method
+        ).set(1)
+    runtime = runtime_facts()
+    return Parts(
+        settings=settings,
+        clock=clock,
+        new_id=new_id,
+        log=log,
+        keys=keys,
+        served=served,
+        metrics=metrics,
+        engine=Engine(
+            log,
+            queue_limit=settings.queue_limit,
+            group_limit=settings.group_limit,
+            on_group=metrics.group_size.observe,
+        ),
+        service=Service(clock=clock, metrics=metrics, runtime=runtime),
+        runtime=runtime,
+    )

@@ -1,0 +1,134 @@
+"""Policy: the versioned rules that turn a model's score into an outcome.
+
+A policy is a YAML file beside the bundle, not code: who may rely on a score, and how, is the public
+body's to say. It is named by the digest of its canonical form, which goes into every record.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.domain import Advice, Rule
+
+MAX_POLICY_BYTES = 256 * 1024
+
+
+class PolicyError(Exception):
+    """A policy that cannot be used, with what was wrong and what is wanted."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Band(_Strict):
+    """Scores from ``at_least`` up to the next band's ``at_least`` lead to one outcome."""
+
+    rule: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    at_least: float
+    outcome: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    supported_by: Literal["higher", "lower"]
+    """Which scores speak for this outcome: decides what counts as a reason for it."""
+
+
+class Policy(_Strict):
+    """The rules around one model's output.
+
+    Bands cover every score: the first starts at the lowest possible score and each begins where
+    the one before ends, so that every score leads to exactly one outcome.
+    """
+
+    policy: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    version: Annotated[str, Field(min_length=1, max_length=64)]
+    model: str
+    description: str
+    bands: Annotated[tuple[Band, ...], Field(min_length=1)]
+    near_threshold: Annotated[float, Field(ge=0)]
+    """Scores closer than this to a threshold are flagged: small changes could turn them."""
+
+    @model_validator(mode="after")
+    def _bands_rise(self) -> Self:
+        starts = [band.at_least for band in self.bands]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"bands must start at rising scores, got at_least {starts}")
+        if len({band.rule for band in self.bands}) != len(self.bands):
+            raise ValueError("each band needs a rule name of its own")
+        return self
+
+    def canonical(self) -> bytes:
+        """Return the bytes the digest names: sorted keys, no white space."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>`` of the canonical form."""
+        return "sha256:" + hashlib.sha256(self.canonical()).hexdigest()
+
+    def apply(self, score: float, *, target: int) -> Advice:
+        """Return the outcome for ``score``, the bundle's score number ``target``.
+
+        Raises PolicyError when no band covers the score.
+        """
+        chosen: Band | None = None
+        for band in self.bands:
+            if score >= band.at_least:
+                chosen = band
+        if chosen is None:
+            raise PolicyError(f"policy {self.policy} has no band for the score it was given")
+        return Advice(
+            outcome=chosen.outcome,
+            label=chosen.label,
+            rule=Rule(id=chosen.rule, description=self._describe(chosen)),
+            score=score,
+            target=target,
+            supported_by=1 if chosen.supported_by == "higher" else -1,
+            near_threshold=any(
+                abs(score - band.at_least) < self.near_threshold for band in self.bands[1:]
+            ),
+        )
+
+    def _describe(self, band: Band) -> str:
+        position = self.bands.index(band)
+        low = None if position == 0 else band.at_least
+        high = None if band is self.bands[-1] else self.bands[position + 1].at_least
+        if low is None and high is None:
+            return "every score"
+        if low is None:
+            return f"the score is below {high:g}"
+        if high is None:
+            return f"the score is {low:g} or more"
+        return f"the score is {low:g} or more and below {high:g}"
+
+
+def load_policy(path: Path, *, lowest_score: float) -> Policy:
+    """Return the policy in ``path``; ``lowest_score`` is the least score the model can give.
+
+    Raises PolicyError saying what is wrong in which field.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as err:
+        raise PolicyError(f"cannot read the policy {path}: {err.strerror}") from err
+    if len(raw) > MAX_POLICY_BYTES:
+        raise PolicyError(f"{path} has {len(raw)} bytes, want at most {MAX_POLICY_BYTES}")
+    try:
+        policy = Policy.model_validate(yaml.safe_load(raw))
+    except yaml.YAMLError as err:
+        raise PolicyError(f"{path} is not YAML: {err}") from err
+    except ValidationError as err:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}"
+            for fault in err.errors()
+        )
+        raise PolicyError(f"{path} is not a policy: {faults}") from err
+    if policy.bands[0].at_least > lowest_score:
+        raise PolicyError(
+            f"{path}: the first band starts at {policy.bands[0].at_least:g}, want "
+            f"{lowest_score:g} or less so that every score has an outcome"
+        )
+    return policy

@@ -1,0 +1,89 @@
+"""Domain to canonical bytes and back: what the log keeps of a recommendation.
+
+The payload is written once, stored as it is and never re-serialised to verify anything. It holds
+the case, the answer exactly as it was given (all but the receipt, which only the log can give),
+and the raw bits of every number that a replay must reproduce.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from audit.records import Receipt
+from audit.replay import Item
+
+RECOMMENDATION = "recommendation"
+REPLAY = "replay"
+STARTED = "started"
+
+Bits = Sequence[Item]
+"""The numbers, and the outcome, that a replay must reproduce bit for bit."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecommendation:
+    """What a recommendation's payload says."""
+
+    caller: str
+    case: Mapping[str, object]
+    answer: bytes
+    """The answer's JSON without the receipt, as it was given."""
+    bits: Bits
+    model_digest: str
+    policy_digest: str
+    runtime: Mapping[str, str]
+
+
+def recommendation_payload(
+    *,
+    caller: str,
+    case: Mapping[str, object],
+    answer: bytes,
+    bits: Bits,
+    runtime: Mapping[str, str],
+) -> bytes:
+    """Return the payload of a recommendation."""
+    return orjson.dumps(
+        {
+            "v": 1,
+            "caller": caller,
+            "case": case,
+            "answer": orjson.Fragment(answer),
+            "bits": [
+                {"name": item.name, "type": item.type, "hex": item.raw.hex()} for item in bits
+            ],
+            "runtime": runtime,
+        }
+    )
+
+
+def parse_recommendation(payload: bytes) -> StoredRecommendation:
+    """Return what ``payload``, written by recommendation_payload, says."""
+    content = orjson.loads(payload)
+    answer = content["answer"]
+    return StoredRecommendation(
+        caller=content["caller"],
+        case=content["case"],
+        # orjson writes what it read in the same order and with the same digits.
+        answer=orjson.dumps(answer),
+        bits=tuple(
+            Item(item["name"], item["type"], bytes.fromhex(item["hex"])) for item in content["bits"]
+        ),
+        model_digest=answer["model"]["digest"],
+        policy_digest=answer["policy"]["digest"],
+        runtime=content["runtime"],
+    )
+
+
+def with_receipt(answer: bytes, receipt: Receipt) -> bytes:
+    """Return the answer with its receipt as the last member: what the caller gets."""
+    tail = orjson.dumps(
+        {
+            "log": receipt.origin,
+            "index": receipt.index,
+            "leaf_hash": b64encode(receipt.leaf_hash).decode(),
+        }
+    )
+    return b"".join((answer[:-1], b',"receipt":', tail, b"}"))

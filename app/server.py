@@ -1,0 +1,69 @@
+"""Running the service: uvicorn with one process, structured logs, and a clean stop."""
+
+import logging
+import sys
+from contextlib import suppress
+
+import structlog
+import uvicorn
+
+from app.settings import Settings
+
+STARTUP_FAILED = 3
+"""uvicorn's own exit code for an application that did not start."""
+
+
+def run(settings: Settings) -> int:
+    """Serve until stopped; return the process' exit code."""
+    configure_logs()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            "app.main:factory",
+            factory=True,
+            host=settings.host,
+            port=settings.port,
+            # One line a request comes from our own guard, without addresses or query strings.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=30,
+        )
+    )
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+        server.run()
+    return 0 if server.started else STARTUP_FAILED
+
+
+def configure_logs() -> None:
+    """Send every log line, ours and the libraries', to standard error as one JSON object."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+            foreign_pre_chain=shared,
+        )
+    )
+    # uvicorn repeats the traceback of a failed start as text; the application has said the reason.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_traceback)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+
+
+def _is_no_traceback(entry: logging.LogRecord) -> bool:
+    return not entry.getMessage().startswith("Traceback")

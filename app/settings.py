@@ -1,0 +1,61 @@
+"""Every setting of the service, read once from the environment (``GROUNDS_...``) or a ``.env`` file.
+
+No secret has a default: keys live in files under ``data_dir`` and are made at first start.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What an operator may set. ``docs/settings.md`` lists each one; a test compares the two."""
+
+    model_config = SettingsConfigDict(env_prefix="GROUNDS_", extra="ignore", frozen=True)
+
+    data_dir: Annotated[
+        Path, Field(description="Where the log, its keys and the access keys are kept.")
+    ] = Path("var/data")
+    models_dir: Annotated[
+        Path,
+        Field(description="One directory per served model, holding `bundle/` and `policy.yaml`."),
+    ] = Path("var/models")
+    log_origin: Annotated[
+        str,
+        Field(
+            description="The log's name in every checkpoint and receipt: a URL without a scheme "
+            "that your organisation controls. It cannot change once the log exists.",
+            pattern=r"^[^\s+]+$",
+        ),
+    ] = "localhost/grounds"
+    host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.")] = 8080
+    max_body_bytes: Annotated[
+        int, Field(description="A larger request body is refused with 413.", ge=1024)
+    ] = 1 * MIB
+    queue_limit: Annotated[
+        int,
+        Field(description="Decisions waiting beyond this are refused with 503.", ge=1),
+    ] = 4096
+    group_limit: Annotated[
+        int, Field(description="The most decisions committed in one transaction.", ge=1)
+    ] = 256
+    request_timeout_seconds: Annotated[
+        float, Field(description="How long one request may wait for its record.", gt=0)
+    ] = 10.0
+    table_memory_bytes: Annotated[
+        int, Field(description="Memory one bundle's explanation tables may take.", ge=MIB)
+    ] = 256 * MIB
+    residual_tolerance: Annotated[
+        float,
+        Field(
+            description="How far an explanation may miss the model's own output, as a share of "
+            "the output's scale, before nothing is advised.",
+            gt=0,
+            le=1e-3,
+        ),
+    ] = 1e-5
