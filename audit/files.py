@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,18 +42,21 @@ class WriterLock:
 
     def __init__(self, path: Path) -> None:
         """Take the lock. Raises LogLockedError when another holder, even in this process, has it."""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_patiently(descriptor)
         except BlockingIOError as err:
-            os.close(self._descriptor)
+            os.close(descriptor)
             raise LogLockedError(
                 f"{path} is locked: the log is open for writing elsewhere; one writer at a time"
             ) from err
+        self._descriptor: int | None = descriptor
 
     def release(self) -> None:
         """Give the lock back. The file stays: unlinking it would let two writers in."""
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def writer_is_alive(path: Path) -> bool:
@@ -65,6 +69,16 @@ def writer_is_alive(path: Path) -> bool:
         except BlockingIOError:
             return True
         return False
+
+
+def _lock_patiently(descriptor: int) -> None:
+    """Take the lock, waiting 100 ms for a verification that looks whether a writer is alive."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.01)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

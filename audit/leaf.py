@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from typing import TypeAlias
 
 from audit.envelope import Commitments
-from audit.errors import LeafError
+from audit.errors import LeafError, NoteError
 from audit.note import decode_base64, encode_base64
 
 VERSION = 1
@@ -112,7 +112,7 @@ def parse_leaf(content: bytes) -> Leaf:
                 key=decode_base64(idempotency["key"]), body=decode_base64(idempotency["body"])
             ),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError, NoteError) as err:
         raise LeafError(f"not a leaf: {type(err).__name__}: {err}") from err
 
 

@@ -112,7 +112,7 @@ class Log(LogReader):
         self._checkpoint_lock = threading.Lock()
         self._broken: str | None = None
         self._closed = False
-        self._tree = self._load_tree()
+        self._tree = GrowingTree()
         # Size, frontier and note up to which leaves were re-read and the result signed.
         self._signed = GrowingTree()
         self._signed_note: bytes | None = None
@@ -158,6 +158,7 @@ class Log(LogReader):
                 lock=lock,
                 vfs=vfs,
             )
+            log._tree = log._load_tree()
             if not log.size:
                 log._append_genesis(facts or {})
             log._check_keys()
@@ -167,7 +168,8 @@ class Log(LogReader):
             with suppress(LogStateError):
                 if log is not None:
                     log.close()
-                elif writer is not None:
+            with suppress(LogStateError):
+                if writer is not None:
                     writer.close()
             lock.release()
             raise

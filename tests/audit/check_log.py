@@ -1,0 +1,38 @@
+"""One check to run after every step of a test: the log agrees with itself and with what it signed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from audit import merkle
+from audit.log import Log
+from audit.note import SigningKey
+from audit.reader import KEYS_DIRECTORY
+from audit.records import Receipt
+from audit.verify import Report, verify
+from tests.reference import naive_merkle
+
+
+def check_log(directory: Path, *, acknowledged: Sequence[Receipt] = ()) -> Report:
+    """Verify every byte, trusting the key on disk; every acknowledged receipt must be honoured."""
+    key = SigningKey.parse((directory / KEYS_DIRECTORY / "log.key").read_text().strip())
+    vkey = key.verifier.format()
+    without_keys = verify(directory, vkeys=[vkey], use_keys=False)
+    report = verify(directory, vkeys=[vkey])
+    assert report.faults == without_keys.faults == ()
+    for receipt in acknowledged:
+        assert receipt.index < report.size
+    return report
+
+
+def check_open_log(log: Log, *, acknowledged: Sequence[Receipt] = ()) -> Report:
+    """As check_log, on a log in use; roots are compared with the naive recursion while small."""
+    report = check_log(log.directory, acknowledged=acknowledged)
+    assert (log.size, log.root()) == (report.size, report.root)
+    entries = log.entries(0, log.size)
+    assert [entry.seq for entry in entries] == list(range(log.size))
+    if log.size <= 300:
+        assert naive_merkle.mth([entry.leaf for entry in entries]) == log.root()
+    for receipt in acknowledged:
+        entry = entries[receipt.index]
+        assert merkle.leaf_hash(entry.leaf) == receipt.leaf_hash
+    return report
