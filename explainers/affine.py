@@ -14,7 +14,7 @@ from explainers.ensemble import is_tree_ensemble, read_ensemble
 from explainers.errors import MethodRefusedError
 from explainers.explainer import Question
 from explainers.fields import Sources, trace_fields
-from explainers.forms import RULES, Atom, Column, Form, Linked, Opaque, linked
+from explainers.forms import RULES, Atom, Column, Form, Linked, Opaque, linked, reduced_axes
 from explainers.graph import Graph, Node
 
 MAX_DEPTH = 200
@@ -99,7 +99,8 @@ class Reader:
         if constant is not None:
             one_row = constant.size == (constant.shape[-1] if constant.ndim else 1)
             if constant.dtype.kind not in "fiu" or not one_row:
-                return None
+                # A matrix: its rule takes it from the constants, it has no columns of its own.
+                return ()
             return tuple(Form({}, float(value)) for value in constant.ravel())
         node = self._graph.producers.get(tensor)
         if node is None or self._depth > MAX_DEPTH:
@@ -132,6 +133,9 @@ class Reader:
         )
 
     def _computed(self, node: Node, tensor: str) -> Columns[Column] | None:
+        stacked = self._stacked(node)
+        if stacked is not None:
+            return stacked
         inputs = {name: self.operand(name) for name in node.inputs if name}
         known = {name: columns for name, columns in inputs.items() if columns is not None}
         if len(known) < len(inputs):
@@ -147,6 +151,35 @@ class Reader:
             return None
         operands = [known[name] for name in node.inputs if name]
         return rule(node, operands, self._graph.constants)
+
+    def _stacked(self, node: Node) -> Columns[Column] | None:
+        """Return the sum or mean over tensors that were stacked on a new first axis (bagging)."""
+        if node.op not in ("ReduceSum", "ReduceMean") or node.integer("keepdims", 1):
+            return None
+        stack = self._graph.producers.get(node.inputs[0])
+        if stack is None or stack.op != "Concat" or stack.integer("axis", 0) != 0:
+            return None
+        layers = [self._graph.producers.get(name) for name in stack.inputs]
+        if reduced_axes(node, self._graph.constants) != [0] or not all(
+            layer is not None and self._adds_first_axis(layer) for layer in layers
+        ):
+            return None
+        operands = [self.operand(name) for name in stack.inputs]
+        known = [columns for columns in operands if columns is not None]
+        if len(known) < len(operands):
+            return None
+        return RULES["Mean" if node.op == "ReduceMean" else "Sum"](
+            Node("Mean" if node.op == "ReduceMean" else "Sum", "", stack.inputs, (), {}),
+            known,
+            self._graph.constants,
+        )
+
+    def _adds_first_axis(self, node: Node) -> bool:
+        shape = self._graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        axis = shape is not None and shape.ravel()[:1].tolist()
+        return (node.op == "Reshape" and axis == [1] and shape is not None and shape.size == 3) or (
+            node.op == "Unsqueeze" and axis == [0]
+        )
 
 
 def ensemble_columns(node: Node) -> Columns[Column] | None:

@@ -11,10 +11,10 @@ from explainers.errors import GameTooLargeError
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Question, Run, rows_of
 from explainers.game import MAX_FIELDS, open_game
 
-METHOD = "black-box"
+METHOD = "black box"
 
 
-def plan(question: Question) -> Plan:
+def plan_black_box(question: Question) -> Plan:
     """Return the plan to explain the graph's scores by running it on hybrid rows.
 
     Any graph fits; too many fields are refused when the explainer is built.

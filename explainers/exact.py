@@ -21,7 +21,7 @@ from explainers.explainer import Feeds
 from explainers.explanation import Explanation, Vector
 from explainers.game import BATCH_ROWS, Game, Rows, target_scores
 
-METHOD = "exact-enumeration"
+METHOD = "exact enumeration"
 MAX_PLAYERS = 20
 """2^20 worths of one target are 8 MB."""
 

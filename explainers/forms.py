@@ -107,6 +107,8 @@ def _constant(column: Column) -> float | None:
 
 
 def _sum_of(op: str, columns: Sequence[Column], signs: Sequence[float]) -> Column:
+    if len(columns) == 1 and signs[0] == 1.0:
+        return columns[0]
     forms = [column for column in columns if isinstance(column, Form)]
     if len(forms) == len(columns):
         return added([scaled(form, sign) for form, sign in zip(forms, signs, strict=True)])
@@ -196,9 +198,9 @@ def _matrix_product(
     node: Node, operands: list[Columns[Column]], constants: Constants
 ) -> Columns[Column] | None:
     weights = constants.get(node.inputs[1])
-    if weights is None or weights.ndim != 2 or node.integer("transA", 0):
+    if weights is None or weights.ndim not in (1, 2) or node.integer("transA", 0):
         return None
-    matrix = weights.astype(np.float64)
+    matrix = weights.astype(np.float64).reshape(len(weights), -1)
     if node.integer("transB", 0):
         matrix = matrix.T
     bias = np.zeros(matrix.shape[1])
@@ -266,13 +268,17 @@ def _linear_model(
     return linked(margins, link)
 
 
+def reduced_axes(node: Node, constants: Constants) -> list[int]:
+    """Return the axes of a Reduce operator: an attribute once, an input since opset 13 or 18."""
+    if len(node.inputs) > 1:
+        return [int(axis) for axis in constants.get(node.inputs[1], np.zeros(0)).ravel()]
+    return [int(axis) for axis in node.sequence("axes")]
+
+
 def _reduce(
     node: Node, operands: list[Columns[Column]], constants: Constants
 ) -> Columns[Column] | None:
-    axes = list(node.sequence("axes"))
-    if len(node.inputs) > 1:
-        axes = constants.get(node.inputs[1], np.zeros(0)).ravel().tolist()
-    if axes not in ([1], [-1]):
+    if reduced_axes(node, constants) not in ([1], [-1]):
         return None
     columns = operands[0]
     total = _sum_of(node.op, columns, [1.0] * len(columns))
@@ -281,17 +287,23 @@ def _reduce(
 
 
 def _normalize(
-    _node: Node, operands: list[Columns[Column]], _constants: Constants
+    node: Node, operands: list[Columns[Column]], _constants: Constants
 ) -> Columns[Column] | None:
-    """A pair p(z), p(-z) already sums to one, so that dividing by the sum changes nothing."""
+    """Outputs that already sum to one stay what they are: p(z) with p(-z), a whole softmax."""
     columns = operands[0]
+    if node.text("norm", "L1") != "L1" or node.integer("p", 1) != 1:
+        return None
     match columns:
         case (Linked("logistic", (first,)), Linked("logistic", (second,))) if (
             scaled(first, -1.0) == second
         ):
             return columns
+        case (Linked("softmax" | "softmax_zero" as link, forms), *_) if columns == linked(
+            forms, link
+        ):
+            return columns
         case _:
-            return tuple(_opaque("Normalizer", [column]) for column in columns)
+            return tuple(_opaque(node.op, [column]) for column in columns)
 
 
 Rule: TypeAlias = Callable[[Node, list[Columns[Column]], Constants], Columns[Column] | None]
@@ -319,4 +331,5 @@ RULES: Mapping[str, Rule] = {
     "ReduceSum": _reduce,
     "ReduceMean": _reduce,
     "Normalizer": _normalize,
+    "LpNormalization": _normalize,
 }

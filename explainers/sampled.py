@@ -27,7 +27,7 @@ from explainers.explainer import Feeds
 from explainers.explanation import Explanation, Matrix, Vector
 from explainers.game import BATCH_ROWS, Game, Rows, target_scores
 
-METHOD = "sampled-permutations"
+METHOD = "sampled permutations"
 FIRST_ROUNDS = 4
 DEGREES_OF_FREEDOM = 200
 """Fewest behind the standard errors: the draws of a row have long tails."""

@@ -117,42 +117,25 @@ class _PartPlan:
     walked: tuple[int, ...] | None
 
 
-def plan_linear(question: Question) -> Plan:
-    """Return the plan for a graph whose margins are linear in columns of one field each.
-
-    Raises MethodRefusedError otherwise, with the reason.
-    """
-    reading = read_scores(question, method=LINEAR)
-    parts = _plan_parts(question, reading, method=LINEAR)
-    if any(part.ensemble_output for part in parts):
-        raise MethodRefusedError(LINEAR, "tree ensembles are among the terms")
-    columns = sum(len(part.used) for part in parts)
-    return _plan(question, reading, parts, LINEAR, f"linear in {columns} encoded columns")
-
-
 def plan_sums(question: Question) -> Plan:
-    """Return the plan for a graph whose margins are affine sums with tree ensembles among them.
+    """Return the plan for a graph whose margins are affine sums of exactly explained parts.
 
-    Raises MethodRefusedError otherwise, with the reason.
+    The method is LINEAR when no tree ensemble is among the terms. Raises MethodRefusedError, with
+    the operator that stands in the way, when there is no such margin.
     """
     reading = read_scores(question, method=SUM)
-    parts = _plan_parts(question, reading, method=SUM)
+    parts = _plan_parts(question, reading)
     ensembles = sum(part.ensemble_output is not None for part in parts)
-    if not ensembles:
-        raise MethodRefusedError(SUM, "no tree ensemble is among the terms")
-    linear = len(parts) - ensembles
-    what = f"sums of {ensembles} tree ensembles" + (f" and {linear} linear parts" if linear else "")
-    return _plan(question, reading, parts, SUM, what)
-
-
-def _plan(
-    question: Question, reading: Reading, parts: list[_PartPlan], method: str, what: str
-) -> Plan:
-    before = "" if reading.link == "identity" else f"; the margin before the {reading.link} is"
-    reason = f"the scores are {what}{before and before + ' explained'}"
+    columns = sum(len(part.used) for part in parts if part.ensemble_output is None)
+    terms = [f"{ensembles} tree ensemble{'s' * (ensembles > 1)}"] if ensembles else []
+    if columns:
+        terms.append(f"{columns} encoded columns")
+    margin = "scores are" if reading.link == "identity" else f"margin before the {reading.link} is"
+    reason = f"the {margin} an affine sum of {' and '.join(terms)}"
     taps = tuple(
         dict.fromkeys(part.tensor for part in parts if part.tensor not in question.graph.inputs)
     )
+    method = SUM if ensembles else LINEAR
     return Plan(
         method=method,
         reason=reason,
@@ -162,11 +145,11 @@ def _plan(
     )
 
 
-def _plan_parts(question: Question, reading: Reading, *, method: str) -> list[_PartPlan]:
+def _plan_parts(question: Question, reading: Reading) -> list[_PartPlan]:
     """Return one part for each tensor among the atoms, in a fixed order."""
     atoms = sorted({atom for form in reading.margins for atom in form.weights})
     if not atoms:
-        raise MethodRefusedError(method, "the scores are constants")
+        raise MethodRefusedError(SUM, "the scores are constants")
     traced = trace_fields(question.graph, question.slots)
     parts = []
     for tensor, is_margin in dict.fromkeys((atom.tensor, atom.is_margin) for atom in atoms):
@@ -180,7 +163,7 @@ def _plan_parts(question: Question, reading: Reading, *, method: str) -> list[_P
             source = node.inputs[0]
             used = tuple(int(column) for column in read_ensemble(node).used_columns())
         sources = traced.get(source)
-        walked = None if sources is None else single_fields(sources, used=used, method=method)
+        walked = None if sources is None else single_fields(sources, used=used, method=SUM)
         parts.append(_PartPlan(source, weights, tensor if is_margin else None, used, walked))
     return parts
 

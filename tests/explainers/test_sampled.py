@@ -161,7 +161,7 @@ def question(fields: int) -> Question:
 
 
 def black_box_explainer(score: Score, background: NDArray[np.float64]) -> object:
-    plan = black_box.plan(question(background.shape[1]))
+    plan = black_box.plan_black_box(question(background.shape[1]))
     return plan.build({"X": background}, numpy_run(score), ExplainerSettings())
 
 
