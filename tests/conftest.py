@@ -1,0 +1,54 @@
+"""Fixtures for tests of the whole service: the production application on a demonstration model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.domain import Role
+from app.ids import utc_now
+from app.keys import KeyStore
+from app.main import create_app
+from app.settings import Settings
+from models.demo.build import build_demo
+
+POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
+
+
+@pytest.fixture(scope="session")
+def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models directory with the demonstration's bundle and policy, made once a session."""
+    directory = tmp_path_factory.mktemp("models")
+    build_demo(directory / "housing-support" / "bundle")
+    (directory / "housing-support" / "policy.yaml").write_bytes(POLICY.read_bytes())
+    return directory
+
+
+@pytest.fixture
+def settings(demo_models: Path, tmp_path: Path) -> Settings:
+    """Settings of a service with an empty log."""
+    return Settings(models_dir=demo_models, data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def keys(settings: Settings) -> dict[Role, str]:
+    """One key for each role."""
+    store = KeyStore(settings.data_dir / "access.sqlite3")
+    made = {role: store.create(name=role.value, role=role, clock=utc_now) for role in Role}
+    store.close()
+    return made
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[TestClient]:
+    """The service, started, without a key."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as started:
+        yield started
+
+
+@pytest.fixture
+def caller(client: TestClient, keys: dict[Role, str]) -> TestClient:
+    """The service with the key of a case-management system."""
+    client.headers["Authorization"] = f"Bearer {keys[Role.CALLER]}"
+    return client
