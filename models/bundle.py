@@ -207,10 +207,13 @@ def _read_file(path: Path, limit: int) -> bytes:
         raise FilesRefusedError(
             f"file {path}", got=err.strerror or str(err), want="a regular file, not a link"
         ) from err
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise FilesRefusedError(f"file {path}", got="no regular file", want="a regular file")
-        content = file.read(limit + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(handle)
     if len(content) > limit:
         raise FilesRefusedError(
             f"file {path}", got=f"more than {limit:,} bytes", want=f"at most {limit:,}"

@@ -226,9 +226,9 @@ def _fill_slices(
 def _field_schema(field: Field, dtype: str) -> dict[str, object]:
     kinds: str | list[str] = [field.type, "null"] if field.may_be_missing else field.type
     schema: dict[str, object] = {"type": kinds, "title": field.label}
-    unit = f" Unit: {field.unit}." if field.unit else ""
-    if field.description or unit:
-        schema["description"] = f"{field.description or field.label}{unit}"
+    told = [field.description or "", f"Unit: {field.unit}." if field.unit else ""]
+    if any(told):
+        schema["description"] = " ".join(part for part in told if part)
     if field.categories and not field.may_be_unknown:
         schema["enum"] = [*field.categories, *([None] if field.may_be_missing else [])]
     elif field.categories:

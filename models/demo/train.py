@@ -89,7 +89,11 @@ def convert(pipeline: Pipeline) -> bytes:
         target_opset={"": 17, "ai.onnx.ml": 3},
         name="housing-support",
     )
-    content: bytes = model.SerializeToString()
+    # The converter keeps its operator sets in a Python set, so their order follows the hash seed.
+    opsets = sorted(model.opset_import, key=lambda opset: opset.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)
+    content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 

@@ -1,0 +1,155 @@
+"""A card says everything once, in plain YAML, or is refused with the place of the fault."""
+
+import pytest
+
+from models.card import Card, parse_card, write_card
+from models.demo.card import demo_card
+from models.errors import CardRefusedError
+from models.wording import format_value, phrase
+from tests.models.graphs import card, field
+
+TEXT = """
+name: test
+version: "1"
+title: A test
+owner: Test suite
+purpose: Tests
+legal_basis: None
+output:
+  task: classification
+  meaning: the probability of yes
+  classes: ["no", "yes"]
+  positive_class: "yes"
+fields:
+- name: income
+  type: number
+  label: Income
+  wording: income of {value}
+- name: tenure
+  type: string
+  label: Tenure
+  wording: "tenure: {value}"
+  categories: [Council, Private]
+what_it_cannot_know: []
+limitations: []
+"""
+
+
+def test_a_card_is_read_as_written() -> None:
+    read = parse_card(TEXT.encode())
+    assert [f.name for f in read.fields] == ["income", "tenure"]
+    assert read.output.positive_index == 1
+
+
+@pytest.mark.parametrize("told", [demo_card(), card()])
+def test_a_written_card_reads_back_equal(told: Card) -> None:
+    assert parse_card(write_card(told)) == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('version: "1"', "version: 1", "version: Input should be a valid string"),
+        ('version: "1"', "version: 2026-01-01", "not JSON serializable"),
+        ("name: test", "name: Test Model", "name: String should match pattern"),
+        ("owner: Test suite", "owner: ''", "owner: String should have at least 1"),
+        ("owner: Test suite\n", "", "owner: Field required"),
+        ("owner: Test suite", "owner: a\nowner: b", "key 'owner' appears twice"),
+        ("owner: Test suite", "owner: a\ncolour: b", "colour: Extra inputs are not permitted"),
+        ("owner: Test suite", "owner: a\n1: b", "key 1 is not text"),
+        ("owner: Test suite", "owner: &a x\ncontact: *a", "aliases are not allowed"),
+        ("owner: Test suite", "owner: !!python/name:os.system", "could not determine a constr"),
+        ("owner: Test suite", f"owner: {'[' * 20}{']' * 20}", "nested deeper than 16"),
+        ("owner: Test suite", f"owner: {'[' * 50_000}", "nested deeper than 16"),
+        ("owner: Test suite", "owner: {<<: {a: b}}", "want plain YAML"),
+        ("owner: Test suite", "owner: 'a", "scanning a quoted scalar"),
+        ('classes: ["no", "yes"]', "classes: [no, yes]", "output.classes.0"),
+        ('positive_class: "yes"', "positive_class: maybe", "positive_class is one of"),
+        ('classes: ["no", "yes"]', 'classes: ["yes"]', "at least two classes"),
+        ('classes: ["no", "yes"]', 'classes: ["yes", "yes"]', "a class appears twice"),
+        ("task: classification", "task: regression", "a regression has no classes"),
+        ("task: classification", "task: ranking", "output.task"),
+        ("- name: tenure", "- name: income", "field 'income' appears twice"),
+        ("  categories: [Council, Private]\n", "", "a string lists its categories"),
+        ("[Council, Private]", "[Council, Council]", "a category appears twice"),
+        ("[Council, Private]", "[Council, 1]", "every category of this field is of type string"),
+        ("[Council, Private]", "[Council, no]", "fields.1.categories.1"),
+        ("type: number", "type: money", "fields.0.type"),
+        ("type: number", "type: number\n  minimum: .inf", "want plain YAML"),
+        ("type: number", "type: number\n  minimum: 2\n  maximum: 1", "minimum is above maximum"),
+        ("type: number", "type: integer\n  minimum: 0.5", "limits of a whole number are whole"),
+        ("type: number", "type: number\n  categories: [1]", "categories are for strings"),
+        ("type: number", "type: boolean\n  minimum: 1", "minimum and maximum are for numbers"),
+        ("type: number", "type: number\n  missing_value: -1", "needs may_be_missing"),
+        (
+            "type: number",
+            "type: number\n  may_be_missing: true\n  missing_value: true",
+            "missing_value is of type number",
+        ),
+        ("type: number", "type: number\n  may_be_unknown: true", "needs categories"),
+        ("type: number", "type: number\n  direction: increase", "direction is for actionable"),
+        ("type: number", "type: number\n  column: 1", "column needs input"),
+        ("type: number", "type: number\n  input: x\n  column: -1", "column counts from 0"),
+        ("type: number", "type: number\n  value_wording: {a: b}", "value_wording is for"),
+        ("name: income", 'name: " income"', "no space at either end"),
+        ("name: income", 'name: "in\\ncome"', "printable characters"),
+        ("limitations: []", "limitations: []\nprotected: [income]", "'income' is an input"),
+        ("limitations: []", "limitations: []\nsample_tolerance: 0.5", "sample_tolerance"),
+    ],
+)
+def test_a_card_that_is_not_plain_and_whole_is_refused(old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(CardRefusedError) as caught:
+        parse_card(TEXT.replace(old, new, 1).encode())
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff\xfe\x00", b"- a\n- b", b"just text", b"\x00"]
+)
+def test_a_file_that_is_no_card_is_refused(content: bytes) -> None:
+    with pytest.raises(CardRefusedError, match=r"^card\.yaml: got "):
+        parse_card(content)
+
+
+def test_a_protected_input_needs_its_flag() -> None:
+    told = card(fields=[field("age", protected=True)], protected=("age", "sex"))
+    assert told.field("age").protected
+    with pytest.raises(KeyError):
+        told.field("sex")
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "words"),
+    [
+        ("£ a week", 1250.0, "£1,250 a week"),
+        ("£", -12.5, "-£12.50"),
+        ("%", 12.345, "12.35%"),
+        ("months", 3, "3 months"),
+        (None, 0.0004, "0.0004"),
+        (None, 1e20, "1e+20"),
+        (None, True, "yes"),
+        (None, None, "not known"),
+    ],
+)
+def test_a_value_is_written_as_a_person_would(
+    unit: str | None, value: float | None, words: str
+) -> None:
+    told = field("x", unit=unit) if unit else field("x")
+    assert format_value(told, value) == words
+
+
+def test_a_phrase_for_the_value_itself_wins() -> None:
+    told = field(
+        "x",
+        "string",
+        categories=["A", "B"],
+        may_be_missing=True,
+        value_wording={"A": "being A", "missing": "no word on x"},
+    )
+    assert phrase(told, "A") == "being A"
+    assert phrase(told, "B") == "x: B"
+    assert phrase(told, None) == "no word on x"
+    assert (
+        phrase(field("rent").model_copy(update={"wording": "rent of {value}"}), 5.0) == "rent of 5"
+    )
