@@ -20,7 +20,8 @@ from audit.records import ERASURE
 from audit.scan import Scanner
 from audit.sqlite import SqlRow
 
-_ENTRIES = "SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq >= ? AND seq < ?"
+# The id as bytes: a flipped bit can leave text that is not UTF-8.
+_ENTRIES = "SELECT seq, CAST(id AS BLOB), leaf, leaf_hash FROM entry WHERE seq >= ? AND seq < ?"
 _PAYLOADS = "SELECT seq, envelope FROM payload WHERE seq >= ? AND seq < ?"
 _KEYS = "SELECT seq, subject, wrapped FROM record_key WHERE seq >= ? AND seq < ?"
 _ERASED = "SELECT seq, erasure FROM erased WHERE seq >= ? AND seq < ?"
@@ -113,10 +114,9 @@ class EntryChecks:
     def name_index_damage(self, size: int) -> None:
         """Look every row up through the indexes, to name the entries that are not found there."""
         for index in range(size):
-            rows = self._scanner.rows("SELECT id FROM entry WHERE seq = ?", index)
-            if not rows:
-                continue
-            found = self._scanner.rows("SELECT seq FROM entry WHERE id = ?", rows[0][0])
+            found = self._scanner.rows(
+                "SELECT seq FROM entry WHERE id = (SELECT id FROM entry WHERE seq = ?)", index
+            )
             if found != [(index,)]:
                 self._faults.add(index, "id", "is not found by its id: the index is damaged")
             keys = self._scanner.rows("SELECT subject FROM record_key WHERE seq = ?", index)
@@ -152,7 +152,7 @@ class EntryChecks:
         except LeafError as err:
             self._faults.add(index, "leaf", str(err))
             return computed
-        if leaf.id != record_id:
+        if leaf.id.encode() != record_id:
             self._faults.add(index, "id", "is stored under another id than its leaf's")
         self._check_payload(index, leaf, payload, key)
         self._check_idempotency(index, leaf)

@@ -14,6 +14,9 @@ from audit.errors import DamagedLogError, LogMissingError
 from audit.files import writer_is_alive
 from audit.sqlite import SqlRow, SqlValue
 
+UNREADABLE = (apsw.Error, UnicodeDecodeError, MemoryError)
+"""What reading a damaged page raises: SQLite's own errors, text that is none, absurd lengths."""
+
 
 class Scanner:
     """A read-only connection for checking. One thread."""
@@ -36,7 +39,7 @@ class Scanner:
             if in_use:  # one snapshot for everything that follows
                 self._connection.execute("BEGIN")
             self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
-        except apsw.Error as err:
+        except UNREADABLE as err:
             raise DamagedLogError(f"{path} cannot be read: {err}") from err
 
     def header_faults(self) -> list[str]:
@@ -51,7 +54,7 @@ class Scanner:
                 if got != want:
                     faults.append(f"{pragma} is {got!r}, want {want}")
             rows = self._connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
-        except apsw.Error as err:
+        except UNREADABLE as err:
             return [*faults, f"the schema cannot be read: {err}"]
         found = {str(name): sql for name, sql in rows if sql is not None}
         for name in sorted(schema.STATEMENTS.keys() | found.keys()):
@@ -67,7 +70,7 @@ class Scanner:
             lines = [
                 str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(1000)")
             ]
-        except apsw.Error as err:
+        except UNREADABLE as err:
             return [f"the integrity check stopped: {err}"]
         return [] if lines == ["ok"] else lines
 
@@ -75,7 +78,7 @@ class Scanner:
         """Return one integer, or None when there is none to be read."""
         try:
             row = self._connection.execute(statement).fetchone()
-        except apsw.Error:
+        except UNREADABLE:
             return None
         return row[0] if row is not None and isinstance(row[0], int) else None
 
@@ -83,7 +86,7 @@ class Scanner:
         """Return the rows of a query, or None when they cannot all be read."""
         try:
             return self._connection.execute(statement, parameters).fetchall()
-        except apsw.Error:
+        except UNREADABLE:
             return None
 
     def by_key(
@@ -106,7 +109,7 @@ class Scanner:
             try:
                 for row in self._connection.execute(statement, (key, key + 1)):
                     found[key] = row
-            except apsw.Error as err:
+            except UNREADABLE as err:
                 unreadable[key] = str(err)
         return {key: row for key, row in found.items() if start <= key < stop}, unreadable
 
@@ -114,7 +117,7 @@ class Scanner:
         """Yield a query's rows until the end or the first that cannot be read."""
         try:
             yield from self._connection.execute(statement)
-        except apsw.Error:
+        except UNREADABLE:
             return
 
     def close(self) -> None:

@@ -379,7 +379,7 @@ def check_version(connection: apsw.Connection) -> None:
 def _converted(what: str) -> Iterator[None]:
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError) as err:
+    except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as err:
         raise DamagedLogError(f"{what}: {err}") from err
     except apsw.Error as err:
         raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err

@@ -1,0 +1,54 @@
+"""A SQLite file layer that fails where a test says: what a full or dying disk does."""
+
+import apsw
+
+NAME = "faulty"
+
+
+class FaultyDisk:
+    """Fails the operations named in ``failing`` on the write-ahead log; everything else works."""
+
+    def __init__(self) -> None:
+        self.failing: dict[str, type[apsw.Error]] = {}
+        self.calls: list[str] = []
+        self._vfs = _Vfs(self)
+
+    def meet(self, operation: str) -> None:
+        """Note an operation, and fail it when the test says so."""
+        self.calls.append(operation)
+        error = self.failing.get(operation)
+        if error is not None:
+            raise error(f"{operation} failed on purpose")
+
+    def remove(self) -> None:
+        """Take the layer out again."""
+        self._vfs.unregister()
+
+
+class _Vfs(apsw.VFS):
+    def __init__(self, disk: FaultyDisk) -> None:
+        super().__init__(NAME, "")
+        self._disk = disk
+
+    def xOpen(  # noqa: N802 - SQLite's name
+        self, name: str | apsw.URIFilename | None, flags: list[int]
+    ) -> apsw.VFSFile:
+        if flags[0] & apsw.SQLITE_OPEN_WAL:
+            return _WalFile(name, flags, self._disk)
+        return super().xOpen(name, flags)
+
+
+class _WalFile(apsw.VFSFile):
+    def __init__(
+        self, name: str | apsw.URIFilename | None, flags: list[int], disk: FaultyDisk
+    ) -> None:
+        super().__init__("", name, flags)
+        self._disk = disk
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        self._disk.meet("write")
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self._disk.meet("sync")
+        super().xSync(flags)

@@ -1,0 +1,299 @@
+"""One flipped byte anywhere: verify names the entry, or nothing that is stored has changed.
+
+The database is dumped row by row by a second reading that shares nothing with verify but SQLite. A
+flip that changes what any row of an entry says must give a fault that concerns that entry.
+"""
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+import pytest
+
+from audit import schema
+from audit.log import Log
+from audit.records import Idempotency, NewRecord
+from audit.verify import Report, verify
+from tests.audit.conftest import ORIGIN, Clock
+
+SIZE = 700
+TRIALS = 8_000 if os.environ.get("GROUNDS_LONG") else 250
+
+# Where in each table's rows the index of the entry stands that the row is about.
+OWNERS: dict[str, Callable[[tuple[object, ...]], object]] = {
+    "entry": lambda row: row[0],
+    "payload": lambda row: row[0],
+    "record_key": lambda row: row[0],
+    "subject_key": lambda row: row[0],
+    "idempotency": lambda row: row[1],
+    "erased": lambda row: row[0],
+}
+"""Of the tables whose rows are about one entry."""
+KEYS = {
+    "entry": "seq",
+    "payload": "seq",
+    "record_key": "seq",
+    "subject_key": "subject",
+    "idempotency": "key",
+    "erased": "seq",
+    "tile": "position",
+    "checkpoint": "size",
+    "head": "one",
+}
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log at rest with every kind of row: subjects, requests, tiles, checkpoints, erasures."""
+    directory = tmp_path_factory.mktemp("pristine") / "log"
+    log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=True)
+    number = 0
+    while log.size < SIZE:
+        records = []
+        for _ in range(min(50, SIZE - log.size)):
+            number += 1
+            payload = os.urandom(number % 11 * 40) if number % 5 else None
+            records.append(
+                NewRecord(
+                    "event",
+                    f"id-{number:06d}",
+                    {"number": number},
+                    payload,
+                    f"subject-{number % 60}" if payload is not None and number % 7 else None,
+                    Idempotency("caller", str(number), b"body") if payload is not None else None,
+                )
+            )
+        log.append(records)
+        log.checkpoint()
+    log.close()
+    assert verify(directory).sound
+    return directory
+
+
+@pytest.fixture
+def damaged(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "log"))
+
+
+Dump = dict[tuple[object, ...], tuple[object, ...]]
+UNREADABLE = (apsw.Error, UnicodeDecodeError)
+
+
+def dump(path: Path, before: Dump | None = None) -> Dump | None:
+    """Every row of every table and the schema; None when SQLite cannot even read the schema.
+
+    What cannot be read in one go is looked up row by row under the keys of ``before``.
+    """
+    connection = apsw.Connection(path.as_uri() + "?immutable=1", flags=0x01 | 0x40)
+    try:
+        rows: Dump = {
+            ("pragma", name): (connection.pragma(name),)
+            for name in ("user_version", "application_id")
+        }
+        for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema"):
+            rows["schema", name] = (sql,)
+        for table, key in KEYS.items():
+            # As bytes, because a flip can leave text that is not UTF-8.
+            what = "seq, CAST(id AS BLOB), leaf, leaf_hash" if table == "entry" else "*"
+            select = f"SELECT {key}, {what} FROM {table}"  # noqa: S608
+            try:
+                found = connection.execute(select).fetchall()
+            except UNREADABLE:
+                found = []
+                for known in (known[1] for known in before or {} if known[0] == table):
+                    with suppress(*UNREADABLE):
+                        found += connection.execute(f"{select} WHERE {key} IS ?", (known,))  # type: ignore[arg-type]  # a key as SQLite gave it
+            for row in found:
+                # Tiles share positions between levels; any other repeated key is damage.
+                at: tuple[object, ...] = (table, row[0], row[1] if table == "tile" else 0)
+                rows[(*at, len(rows)) if at in rows else at] = row[1:]
+    except UNREADABLE:
+        return None
+    finally:
+        connection.close()
+    return rows
+
+
+def owners_of_changes(before: Dump, after: Dump) -> set[int]:
+    """Entries whose rows are not what they were."""
+    owners = set()
+    for key in before.keys() | after.keys():
+        if before.get(key) != after.get(key) and key in before and key[0] in OWNERS:
+            owner = OWNERS[str(key[0])](before[key])
+            if isinstance(owner, int):
+                owners.add(owner)
+    return owners
+
+
+def assert_found(report: Report, before: Dump, after: Dump | None, what: str) -> None:
+    if after == before:
+        return
+    assert report.faults, f"{what}: changed the database and was not found"
+    if after is None:
+        return
+    if any(key[0] == "tile" and before[key] != after.get(key) for key in before):
+        assert any(fault.kind == "tile" and fault.index is not None for fault in report.faults)
+    unnamed = [
+        owner
+        for owner in owners_of_changes(before, after)
+        if not any(fault.concerns(owner) for fault in report.faults)
+    ]
+    assert not unnamed, f"{what}: not named: {unnamed[:5]}, found {report.faults[:3]}"
+
+
+def test_a_flipped_byte_at_any_offset_is_found(damaged: Path) -> None:
+    database = damaged / "log.sqlite3"
+    content = database.read_bytes()
+    before = dump(database)
+    assert before is not None
+    rng = random.Random(20261123)  # noqa: S311 - positions, not secrets
+    offsets = [*range(100), *(rng.randrange(len(content)) for _ in range(TRIALS))]
+    for offset in offsets:
+        flipped = bytearray(content)
+        flipped[offset] ^= 1 << rng.randrange(8)
+        database.write_bytes(flipped)
+        report = verify(damaged, use_keys=bool(offset % 2))
+        assert_found(report, before, dump(database, before), f"byte {offset}")
+
+
+@pytest.mark.parametrize("table", schema.TABLES)
+def test_every_column_of_every_table_is_covered(damaged: Path, table: str) -> None:
+    """As an attacker with SQL would: triggers dropped, one value changed, triggers restored."""
+    database = damaged / "log.sqlite3"
+    content = database.read_bytes()
+    before = dump(database)
+    assert before is not None
+    connection = apsw.Connection(str(database))
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    rows = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+    connection.close()
+    if table == "erased":
+        assert not rows
+        return
+    rng = random.Random(table)  # noqa: S311
+    for column in columns:
+        for row in rng.sample(rows, min(3, len(rows))):
+            database.write_bytes(content)
+            change(database, table, columns, row, str(column), rng)
+            report = verify(damaged, use_keys=False)
+            assert_found(report, before, dump(database, before), f"{table}.{column} of {row[0]!r}")
+            assert report.faults
+
+
+def change(
+    database: Path,
+    table: str,
+    columns: list[object],
+    row: tuple[object, ...],
+    column: str,
+    rng: random.Random,
+) -> None:
+    value = row[columns.index(column)]
+    changed: object
+    if isinstance(value, int):
+        changed = value ^ (1 << rng.randrange(12, 40))
+    elif isinstance(value, bytes):
+        flipped = bytearray(value) or bytearray(1)
+        flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+        changed = bytes(flipped)
+    else:
+        changed = f"{value}x"
+    connection = apsw.Connection(str(database))
+    connection.pragma("ignore_check_constraints", "ON")
+    triggers = [name for name, sql in schema.STATEMENTS.items() if "TRIGGER" in sql]
+    for name in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    where = " AND ".join(f"{name} IS ?" for name in columns)
+    connection.execute(
+        f"UPDATE {table} SET {column} = ? WHERE {where}",  # noqa: S608
+        (changed, *row),
+    )
+    assert connection.changes() == 1
+    for name in triggers:
+        connection.execute(schema.STATEMENTS[name])
+    connection.close()
+
+
+@pytest.mark.parametrize("keep", [0.999, 0.9, 0.5, 0.1, 0.01])
+def test_a_truncated_database_is_found(damaged: Path, keep: float) -> None:
+    database = damaged / "log.sqlite3"
+    os.truncate(database, int(database.stat().st_size * keep))
+    assert not verify(damaged).sound
+
+
+def without_triggers(database: Path, *statements: str) -> None:
+    connection = apsw.Connection(str(database))
+    triggers = [name for name, sql in schema.STATEMENTS.items() if "TRIGGER" in sql]
+    for name in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    for name in triggers:
+        connection.execute(schema.STATEMENTS[name])
+    connection.close()
+
+
+def test_a_deleted_entry_is_named_and_does_not_hide_another(damaged: Path) -> None:
+    without_triggers(
+        damaged / "log.sqlite3",
+        "DELETE FROM entry WHERE seq = 300",
+        "UPDATE payload SET envelope = zeroblob(40) WHERE seq = 501",
+        "DELETE FROM record_key WHERE seq = 502",
+        "DELETE FROM payload WHERE seq = 503",
+    )
+    named = {fault.index: fault.kind for fault in verify(damaged).faults if fault.index is not None}
+    assert named[300] == "missing"
+    assert named[501] == "payload"
+    assert named[502] == "key"
+    assert named[503] == "payload"
+
+
+def test_a_tail_cut_off_with_its_head_is_found_through_the_outside_checkpoint(
+    pristine: Path, damaged: Path
+) -> None:
+    """The log before its last group: sound in itself, but a longer one was signed."""
+    shorter = Log.open(damaged, origin=ORIGIN, clock=Clock())
+    checkpoint_before = (damaged / "checkpoint").read_bytes()
+    shorter.append([NewRecord("event", "later", {}, b"payload")])
+    shorter.checkpoint()
+    shorter.close()
+    signed = (damaged / "checkpoint").read_bytes()
+    assert verify(damaged).sound
+    shutil.copy(pristine / "log.sqlite3", damaged / "log.sqlite3")
+    report = verify(damaged)
+    assert [(fault.index, fault.kind) for fault in report.faults] == [(SIZE, "rolled-back")]
+    # Without the outside copy the older database is indistinguishable from an honest one.
+    (damaged / "checkpoint").write_bytes(checkpoint_before)
+    assert verify(damaged).sound
+    (damaged / "checkpoint").write_bytes(signed)
+
+
+def test_a_flipped_byte_in_the_checkpoint_file_is_found(damaged: Path) -> None:
+    path = damaged / "checkpoint"
+    content = path.read_bytes()
+    for offset in range(0, len(content), 5):
+        flipped = bytearray(content)
+        flipped[offset] ^= 4
+        path.write_bytes(flipped)
+        assert {fault.kind for fault in verify(damaged, use_keys=False).faults} == {"checkpoint"}
+    path.unlink()
+    assert [fault.kind for fault in verify(damaged).faults] == ["checkpoint-file"]
+
+
+def test_a_log_rewritten_with_another_key_is_found_by_the_true_key(damaged: Path) -> None:
+    vkey = str(verify_key(damaged))
+    shutil.rmtree(damaged)
+    Log.open(damaged, origin=ORIGIN, clock=Clock(), create=True).close()
+    assert verify(damaged).sound
+    assert {fault.kind for fault in verify(damaged, vkeys=[vkey]).faults} == {"checkpoint"}
+
+
+def verify_key(directory: Path) -> object:
+    log = Log.open(directory, origin=ORIGIN, clock=Clock())
+    vkey = log.read_index(0).facts["vkey"]
+    log.close()
+    return vkey

@@ -1,0 +1,212 @@
+"""Every durable write x {fails, is lost, persists}: no acknowledged record lost, none made up."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from audit.errors import LogBrokenError, LogFullError, LogStateError
+from audit.reader import LogReader
+from tests.audit.check_log import check_log, check_open_log
+from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
+from tests.audit.faulty_vfs import NAME, FaultyDisk
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def disk() -> Iterator[FaultyDisk]:
+    disk = FaultyDisk()
+    yield disk
+    disk.remove()
+
+
+def test_a_full_disk_loses_nothing_and_appending_goes_on_later(
+    open_log: OpenLog, record: MakeRecord, disk: FaultyDisk
+) -> None:
+    log = open_log(vfs=NAME)
+    receipts = log.append([record(subject="known", key="k1")])
+    root = log.root()
+    refused = record(subject="new", key="k2")
+    disk.failing = {"write": apsw.FullError}
+    for _ in range(2):
+        with pytest.raises(LogFullError):
+            log.append([refused])
+        assert (log.size, log.root()) == (2, root)
+        assert log.broken is None
+    disk.failing = {}
+    receipts += log.append([refused, record(subject="new")])
+    assert [receipt.index for receipt in receipts] == [1, 2, 3]
+    check_open_log(log, acknowledged=receipts)
+
+
+def test_a_full_database_loses_nothing(
+    open_log: OpenLog, directory: Path, record: MakeRecord
+) -> None:
+    log = open_log()
+    receipts = log.append([record(b"x" * 5_000)])
+    connection = log._writer._connection
+    pages = connection.pragma("page_count")
+    connection.pragma("max_page_count", pages)
+    with pytest.raises(LogFullError):
+        log.append([record(b"x" * 500_000)])
+    check_open_log(log, acknowledged=receipts)
+    connection.pragma("max_page_count", 1_000_000)
+    receipts += log.append([record(b"x" * 500_000)])
+    log.close()
+    check_log(directory, acknowledged=receipts)
+
+
+@pytest.mark.parametrize(
+    ("operation", "error"),
+    [("sync", apsw.IOError), ("sync", apsw.FullError), ("write", apsw.IOError)],
+)
+def test_after_a_failed_write_of_unknown_outcome_the_log_refuses_until_reopened(
+    open_log: OpenLog,
+    record: MakeRecord,
+    disk: FaultyDisk,
+    operation: str,
+    error: type[apsw.Error],
+) -> None:
+    log = open_log(vfs=NAME)
+    receipts = log.append([record(key="k1")])
+    disk.failing = {operation: error}
+    doubtful = record(key="k2")
+    with pytest.raises(LogStateError) as caught:
+        log.append([doubtful])
+    disk.failing = {}
+    if isinstance(caught.value, LogFullError):
+        assert error is apsw.FullError
+    else:
+        for attempt in (lambda: log.append([record()]), log.checkpoint):
+            with pytest.raises(LogBrokenError, match="reopen"):
+                attempt()
+        assert log.broken
+        # What was acknowledged can still be read and proved.
+        assert log.read_index(1).payload == b"payload"
+    log.close()
+    again = open_log(create=False)
+    if again.find_idempotent(doubtful.idempotency) is None:  # type: ignore[arg-type]  # it has one
+        receipts += again.append([doubtful])
+    else:
+        receipts.append(again.receipt(doubtful.id))  # durable though nobody was told
+    receipts += again.append([record()])
+    assert [receipt.index for receipt in receipts] == [1, 2, 3]
+    check_open_log(again, acknowledged=receipts)
+
+
+def test_readers_never_see_what_was_not_committed(
+    open_log: OpenLog, record: MakeRecord, disk: FaultyDisk
+) -> None:
+    log = open_log(vfs=NAME)
+    reader = LogReader.open_readonly(log.directory, origin=ORIGIN)
+    disk.failing = {"sync": apsw.IOError}
+    with pytest.raises(LogStateError):
+        log.append([record()])
+    assert reader.size == log.size == 1
+    reader.close()
+    disk.failing = {}
+
+
+def test_the_commit_is_synced_before_the_receipt(
+    open_log: OpenLog, record: MakeRecord, disk: FaultyDisk
+) -> None:
+    log = open_log(vfs=NAME)
+    log.append([record()])
+    disk.calls.clear()
+    log.append([record()])
+    assert disk.calls[-1] == "sync"
+    assert disk.calls.count("sync") >= 1
+
+
+def test_a_checkpoint_file_that_cannot_be_written_stops_the_log(
+    open_log: OpenLog, directory: Path, record: MakeRecord
+) -> None:
+    log = open_log()
+    receipts = log.append([record()])
+    (directory / "checkpoint.tmp").mkdir()  # in the way of the temporary file
+    with pytest.raises(LogBrokenError, match="checkpoint file"):
+        log.checkpoint()
+    with pytest.raises(LogBrokenError):
+        log.append([record()])
+    log.close()
+    (directory / "checkpoint.tmp").rmdir()
+    again = open_log()
+    assert again.size == 2
+    check_open_log(again, acknowledged=receipts)
+
+
+def test_no_room_for_the_checkpoint_file_is_survived(
+    open_log: OpenLog, record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log()
+    receipts = log.append([record()])
+    real_fsync = os.fsync
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LogFullError, match="checkpoint file"):
+        log.checkpoint()
+    monkeypatch.setattr(os, "fsync", real_fsync)
+    receipts += log.append([record()])
+    log.checkpoint()
+    check_open_log(log, acknowledged=receipts)
+
+
+KILLED = """
+import os, sys, pathlib, datetime
+from audit.log import Log
+from audit.records import NewRecord
+log = Log.open(pathlib.Path(sys.argv[1]), origin=sys.argv[2],
+    clock=lambda: datetime.datetime.now(datetime.UTC), create=True)
+number = log.size
+while True:
+    group = [NewRecord("event", f"{os.getpid()}-{number + i}", {}, b"x" * 500, f"s{i}")
+        for i in range(1 + number % 5)]
+    receipts = log.append(group)
+    number += len(group)
+    for receipt in receipts:
+        sys.stdout.write(f"{receipt.index} {receipt.leaf_hash.hex()}\\n")
+    sys.stdout.flush()
+    if number % 7 == 0:
+        log.checkpoint()
+"""
+
+
+def test_a_killed_writer_loses_nothing_it_acknowledged(directory: Path, open_log: OpenLog) -> None:
+    rounds = 50 if os.environ.get("GROUNDS_LONG") else 6
+    acknowledged: dict[int, str] = {}
+    for number in range(rounds):
+        writer = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+            [sys.executable, "-c", KILLED, str(directory), ORIGIN],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert writer.stdout is not None
+        for count, line in enumerate(writer.stdout):
+            index, leaf_hash = line.split()
+            acknowledged[int(index)] = leaf_hash
+            if count == 20 + 37 * number:
+                writer.kill()
+                break
+        for line in writer.stdout:
+            if line.endswith("\n"):  # what it said before it died counts too
+                index, leaf_hash = line.split()
+                acknowledged[int(index)] = leaf_hash
+        writer.wait()
+        writer.stdout.close()
+        log = open_log(create=False)
+        entries = log.entries(0, log.size)
+        assert {at: entries[at].leaf_hash.hex() for at in acknowledged} == acknowledged
+        check_open_log(log)
+        log.close()
+        check_log(directory)
+    assert len(acknowledged) > 20 * rounds
