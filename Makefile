@@ -4,20 +4,24 @@
 
 PYTHON ?= python3.11
 VENV := .venv
+UV_DIR := .uv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 help: ## Show these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# uv makes the environment: Debian's Python can do so only with a further package. It comes through
+# pip into a folder of its own when the machine has none, because a synced environment would lose it.
 $(STAMP): requirements-dev.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Grounds needs Python 3.11 ($(PYTHON) was not found; name another with make PYTHON=...)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@echo "Setting up: installing the locked dependencies into $(VENV) ..."
-	@uv=$$(command -v uv || echo $(BIN)/uv); \
-	  VIRTUAL_ENV=$(abspath $(VENV)) $$uv pip sync --quiet --require-hashes requirements-dev.lock && \
-	  VIRTUAL_ENV=$(abspath $(VENV)) $$uv pip install --quiet --no-deps --editable .
+	@command -v $(PYTHON) >/dev/null || { echo "Grounds needs Python 3.11: $(PYTHON) was not found (name another with make PYTHON=...)"; exit 1; }
+	@command -v uv >/dev/null || test -x $(UV_DIR)/bin/uv || \
+	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(UV_DIR) uv
+	@echo "Installing the locked dependencies into $(VENV) (the first time takes about a minute) ..."
+	@uv=$$(command -v uv || echo $(UV_DIR)/bin/uv); export VIRTUAL_ENV=$(abspath $(VENV)); \
+	  { test -x $(BIN)/python || $$uv venv --quiet --python $(PYTHON) $(VENV); } && \
+	  $$uv pip sync --quiet --require-hashes requirements-dev.lock && \
+	  $$uv pip install --quiet --no-deps --editable .
 	@touch $@
 
 demo: $(STAMP) ## Set up, train the demonstration model, start the service and show a decision with its reasons
@@ -55,4 +59,4 @@ lock: ## Resolve the dependencies anew into the two lock files (no registry addr
 	  --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environment and the demonstration's files
-	rm -rf $(VENV) var
+	rm -rf $(VENV) $(UV_DIR) var

@@ -47,6 +47,10 @@ REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError
 _log = structlog.get_logger("grounds.start")
 
 
+class StartRefusedError(Exception):
+    """The service does not start, for a reason that has been logged."""
+
+
 def factory() -> FastAPI:
     """Return the application with the settings of the environment."""
     return create_app(Settings())
@@ -66,8 +70,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
                 _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
                 yield
         except REFUSALS as err:
-            _log.error("cannot start", reason=str(err))  # the reason is the whole story
-            raise
+            _log.error("cannot start", reason=str(err))
+            raise StartRefusedError from err
 
     app = FastAPI(
         title="Grounds",

@@ -8,17 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from audit.leaf import Facts
 from explainers.choose import choose
-from explainers.explainer import Explainer, ExplainerSettings, Feeds, Run, Slot
+from explainers.explainer import Explainer, ExplainerSettings, Slot
 from models.bundle import Bundle, BundleFiles, open_bundle, read
-from models.session import Session
 
 Progress = Callable[[str], None]
 """Hears, in a few words, what is being done at start."""
@@ -65,7 +61,8 @@ def open_model(
     bundle = open_bundle(files, taps=plan.taps) if plan.taps else plain
     explainer = plan.build(
         bundle.background.feeds,
-        bundle.session.run_rows if plan.taps else _without_taps(bundle.session),
+        # Tables are made of the very numbers that single rows give; black boxes need many rows fast.
+        bundle.session.run_rows if plan.taps else bundle.session.run_batch,
         ExplainerSettings(
             tolerance=settings.residual_tolerance,
             memory_budget_bytes=settings.table_memory_bytes,
@@ -122,15 +119,6 @@ def open_all(settings: Settings, progress: Progress) -> dict[str, ServedModel]:
             raise PolicyError(f"{directory} holds a second model named {model.name}")
         served[model.name] = model
     return served
-
-
-def _without_taps(session: Session) -> Run:
-    """Return the session as black-box methods want it: many rows in one call, scores only."""
-
-    def run(feeds: Feeds) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
-        return session.run_batch(feeds), ()
-
-    return run
 
 
 def _hex(digest: str) -> str:

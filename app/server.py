@@ -7,6 +7,7 @@ from contextlib import suppress
 import structlog
 import uvicorn
 
+from app.main import StartRefusedError
 from app.settings import Settings
 
 STARTUP_FAILED = 3
@@ -58,12 +59,12 @@ def configure_logs() -> None:
             foreign_pre_chain=shared,
         )
     )
-    # uvicorn repeats the traceback of a failed start as text; the application has said the reason.
-    logging.getLogger("uvicorn.error").addFilter(_is_no_traceback)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
 
 
-def _is_no_traceback(entry: logging.LogRecord) -> bool:
-    return not entry.getMessage().startswith("Traceback")
+def _is_news(entry: logging.LogRecord) -> bool:
+    """Return False for the traceback of a start that was refused: its reason was logged."""
+    return StartRefusedError.__name__ not in entry.getMessage()
