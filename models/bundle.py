@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -151,11 +151,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
     feeds = stack([row.feeds for row in background])
     _check_probabilities(output, session, feeds)
-    if taps:
-        tapped = Session(files.model, output, probe=samples[0].feeds, taps=taps)
-        _check_taps(session, tapped, feeds)
-        session = tapped
-    return Bundle(
+    bundle = Bundle(
         card=files.card,
         digest=files.digest,
         model=files.model,
@@ -175,6 +171,19 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
         samples=files.samples,
         path=files.path,
     )
+    return with_taps(bundle, taps) if taps else bundle
+
+
+def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
+    """Return the same bundle with ``taps`` as extra outputs of its one session.
+
+    Raises GraphRefusedError when the graph computes no such tensor, or when the taps would change
+    the bits of a score of a background row.
+    """
+    feeds = bundle.background.feeds
+    tapped = Session(bundle.model, bundle.output, probe=split_rows(feeds)[0], taps=taps)
+    _check_taps(bundle.session, tapped, feeds)
+    return replace(bundle, session=tapped)
 
 
 def _read_files(path: Path) -> dict[str, bytes]:

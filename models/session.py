@@ -123,14 +123,14 @@ class Session:
         )
         return np.stack([row.scores for row in scored]), taps
 
-    def run_batch(self, feeds: Feeds) -> tuple[Scores, tuple[Array, ...]]:
-        """Return the scores and taps of many rows from one call, in the shapes of ``run_rows``.
+    def run_batch(self, feeds: Feeds) -> Scores:
+        """Return the scores of many rows from one call, shape (N, n_scores).
 
         Faster, and not the bits that ``run_row`` gives: for sampled explanations only. A graph
         that takes one row at a time gets one row at a time. Raises ScoringError.
         """
         if not self._takes_batches:
-            return self.run_rows(feeds)
+            return self.run_rows(feeds)[0]
         answers = self._answers(feeds)
         parts = answers[self._first_score : self._first_tap]
         rows = len(next(iter(feeds.values())))
@@ -146,7 +146,7 @@ class Session:
                 f"scores of {rows} rows: got shape {scores.shape}, or numbers that are not finite; "
                 f"want finite ({rows}, {self.n_scores})"
             )
-        return scores, tuple([tap.reshape(rows, -1) for tap in answers[self._first_tap :]])
+        return scores
 
     def _answers(self, feeds: Feeds) -> list[NDArray[np.generic]]:
         try:

@@ -64,7 +64,7 @@ def test_one_tensor_is_served_whatever_it_declares(
     bundle = opened(tmp_path, logistic_model(shape=shape))
     scored = bundle.session.run_row(bundle.schema.encode(ROW).feeds)
     np.testing.assert_allclose(scored.scores, [P], rtol=0, atol=1e-6)
-    two, _ = bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))
+    two = bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))
     np.testing.assert_allclose(two, [[P], [P]], rtol=0, atol=1e-6)
 
 
@@ -446,7 +446,7 @@ def test_scores_and_labels_are_read_from_every_form(
     np.testing.assert_allclose(scored.scores, scores, rtol=0, atol=1e-6)
     rows, _ = bundle.session.run_rows(bundle.schema.feeds_of([ROW, ROW]))
     np.testing.assert_allclose(
-        bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))[0], rows, rtol=0, atol=1e-6
+        bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW])), rows, rtol=0, atol=1e-6
     )
 
 
