@@ -14,6 +14,7 @@ import numpy as np
 
 from explainers.errors import GraphError, MethodRefusedError
 from explainers.explanation import Matrix, Vector
+from explainers.links import link_outputs as link_outputs
 
 _LINKS = {
     "NONE": "identity",
@@ -40,37 +41,6 @@ class Aggregation:
         """Return the margins, shape (N, O), of raw sums of shape (N, R)."""
         margins: Matrix = raw @ self.weights.T + self.offsets
         return margins
-
-
-def link_outputs(link: str, margins: Vector) -> Vector:
-    """Return the outputs of one row from the margins of all its outputs, both of shape (O,)."""
-    match link:
-        case "identity":
-            return margins
-        case "logistic":
-            return 1.0 / (1.0 + np.exp(-margins))
-        case "softmax":
-            exponentials = np.exp(margins - margins.max())
-            return np.asarray(exponentials / exponentials.sum())
-        case "softmax_zero":
-            # Zero stands for "no vote" and stays zero; 1e-7 is onnxruntime's idea of zero.
-            votes = np.abs(margins) > 1e-7
-            top = margins.max()
-            scaled = np.where(votes, np.exp(margins - top), margins * np.exp(-top))
-            return np.asarray(scaled / scaled[votes].sum())
-        case "probit":
-            return _probit(margins)
-        case _:
-            raise GraphError("link", got=link, want=sorted(_LINKS.values()))
-
-
-def _probit(margins: Vector) -> Vector:
-    """Return sqrt(2) erfinv(2 m - 1) by onnxruntime's approximation (Winitzki 2008)."""
-    x = 2.0 * margins - 1.0
-    sign = np.where(x < 0, -1.0, 1.0)
-    logarithm = np.log((1.0 - x) * (1.0 + x))
-    v = 2.0 / (3.14159 * 0.147) + 0.5 * logarithm
-    return np.asarray(np.sqrt(2.0) * sign * np.sqrt(-v + np.sqrt(v * v - logarithm / 0.147)))
 
 
 def regressor_aggregation(

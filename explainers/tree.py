@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from explainers.aggregation import METHOD, link_outputs
+from explainers.aggregation import METHOD
 from explainers.columns import Columns, trace_copies
 from explainers.ensemble import Ensemble, is_tree_ensemble, read_ensemble
-from explainers.errors import BackgroundError, MethodRefusedError
+from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import (
     ExplainerSettings,
     Feeds,
@@ -31,13 +31,14 @@ from explainers.explanation import (
     Explanation,
     Matrix,
     Vector,
-    add_up,
     allowed_residual,
     check_residual,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.graph import Graph, Node
-from explainers.tree_game import TreeGame, build_game
+from explainers.links import LINKS, SEPARATE_LINKS, link_outputs
+from explainers.tree_game import Lookup, TreeGame, build_game, pack
+from explainers.tree_kernel import explain_rows, finish_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,11 @@ class TreeExplainer:
     encoded_input: str | None
     """The graph input that the ensemble reads directly, None when it is a tap."""
     game: TreeGame
-    sums: tuple[int, ...]
-    """(O,) the game's sum behind each margin."""
-    signs: Vector
-    """(O,) +1 or -1: the margin is sign x sum + offset."""
-    margin_bases: Vector
-    """(O,) base values of all linked margins."""
-    explained: tuple[int, ...]
-    """(T,) which of the O margins are the targets'."""
+    lookup: Lookup
+    """The game's tables, packed with what is to be done with the sums."""
+    signed_bases: Matrix
+    """(2, O): each linked margin is sign x sum + offset; its sign and its base value."""
+    n_scores: int
 
     def explain(
         self,
@@ -75,7 +73,7 @@ class TreeExplainer:
     ) -> Explanation:
         """Return the explanation of one row; see ``Explainer.explain``."""
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return self._explained(self.game.contributions(encoded), scores)
+        return self._stated(self._explained(encoded, scores)[0])
 
     def explain_rows(
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
@@ -85,34 +83,57 @@ class TreeExplainer:
         ``scores``, shape (N, n_scores); ``taps``, each (N, width).
         """
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return [
-            self._explained(self.game.contributions(encoded[row : row + 1]), scores[row])
-            for row in range(len(scores))
-        ]
+        return [self._stated(out) for out in self._explained(encoded, scores)]
 
-    def _explained(self, found: Matrix, scores: NDArray[Any]) -> Explanation:
-        contributions = found[list(self.sums)] * self.signs[:, None]
-        margins = add_up(self.margin_bases, contributions)
-        chosen = list(self.explained)
-        outputs = scores[list(self.targets)].astype(np.float64)
-        tolerance = allowed_residual(outputs, self.tolerance)
-        residual = check_residual(
-            link_outputs(self.link, margins)[chosen],
-            outputs,
-            targets=self.targets,
-            tolerance=tolerance,
-        )
+    def _explained(self, encoded: NDArray[Any], scores: NDArray[Any]) -> Matrix:
+        """Return one row of numbers per row explained, as ``finish_row`` writes them."""
+        game, lookup = self.game, self.lookup
+        encoded = game.comparable(encoded)
+        plain = scores.ravel() if scores.flags.carray else np.array(scores).ravel()
+        out = np.empty((len(encoded), len(self.targets) * (game.n_fields + 3) + 1))
+        if len(plain) != len(encoded) * self.n_scores:
+            raise GraphError("scores", got=len(plain), want=len(encoded) * self.n_scores)
+        if len(game.walked_roots):
+            for row in range(len(encoded)):
+                found = game.found(encoded[row : row + 1])
+                own = plain[row * self.n_scores : (row + 1) * self.n_scores]
+                finish_row(found, lookup.ints, self.signed_bases, own, out[row])
+        else:
+            explain_rows(
+                encoded,
+                plain,
+                lookup.ints,
+                lookup.shorts,
+                lookup.offsets,
+                lookup.cuts,
+                lookup.table,
+                self.signed_bases,
+                out,
+            )
+        return out
+
+    def _stated(self, out: Vector) -> Explanation:
+        """Return the explanation in one row of numbers; raise unless it adds up."""
+        n_targets = len(self.targets)
+        end = n_targets * self.game.n_fields
+        outputs = out[end + n_targets : end + 2 * n_targets]
+        tolerance = self.tolerance * max(1.0, *map(abs, outputs.tolist()))
+        residual = float(out[-1])
+        if not residual <= tolerance:
+            check_residual(
+                out[end + 2 * n_targets : -1], outputs, targets=self.targets, tolerance=tolerance
+            )
         return Explanation(
-            method=self.method,
-            unit=self.unit,
-            link=self.link,
-            targets=self.targets,
-            base_values=self.base_values,
-            contributions=contributions[chosen],
-            margins=margins[chosen],
-            outputs=outputs,
-            residual=residual,
-            tolerance=tolerance,
+            self.method,
+            self.unit,
+            self.link,
+            self.targets,
+            self.base_values,
+            out[:end].reshape(n_targets, -1),
+            out[end : end + n_targets],
+            outputs,
+            residual,
+            tolerance,
         )
 
 
@@ -166,7 +187,8 @@ def _build(
         raise MethodRefusedError(
             METHOD, f"the trees read column {ensemble.n_columns - 1} of {encoded.shape[1]}"
         )
-    linked = columns if ensemble.aggregation.link in _ROW_BY_ROW else _all_outputs(ensemble)
+    link = ensemble.aggregation.link
+    linked = columns if link in SEPARATE_LINKS else tuple(range(len(ensemble.aggregation.offsets)))
     forms, sums, signs = _distinct_forms(ensemble.aggregation.weights[list(linked)])
     game = build_game(
         ensemble,
@@ -183,7 +205,7 @@ def _build(
         method=METHOD,
         reason=reason,
         unit=_unit(ensemble),
-        link=ensemble.aggregation.link,
+        link=link,
         base_values=bases[list(explained)],
         background_rows=len(encoded),
         background_digest=digest_of(background),
@@ -191,25 +213,31 @@ def _build(
         tolerance=settings.tolerance,
         encoded_input=tensor if direct else None,
         game=game,
-        sums=sums,
-        signs=signs,
-        margin_bases=bases,
-        explained=explained,
+        lookup=pack(
+            game.tables,
+            game.cuts,
+            columns=ensemble.used_columns().astype(np.int32),
+            n_fields=game.n_fields,
+            n_sums=len(forms),
+            outputs=(sums, explained, question.targets),
+            link=LINKS.index(link),
+            n_scores=question.n_scores,
+        ),
+        signed_bases=np.stack([signs, bases]),
+        n_scores=question.n_scores,
     )
     margins = game.sums(encoded)[:, list(sums)] * signs + offsets
-    _check_reading(explainer, margins, scores)
+    _check_reading(explainer, margins, explained, scores)
     return explainer
 
 
-_ROW_BY_ROW = ("identity", "logistic", "probit")
-"""Links that give each output from its own margin alone."""
-
-
-def _check_reading(explainer: TreeExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
+def _check_reading(
+    explainer: TreeExplainer, margins: Matrix, explained: tuple[int, ...], scores: NDArray[Any]
+) -> None:
     """Raise unless the trees as read give the session's own scores on the background."""
     for row, own in enumerate(margins):
         outputs = scores[row, list(explainer.targets)].astype(np.float64)
-        linked = link_outputs(explainer.link, own)[list(explainer.explained)]
+        linked = link_outputs(explainer.link, own)[list(explained)]
         worst = float(np.max(np.abs(linked - outputs)))
         if not worst <= allowed_residual(outputs, explainer.tolerance):
             raise MethodRefusedError(
@@ -217,10 +245,6 @@ def _check_reading(explainer: TreeExplainer, margins: Matrix, scores: NDArray[An
                 f"the trees as read differ from the graph's own output by {worst:g} on "
                 f"background row {row}",
             )
-
-
-def _all_outputs(ensemble: Ensemble) -> tuple[int, ...]:
-    return tuple(range(len(ensemble.aggregation.offsets)))
 
 
 def _distinct_forms(weights: Matrix) -> tuple[Matrix, tuple[int, ...], Vector]:

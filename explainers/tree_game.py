@@ -5,6 +5,7 @@ Nothing here knows feeds, links or onnxruntime, so that sums of ensembles can us
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,31 @@ from numpy.typing import NDArray
 from explainers.cuts import Cuts, Ints, find_cuts
 from explainers.ensemble import Ensemble
 from explainers.explanation import Matrix, Vector
+from explainers.tree_groups import group_leaves, leaf_bytes
+from explainers.tree_kernel import HEADER_SIZE, look_up
+from explainers.tree_paths import LeafPaths, leaf_paths
+from explainers.tree_tables import TreeTables, build_tables
 from explainers.tree_walk import shapley_weights, sum_leaves, walk_row
+
+LEAF_TABLE_BYTES = 1 << 20
+"""The largest table that one leaf may need alone (13 fields); leaves beyond it are walked."""
+TARGET_BYTES = 24 << 20
+"""What tables may take before they outgrow the last cache and larger ones stop paying."""
+WALKED_SHARE = 0.25
+"""A tree with more of its leaves to walk than this is walked whole: tables would not pay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What the compiled request path reads, packed by type so that few arrays are passed."""
+
+    ints: NDArray[np.uint32]
+    """Header and parts as ``tree_kernel`` names them."""
+    shorts: NDArray[np.uint16]
+    """Changes of code, then checkpoints."""
+    offsets: NDArray[np.uint64]
+    cuts: Vector
+    table: Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +57,115 @@ class TreeGame:
     base_values: Vector
     """(S,) mean sums over the background."""
     n_fields: int
+    tables: TreeTables
+    lookup: Lookup
     weights: Matrix
+    """Shapley weights for the deepest path."""
+    walked_roots: Ints
+    """Roots of the trees that have leaves to walk."""
     walked: Ints
-    """(n,) the leaf's row of ``values``, -1 at inner nodes."""
+    """(n,) the leaf's row of ``values``, -1 at inner nodes, -2 where no leaf is to be walked."""
+
+    @property
+    def table_bytes(self) -> int:
+        """Return the memory that the tables take."""
+        return self.tables.bytes
+
+    @property
+    def walked_leaves(self) -> int:
+        """Return how many leaves are walked at each request because they have too many fields."""
+        return int((self.walked >= 0).sum())
 
     def contributions(self, encoded: NDArray[Any]) -> Matrix:
         """Return the Shapley values, shape (S, F), of one encoded row, shape (1, columns)."""
-        found = np.zeros((self.n_fields, self.values.shape[1]))
-        walk_row(
-            self.cuts.ranks(encoded)[0],
-            self.background,
-            self.ensemble.roots,
-            self.ensemble.column,
-            self.node_field,
-            self.ensemble.true_child,
-            self.ensemble.false_child,
-            self.cuts.segment_starts,
-            self.cuts.segment_low,
-            self.cuts.segment_high,
-            self.walked,
-            self.values,
-            self.weights,
+        found = self.found(self.comparable(encoded))
+        return np.ascontiguousarray(found.reshape(self.n_fields, -1).T)
+
+    def found(self, encoded: NDArray[Any]) -> Vector:
+        """Return the Shapley values, field by field and sum by sum, of one comparable row."""
+        found = np.zeros(self.n_fields * self.values.shape[1])
+        ranks = np.zeros(encoded.shape[1], np.int32)
+        lookup = self.lookup
+        look_up(
+            encoded,
+            lookup.ints,
+            lookup.shorts,
+            lookup.offsets,
+            lookup.cuts,
+            lookup.table,
+            ranks,
             found,
         )
-        return np.ascontiguousarray(found.T)
+        if len(self.walked_roots):
+            walk_row(
+                ranks,
+                self.background,
+                self.walked_roots,
+                self.ensemble.column,
+                self.node_field,
+                self.ensemble.true_child,
+                self.ensemble.false_child,
+                self.cuts.segment_starts,
+                self.cuts.segment_low,
+                self.cuts.segment_high,
+                self.walked,
+                self.values,
+                self.weights,
+                found.reshape(self.n_fields, -1),
+            )
+        return found
+
+    def comparable(self, encoded: NDArray[Any]) -> NDArray[Any]:
+        """Return ``encoded`` in the type of the comparisons, as compiled code takes it."""
+        if encoded.dtype == self.cuts.kind and encoded.flags.carray:
+            return encoded
+        return np.array(encoded, dtype=self.cuts.kind, order="C")
 
     def sums(self, encoded: NDArray[Any]) -> Matrix:
         """Return the sums, shape (N, S), of encoded rows, by walking every tree."""
         return _sums(self.ensemble, self.cuts, self.cuts.ranks(encoded), self.values)
+
+
+def pack(
+    tables: TreeTables,
+    cuts: Cuts,
+    *,
+    columns: Ints,
+    n_fields: int,
+    n_sums: int,
+    outputs: tuple[Sequence[int], Sequence[int], Sequence[int]] = ((), (), ()),
+    link: int = 0,
+    n_scores: int = 0,
+) -> Lookup:
+    """Return the packed arrays of ``tables``.
+
+    ``outputs``: the sum behind each linked output, which outputs are explained, and which scores
+    those are. ``link`` is an index into LINKS.
+    """
+    parts: list[NDArray[np.uint32]] = [
+        np.asarray(part).astype(np.uint32)
+        for part in (
+            columns,
+            cuts.starts,
+            tables.rank_starts,
+            tables.change_starts,
+            tables.checkpoint_starts,
+            tables.change_of_rank,
+            tables.change_group,
+            tables.field_starts,
+            tables.group_fields,
+            *outputs,
+        )
+    ]
+    begins = np.cumsum([HEADER_SIZE, *(len(part) for part in parts)])
+    header = np.array([*begins, n_fields, n_sums, link, n_scores], dtype=np.uint32)
+    return Lookup(
+        ints=np.concatenate([header, *parts]),
+        shorts=np.concatenate([tables.change_code, tables.checkpoints.ravel()]),
+        offsets=tables.offsets,
+        cuts=cuts.values,
+        table=tables.table,
+    )
 
 
 def build_game(
@@ -69,7 +175,7 @@ def build_game(
     fields: tuple[int, ...],
     n_fields: int,
     background: NDArray[Any],
-    memory_budget_bytes: int,  # noqa: ARG001
+    memory_budget_bytes: int,
 ) -> TreeGame:
     """Return the game of the linear forms ``forms``, shape (S, R), of the raw sums.
 
@@ -80,17 +186,77 @@ def build_game(
     cuts = find_cuts(ensemble, n_columns=background.shape[1], double=double)
     ranks = cuts.ranks(background)
     values = np.ascontiguousarray(ensemble.leaf_values @ forms.T)
+    field_of_column = np.array(fields, dtype=np.int32)
+    paths = leaf_paths(ensemble, cuts)
+    tabled = _tabled(paths, field_of_column, len(forms), memory_budget_bytes)
+    leaves = np.flatnonzero(tabled).astype(np.int32)
+    group = group_leaves(
+        paths,
+        cuts,
+        field_of_column,
+        leaves,
+        sums=len(forms),
+        target_bytes=min(TARGET_BYTES, memory_budget_bytes),
+    )
+    tables = build_tables(
+        paths,
+        cuts,
+        fields=field_of_column,
+        leaves=leaves,
+        group=group,
+        values=values[ensemble.leaf[paths.node]],
+        background=ranks,
+    )
+    walked = _walked(ensemble, paths.node[~tabled])
     return TreeGame(
         cuts=cuts,
         ensemble=ensemble,
-        node_field=np.array(fields, dtype=np.int32)[ensemble.column],
+        node_field=field_of_column[ensemble.column],
         values=values,
         background=ranks,
         base_values=_sums(ensemble, cuts, ranks, values).mean(axis=0),
         n_fields=n_fields,
+        tables=tables,
+        lookup=pack(
+            tables,
+            cuts,
+            columns=ensemble.used_columns().astype(np.int32),
+            n_fields=n_fields,
+            n_sums=len(forms),
+        ),
         weights=shapley_weights(min(_depth(ensemble), n_fields)),
-        walked=ensemble.leaf,
+        walked_roots=ensemble.roots[walked[ensemble.roots] != -2],
+        walked=walked,
     )
+
+
+def _tabled(paths: LeafPaths, fields: Ints, sums: int, budget: int) -> NDArray[np.bool_]:
+    """Return which leaves get tables: the small ones first, until the budget is spent."""
+    sizes = leaf_bytes(paths, fields, sums)
+    tabled = sizes <= LEAF_TABLE_BYTES
+    order = np.argsort(sizes, kind="stable")
+    spent = np.cumsum(np.where(tabled[order], sizes[order], 0))
+    tabled[order[spent > budget]] = False
+    trees = int(paths.tree.max(initial=-1)) + 1
+    left_out = np.bincount(paths.tree, weights=~tabled, minlength=trees)
+    whole = left_out > WALKED_SHARE * np.bincount(paths.tree, minlength=trees)
+    return np.asarray(tabled & ~whole[paths.tree])
+
+
+def _walked(ensemble: Ensemble, leaves: Ints) -> Ints:
+    """Return for each node its leaf if it is in ``leaves``, -1 on the way to one, -2 elsewhere."""
+    walked = np.full(len(ensemble.leaf), -2, dtype=np.int32)
+    parent = np.full(len(ensemble.leaf), -1, dtype=np.int32)
+    inner = np.flatnonzero(ensemble.leaf < 0)
+    parent[ensemble.true_child[inner]] = inner
+    parent[ensemble.false_child[inner]] = inner
+    walked[leaves] = ensemble.leaf[leaves]
+    above = parent[leaves]
+    while len(above):
+        above = np.unique(above[above >= 0])
+        walked[above] = -1
+        above = parent[above]
+    return walked
 
 
 def _sums(ensemble: Ensemble, cuts: Cuts, ranks: Ints, values: Matrix) -> Matrix:
