@@ -15,12 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from models.card import Card, Value, parse_card
-from models.errors import (
-    CardRefusedError,
-    FilesRefusedError,
-    GraphRefusedError,
-)
-from models.graph import Graph, read_graph
+from models.categories import check_categories
+from models.errors import FilesRefusedError, GraphRefusedError
+from models.graph import read_graph
 from models.outputs import OutputMap, map_outputs
 from models.rows import (
     Row,
@@ -143,11 +140,13 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     graph = read_graph(files.model)
     layout = lay_out(files.card, graph.inputs)
     output = map_outputs(files.card, graph)
-    _check_categories(files.card, graph)
     schema = CaseSchema(files.card, layout)
     samples = encode_rows(schema, [sample.case for sample in files.samples], what="sample")
     background = encode_rows(schema, files.background, what="background")
     session = Session(files.model, output, probe=samples[0].feeds)
+    if graph.encoders:
+        encoding = Session(files.model, output, probe=samples[0].feeds, taps=graph.encoders)
+        check_categories(files.card, schema.slots, encoding, samples[0].feeds)
     check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
     feeds = stack([row.feeds for row in background])
     _check_probabilities(output, session, feeds)
@@ -228,26 +227,6 @@ def _read_file(path: Path, limit: int) -> bytes:
             f"file {path}", got=f"more than {limit:,} bytes", want=f"at most {limit:,}"
         )
     return content
-
-
-def _check_categories(card: Card, graph: Graph) -> None:
-    """Refuse a category that no encoder of the graph knows: it would be scored as if unknown."""
-    if not graph.known_texts:
-        return
-    for field in card.fields:
-        stand_in = (field.missing_value,) if isinstance(field.missing_value, str) else ()
-        offered = field.categories if not field.may_be_unknown else ()
-        strange = [
-            text
-            for text in (*offered, *stand_in)
-            if isinstance(text, str) and text not in graph.known_texts
-        ]
-        if strange:
-            raise CardRefusedError(
-                f"field {field.name!r}",
-                got=f"categories that the graph does not know: {', '.join(strange[:8])}",
-                want="the trainer's own, or may_be_unknown: true",
-            )
 
 
 def _check_probabilities(output: OutputMap, session: Session, feeds: Feeds) -> None:

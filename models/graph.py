@@ -20,7 +20,8 @@ _RANDOM_OPERATORS = {
     "RandomUniform",
     "RandomUniformLike",
 }
-# With these in a graph, the encoders' lists are not all the text that it can tell apart.
+_ENCODERS = {"CategoryMapper", "LabelEncoder", "OneHotEncoder"}
+# With these in a graph, the encoders are not all that tells one text from another.
 _TEXT_OPERATORS = {
     "Equal",
     "RegexFullMatch",
@@ -60,13 +61,14 @@ class GraphOutput:
 class Graph:
     """The parsed file with its inputs and outputs in the graph's order.
 
-    ``known_texts`` are the strings that its encoders know, empty when it holds no such encoder.
+    ``encoders`` are the tensors that its category encoders make; empty when it has none, or has
+    other operators that read text as well.
     """
 
     model: onnx.ModelProto
     inputs: tuple[GraphInput, ...]
     outputs: tuple[GraphOutput, ...]
-    known_texts: frozenset[str]
+    encoders: tuple[str, ...]
 
 
 def read_graph(content: bytes) -> Graph:
@@ -89,7 +91,7 @@ def read_graph(content: bytes) -> Graph:
     if not inputs:
         raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
     outputs = tuple(_output(info) for info in model.graph.output)
-    return Graph(model, inputs, outputs, _known_texts(nodes))
+    return Graph(model, inputs, outputs, _encoders(model, nodes))
 
 
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
@@ -200,19 +202,9 @@ def _elements() -> frozenset[int]:
     return frozenset(onnx.TensorProto.DataType.values())
 
 
-def _known_texts(nodes: list[onnx.NodeProto]) -> frozenset[str]:
+def _encoders(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> tuple[str, ...]:
     if any(node.op_type in _TEXT_OPERATORS for node in nodes):
-        return frozenset()
-    return frozenset(
-        text.decode("utf-8", "replace")
-        for node in nodes
-        if node.op_type in {"OneHotEncoder", "LabelEncoder", "CategoryMapper"}
-        for attribute in node.attribute
-        for text in (
-            attribute.t.string_data
-            if attribute.name == "keys_tensor"
-            else attribute.strings
-            if attribute.name in {"cats_strings", "keys_strings"}
-            else ()
-        )
+        return ()
+    return tuple(
+        node.output[0] for node in model.graph.node if node.op_type in _ENCODERS and node.output
     )

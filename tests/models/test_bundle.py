@@ -351,38 +351,85 @@ def test_a_function_that_the_file_defines_is_no_custom_operator(tmp_path: Path) 
     write(tmp_path / "b", model=model.SerializeToString())
 
 
-def encoder_model(known: list[str]) -> bytes:
+def encoder_model(**known: list[str] | list[int]) -> bytes:
+    """Return a regression over t, u: 1 or 2 by the place of t in its list, and likewise for u."""
+    nodes, inputs = [], []
+    for name, values in known.items():
+        texts = isinstance(values[0], str)
+        encoder = helper.make_node(
+            "OneHotEncoder", [name], [f"{name}_hot"], domain="ai.onnx.ml", zeros=1
+        )
+        encoder.attribute.append(
+            helper.make_attribute("cats_strings" if texts else "cats_int64s", values)
+        )
+        nodes += [
+            encoder,
+            helper.make_node("Reshape", [f"{name}_hot", "flat"], [f"{name}_row"]),
+            helper.make_node("MatMul", [f"{name}_row", "w"], [f"{name}_y"]),
+        ]
+        inputs.append(tensor(name, STRING if texts else TensorProto.INT64, (None, 1)))
+    nodes.append(helper.make_node("Sum", [f"{name}_y" for name in known], ["y"]))
     return make_model(
-        [
-            helper.make_node(
-                "OneHotEncoder", ["t"], ["hot"], domain="ai.onnx.ml", cats_strings=known, zeros=1
-            ),
-            helper.make_node("Reshape", ["hot", "flat"], ["rows"]),
-            helper.make_node("MatMul", ["rows", "w"], ["y"]),
-        ],
-        [tensor("t", STRING, (None, 1))],
+        nodes,
+        inputs,
         [tensor("y", FLOAT, (None, 1))],
         [constant("flat", [-1, 2], np.int64), constant("w", [[1], [2]])],
     )
 
 
-def test_a_category_that_no_encoder_knows_is_refused(tmp_path: Path) -> None:
-    sample = Sample({"t": "small"}, 1.0, (1.0,))
-    told = field("t", "string", categories=["small", "Large"])
-    with pytest.raises(CardRefusedError, match="categories that the graph does not know: Large"):
-        write(
-            tmp_path / "b",
-            model=encoder_model(["small", "large"]),
-            card_=card(fields=[told], output=REGRESSION),
-            background=[sample.case],
-            samples=[sample],
-        )
+ENCODED = Sample({"t": "small", "u": 3}, 3.0, (3.0,))
+
+
+def write_encoded(target: Path, t: dict[str, object], u: dict[str, object]) -> None:
+    fields = [field("t", "string", **t), field("u", "integer", **u)]
+    write(
+        target,
+        model=encoder_model(t=["small", "large"], u=[1, 3]),
+        card_=card(fields=fields, output=REGRESSION),
+        background=[ENCODED.case],
+        samples=[ENCODED],
+    )
+
+
+@pytest.mark.parametrize(
+    ("t", "u", "strange"),
+    [
+        (["small", "Large"], [1, 3], "'Large'"),
+        (["small", "large"], [1, 3, 4], "4"),
+        (["small", "medium", "large", "huge"], [1, 3], "'medium', 'huge'"),
+    ],
+)
+def test_a_category_that_the_graph_does_not_know_is_refused(
+    t: list[str], u: list[int], strange: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CardRefusedError, match=f"that the graph does not know: {strange}; want"):
+        write_encoded(tmp_path / "b", {"categories": t}, {"categories": u})
+
+
+def test_known_categories_and_declared_unknown_ones_are_served(tmp_path: Path) -> None:
+    write_encoded(tmp_path / "a", {"categories": ["large", "small"]}, {"categories": [1, 3]})
+    write_encoded(
+        tmp_path / "b",
+        {"categories": ["small", "Large"], "may_be_unknown": True},
+        {"categories": [1, 3, 4], "may_be_unknown": True},
+    )
+
+
+def test_a_missing_value_that_the_graph_does_not_know_is_refused(tmp_path: Path) -> None:
+    missing = {"categories": ["small"], "may_be_missing": True, "missing_value": "none given"}
+    with pytest.raises(CardRefusedError, match="does not know: 'none given'"):
+        write_encoded(tmp_path / "b", missing, {"categories": [1, 3]})
+    write_encoded(tmp_path / "b", {**missing, "missing_value": "large"}, {"categories": [1, 3]})
+
+
+def test_whole_categories_that_are_used_as_numbers_pass(tmp_path: Path) -> None:
+    told = [field("a", "integer", categories=[1, 2]), field("b"), field("c")]
+    row = {**ROW, "a": 1}
     write(
         tmp_path / "b",
-        model=encoder_model(["small", "large"]),
-        card_=card(fields=[told.model_copy(update={"may_be_unknown": True})], output=REGRESSION),
-        background=[sample.case],
-        samples=[sample],
+        card_=card(fields=told),
+        background=[row],
+        samples=[Sample(row, "yes", (1 - P, P))],
     )
 
 

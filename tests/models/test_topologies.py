@@ -233,16 +233,16 @@ def grouped(order: Sequence[str] = ("numbers", "texts")) -> bytes:
     return make_model(
         [
             helper.make_node("MatMul", ["numbers", "w"], ["n"]),
-            helper.make_node("Gather", ["texts", "second"], ["t"], axis=1),
             helper.make_node(
                 "LabelEncoder",
-                ["t"],
-                ["code"],
+                ["texts"],
+                ["codes"],
                 domain="ai.onnx.ml",
                 keys_strings=["small", "large"],
                 values_floats=[100.0, 200.0],
                 default_float=-1.0,
             ),
+            helper.make_node("Gather", ["codes", "second"], ["code"], axis=1),
             helper.make_node("Add", ["n", "code"], ["y"]),
         ],
         [inputs[name] for name in order],
