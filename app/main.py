@@ -27,6 +27,7 @@ from app.policy import PolicyError
 from app.served import ServedModel, open_all
 from app.service import Service
 from app.settings import Settings
+from app.slow_lane import SlowLane
 from app.startup import record_start
 from app.web import pages
 from audit.errors import AuditError
@@ -114,6 +115,7 @@ async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIt
             checkpointer.cancel()
             await asyncio.wait([checkpointer])
         finally:
+            parts.slow_lane.close()
             await parts.engine.stop()
     _log.info("stopped")
 
@@ -148,6 +150,7 @@ def assemble(
             group_limit=settings.group_limit,
             on_group=metrics.group_size.observe,
         ),
+        slow_lane=SlowLane(),
         service=Service(clock=clock, metrics=metrics, runtime=runtime),
         runtime=runtime,
     )

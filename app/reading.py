@@ -8,7 +8,7 @@ from app.errors import ErasedDecisionError, UnknownDecisionError
 from app.records import StoredRecommendation, parse_recommendation
 from audit.errors import UnknownRecordError
 from audit.reader import LogReader
-from audit.records import Receipt
+from audit.records import Receipt, StoredRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,20 @@ class StoredDecision:
         return records.with_receipt(self.content.answer, self.receipt)
 
 
+def check_visible(log: LogReader, decision_id: str, *, reader: Caller) -> None:
+    """Raise UnknownDecisionError unless there is such a decision and the reader may know of it."""
+    if reader.role is Role.CALLER:
+        read_decision(log, decision_id, reader=reader)
+    else:
+        _stored(log, decision_id)
+
+
 def read_decision(log: LogReader, decision_id: str, *, reader: Caller) -> StoredDecision:
     """Return the decision. A caller sees only what the same key asked for.
 
     Raises UnknownDecisionError, or ErasedDecisionError when its content is gone.
     """
-    try:
-        stored = log.read(decision_id)
-    except UnknownRecordError as err:
-        raise UnknownDecisionError from err
-    if stored.type != records.RECOMMENDATION:
-        raise UnknownDecisionError
+    stored = _stored(log, decision_id)
     if stored.payload is None:
         if reader.role is Role.CALLER:
             raise UnknownDecisionError  # whose it was went with the content
@@ -49,3 +52,13 @@ def read_decision(log: LogReader, decision_id: str, *, reader: Caller) -> Stored
         content=content,
         receipt=Receipt(log.origin, stored.index, stored.leaf_hash),
     )
+
+
+def _stored(log: LogReader, decision_id: str) -> StoredRecord:
+    try:
+        stored = log.read(decision_id)
+    except UnknownRecordError as err:
+        raise UnknownDecisionError from err
+    if stored.type != records.RECOMMENDATION:
+        raise UnknownDecisionError
+    return stored

@@ -82,12 +82,11 @@ def verdict_body(verdict: Verdict) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class ReplayWork:
-    """A replay asked for over HTTP, run and recorded by the engine."""
+    """A replay that has been made and waits for its record."""
 
     stored: StoredDecision
+    verdict: Verdict
     caller: Caller
-    served: Mapping[str, ServedModel]
-    runtime: Mapping[str, str]
     clock: Clock
     new_id: NewId
 
@@ -97,10 +96,13 @@ class ReplayWork:
         return None
 
     def prepare(self) -> Prepared:
-        """Replay, and return the record of it."""
-        verdict = replay(self.stored, self.served, self.runtime)
+        """Return the record of the replay."""
         return replay_record(
-            self.stored, verdict, actor=self.caller.key_id, clock=self.clock, new_id=self.new_id
+            self.stored,
+            self.verdict,
+            actor=self.caller.key_id,
+            clock=self.clock,
+            new_id=self.new_id,
         )
 
 

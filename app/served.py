@@ -12,6 +12,7 @@ from pathlib import Path
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from audit.leaf import Facts
+from explainers import exact, sampled
 from explainers.choose import choose
 from explainers.explainer import Explainer, ExplainerSettings, Slot
 from models.bundle import Bundle, BundleFiles, open_bundle, read
@@ -31,6 +32,8 @@ class ServedModel:
     policy_digest: str
     target: int
     """Which of the scores is explained and looked at by the policy."""
+    is_slow: bool
+    """Whether explaining runs the model many times, and so belongs on a thread of its own."""
     facts: Facts
     """What the log's leaf says of the model: names and digests."""
 
@@ -93,6 +96,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         policy=policy,
         policy_digest=policy.digest,
         target=bundle.positive_score,
+        is_slow=explainer.method in {exact.METHOD, sampled.METHOD},
         facts={
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},

@@ -39,10 +39,20 @@ class Application:
     """The caller's opaque name of the person, so that all that concerns them can be erased."""
     idempotency: Idempotency | None
     service: "Service"
+    assessment: "Assessment | None" = None
+    """Made beforehand where explaining is slow; otherwise the engine's thread makes it."""
 
     def prepare(self) -> Prepared:
         """Return the recommendation, for the engine to record."""
         return self.service.recommend(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the model says of a case, and why."""
+
+    scored: Scored
+    explanation: Explanation
 
 
 class Service:
@@ -54,16 +64,26 @@ class Service:
         self._metrics = metrics
         self._runtime = runtime
 
-    def recommend(self, application: Application) -> Prepared:
-        """Return the explained recommendation for a case, ready to be recorded.
+    def assess(self, application: Application) -> Assessment:
+        """Return the model's output for a case with its explanation.
 
-        Raises ScoringError, ExplanationError or PolicyError; then nothing is advised.
+        Raises ScoringError, or ExplanationError when there is no explanation that adds up.
         """
         served = application.served
         with self._metrics.time("infer"):
             scored = served.bundle.session.run_row(application.case.feeds)
         with self._metrics.time("explain"):
             explanation = explain(served, application.case, scored, decision_id=application.id)
+        return Assessment(scored, explanation)
+
+    def recommend(self, application: Application) -> Prepared:
+        """Return the explained recommendation for a case, ready to be recorded.
+
+        Raises ScoringError, ExplanationError or PolicyError; then nothing is advised.
+        """
+        served = application.served
+        assessment = application.assessment or self.assess(application)
+        scored, explanation = assessment.scored, assessment.explanation
         with self._metrics.time("encode"):
             advice = advise(served, scored)
             answer = self._answer(application, explanation, advice)

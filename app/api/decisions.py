@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -27,7 +29,7 @@ from app.errors import (
     UnsupportedMediaTypeError,
 )
 from app.reading import read_decision
-from app.replay import ReplayWork
+from app.replay import ReplayWork, replay
 from app.service import Application
 from audit.records import Idempotency
 from models.errors import CaseRejectedError
@@ -161,6 +163,9 @@ async def create_decision(request: Request) -> Response:
         idempotency=key,
         service=parts.service,
     )
+    if served.is_slow:
+        assessment = await parts.slow_lane.run(partial(parts.service.assess, application))
+        application = replace(application, assessment=assessment)
     queued = perf_counter()
     outcome = await _recorded(parts, application)
     parts.metrics.stages["append"].observe(perf_counter() - queued)
@@ -224,9 +229,8 @@ async def replay_decision(
     stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
     work = ReplayWork(
         stored=stored,
+        verdict=await parts.slow_lane.run(partial(replay, stored, parts.served, parts.runtime)),
         caller=caller,
-        served=parts.served,
-        runtime=parts.runtime,
         clock=parts.clock,
         new_id=parts.new_id,
     )

@@ -7,7 +7,7 @@ from app.api.access import EVERY_ROLE, CurrentCaller, admits
 from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
 from app.api.parts import parts_of
-from app.reading import read_decision
+from app.reading import check_visible
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -52,19 +52,20 @@ def read_checkpoint(request: Request) -> Response:
     operation_id="prove_decision",
     summary="Proof that a decision is in the log",
     description="A C2SP tlog-proof: the decision's index, the inclusion proof and the checkpoint "
-    "it leads to, all of one moment.",
+    "it leads to, all of one moment. It holds for an erased decision too: the log still proves that "
+    "the decision was made.",
     response_class=Response,
     responses={
         200: {
             "description": "The proof.",
             "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.PROOF}},
         },
-        **problems(401, 403, 404, 410, 422, 503),
+        **problems(401, 403, 404, 422, 503),
     },
     **admits(*READING_ROLES),
 )
 def prove_decision(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
     """Return the proof for one decision."""
     log = parts_of(request).log
-    read_decision(log, decision_id, reader=caller)
+    check_visible(log, decision_id, reader=caller)
     return Response(log.proof(decision_id).format(), media_type=TEXT)

@@ -13,6 +13,7 @@ from app.metrics import Metrics
 from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings
+from app.slow_lane import SlowLane
 from audit.log import Log
 
 
@@ -29,6 +30,7 @@ class Parts:
     metrics: Metrics
     engine: Engine
     service: Service
+    slow_lane: SlowLane
     runtime: Mapping[str, str]
 
     def model(self, name: str) -> ServedModel:
