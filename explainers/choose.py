@@ -7,15 +7,27 @@ slower or sampled method never appears silently.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any, cast
 
+from explainers.black_box import plan_black_box
 from explainers.errors import GraphError, MethodRefusedError
-from explainers.explainer import Plan, Question, Slot
+from explainers.explainer import (
+    Explainer,
+    ExplainerSettings,
+    Feeds,
+    Plan,
+    Question,
+    Run,
+    Slot,
+)
 from explainers.graph import read_graph
+from explainers.sums import plan_sums
 from explainers.tree import plan_trees
 
-METHODS: tuple[Callable[[Question], Plan], ...] = (plan_trees,)
-"""In the order they are asked: exact and fast first."""
+EXACT_METHODS: tuple[Callable[[Question], Plan], ...] = (plan_trees, plan_sums)
+"""In the order they are asked: the fastest first. What all refuse is a black box."""
 
 
 def choose(
@@ -31,7 +43,8 @@ def choose(
 
     ``score_columns[s]`` says which column of the score output (or which of ``score_outputs``)
     score ``s`` is; by default they are in the same order. Raises GraphError when the graph is not
-    sound, MethodRefusedError when no method can explain it.
+    sound. The explainer that the plan builds states its method and reason, which are the black
+    box's when the background disproves the plan.
     """
     columns = tuple(range(n_scores)) if score_columns is None else score_columns
     if len(columns) != n_scores:
@@ -48,9 +61,42 @@ def choose(
         score_columns=columns,
     )
     refusals: list[str] = []
-    for plan in METHODS:
+    for plan_method in EXACT_METHODS:
         try:
-            return plan(question)
+            plan = plan_method(question)
         except MethodRefusedError as refusal:
             refusals.append(str(refusal))
-    raise MethodRefusedError("every method", "; ".join(refusals))
+        else:
+            return _or_black_box(plan, question)
+    return _as_black_box(plan_black_box(question), refusals)
+
+
+def _or_black_box(plan: Plan, question: Question) -> Plan:
+    """Return ``plan``, explained as a black box if the background disproves it.
+
+    Only the background can show that a column mixes fields or that the graph was misread.
+    """
+
+    def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
+        try:
+            return plan.build(background, run, settings)
+        except MethodRefusedError as refusal:
+            fallback = _as_black_box(plan_black_box(question), [str(refusal)])
+            return fallback.build(background, run, settings)
+
+    return dataclasses.replace(plan, build=build)
+
+
+def _as_black_box(plan: Plan, refusals: list[str]) -> Plan:
+    """Return ``plan`` with the reasons of the methods that refused before its own."""
+    because = "; ".join(refusals)
+
+    def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
+        explainer = plan.build(background, run, settings)
+        # Every explainer is a frozen dataclass; the protocol cannot say so.
+        reasoned: Explainer = dataclasses.replace(
+            cast(Any, explainer), reason=f"{because}; {explainer.reason}"
+        )
+        return reasoned
+
+    return dataclasses.replace(plan, reason=f"{because}; {plan.reason}", build=build)
