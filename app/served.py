@@ -8,14 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from audit.leaf import Facts
 from explainers import exact, sampled
 from explainers.choose import choose
-from explainers.explainer import Explainer, ExplainerSettings, Slot
-from models.bundle import Bundle, BundleFiles, open_bundle, read
+from explainers.explainer import Explainer, ExplainerSettings, Feeds, Run, Slot
+from models.bundle import Bundle, BundleFiles, open_bundle, read, with_taps
+from models.session import Session
 
 Progress = Callable[[str], None]
 """Hears, in a few words, what is being done at start."""
@@ -61,17 +65,24 @@ def open_model(
         n_scores=plain.session.n_scores,
     )
     progress(f"{name}: preparing explanations by {plan.method}")
-    bundle = open_bundle(files, taps=plan.taps) if plan.taps else plain
+    bundle = with_taps(plain, plan.taps) if plan.taps else plain
     explainer = plan.build(
         bundle.background.feeds,
         # Tables are made of the very numbers that single rows give; black boxes need many rows fast.
-        bundle.session.run_rows if plan.taps else bundle.session.run_batch,
+        bundle.session.run_rows if plan.taps else _in_batches(bundle.session),
         ExplainerSettings(
             tolerance=settings.residual_tolerance,
             memory_budget_bytes=settings.table_memory_bytes,
         ),
     )
     return bundle, explainer
+
+
+def _in_batches(session: Session) -> Run:
+    def run(feeds: Feeds) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        return session.run_batch(feeds), ()
+
+    return run
 
 
 def open_served(directory: Path, settings: Settings, progress: Progress) -> ServedModel:
