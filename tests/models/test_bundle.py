@@ -242,8 +242,20 @@ def test_another_label_with_the_same_scores_is_refused(tmp_path: Path) -> None:
 
 def test_a_tie_may_go_either_way(tmp_path: Path) -> None:
     tie = {"a": 0.0, "b": 0.0, "c": 0.0}
-    for name, label in (("b", "no"), ("c", "yes")):
-        write(tmp_path / name, samples=[Sample(tie, label, (0.5, 0.5))])
+    for name, label, scores in (
+        ("b", "no", (0.5, 0.5)),
+        ("c", "yes", (0.5, 0.5)),
+        ("d", "yes", (0.5,)),
+    ):
+        write(tmp_path / name, samples=[Sample(tie, label, scores)])
+
+
+def test_next_to_a_tie_the_label_counts(tmp_path: Path) -> None:
+    near = {"a": 0.001, "b": 0.0, "c": 0.0}
+    p = 1 / (1 + np.exp(-0.0005))
+    for scores in ((1 - p, p), (p,)):
+        with pytest.raises(RowsRefusedError, match="label of sample 0"):
+            write(tmp_path / "b", samples=[Sample(near, "no", scores)])
 
 
 def test_samples_with_the_wrong_number_of_scores_are_refused(tmp_path: Path) -> None:
@@ -331,6 +343,14 @@ def test_a_graph_that_is_not_safe_to_serve_is_refused(
         write(tmp_path / "b", model=model)
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_of_too_many_nodes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.graph._MAX_NODES", 1)
+    with pytest.raises(GraphRefusedError, match="more than 1 nodes; want a smaller graph"):
+        write(tmp_path / "b")
 
 
 def test_a_function_that_the_file_defines_is_no_custom_operator(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ def test_a_card_is_read_as_written() -> None:
     assert read.output.positive_index == 1
 
 
+TAIL = b"what_it_cannot_know: []\nlimitations: []\n"
+
+
 @pytest.mark.parametrize("told", [demo_card(), card()])
 def test_a_written_card_reads_back_equal(told: Card) -> None:
     assert parse_card(write_card(told)) == told
@@ -110,6 +113,11 @@ def test_a_card_that_is_not_plain_and_whole_is_refused(old: str, new: str, messa
 def test_a_file_that_is_no_card_is_refused(content: bytes) -> None:
     with pytest.raises(CardRefusedError, match=r"^card\.yaml: got "):
         parse_card(content)
+
+
+def test_a_card_without_fields_is_refused() -> None:
+    with pytest.raises(CardRefusedError, match="got 0 fields, want 1 to 1000"):
+        parse_card(TEXT[: TEXT.index("fields:")].encode() + b"fields: []\n" + TAIL)
 
 
 def test_a_protected_input_needs_its_flag() -> None:

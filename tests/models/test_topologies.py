@@ -565,3 +565,74 @@ def test_a_declared_shape_that_is_wrong_does_not_matter(tmp_path: Path) -> None:
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 7
     bundle = opened(tmp_path, model.SerializeToString())
     assert bundle.session.n_scores == 1
+
+
+def test_an_input_of_another_type_is_refused(tmp_path: Path) -> None:
+    model = make_model(
+        [helper.make_node("Cast", ["x"], ["p"], to=FLOAT)],
+        [tensor("x", TensorProto.UINT8, (None, 3))],
+        [tensor("p", FLOAT, (None, 3))],
+    )
+    with pytest.raises(GraphRefusedError, match="input 'x': got uint8; want one of bool, float32"):
+        opened(tmp_path, model)
+
+
+def test_an_input_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("x", FLOAT, None)
+    model = make_model(
+        [helper.make_node("ConcatFromSequence", ["x"], ["p"], axis=0)],
+        [sequence],
+        [tensor("p", FLOAT, (None, 1))],
+    )
+    with pytest.raises(GraphRefusedError, match="input 'x': got no tensor"):
+        opened(tmp_path, model)
+
+
+def two_of_each() -> bytes:
+    """Return a binary classifier with two labels and three score tensors to choose from."""
+    model = onnx.load_model_from_string(logistic_model())
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["p"], ["l1"], to=INT64),
+            helper.make_node("Identity", ["l1"], ["l2"]),
+            helper.make_node("Identity", ["p"], ["q"]),
+        ]
+    )
+    model.graph.output.extend(
+        [
+            tensor("q", FLOAT, (None, 1)),
+            tensor("margin", FLOAT, (None, 1)),
+            tensor("l1", INT64, (None, 1)),
+            tensor("l2", INT64, (None, 1)),
+        ]
+    )
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({}, "score output: got a choice between 'p'.*, 'q'.*, 'margin'.* want output.score_out"),
+        ({"score_outputs": ("p",)}, "label output: got a choice between 'l1'.*, 'l2'"),
+        ({"score_outputs": ("p", "q", "margin")}, "want one output, or one of the same type for"),
+    ],
+)
+def test_outputs_that_leave_a_choice_are_refused(
+    told: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    sample = Sample(ROW, 0, (1 - P, P))
+    output = three_classes((0, 1), positive_class=1)
+    with pytest.raises(CardRefusedError, match=message):
+        opened(tmp_path, two_of_each(), card(output=output.model_copy(update=told)), sample)
+    chosen = {"score_outputs": ("p",), "label_output": "l1"}
+    opened(tmp_path, two_of_each(), card(output=output.model_copy(update=chosen)), sample)
+
+
+def test_a_map_for_a_regression_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CardRefusedError, match="ZipMap output 'zipped'; want a classification"):
+        opened(
+            tmp_path,
+            classifier(labels=(0, 1, 2), zipmap=True),
+            card(output=REGRESSION),
+            Sample(ROW, 1.0, (1.0,)),
+        )
