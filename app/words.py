@@ -36,7 +36,8 @@ def points(change: float) -> str:
 
 def sentence(reason: Reason) -> str:
     """Return one field's part as a sentence."""
-    subject = reason.phrase[0].upper() + reason.phrase[1:]
+    phrase = reason.phrase or reason.label  # a text field may hold no text at all
+    subject = phrase[0].upper() + phrase[1:]
     direction = "raised" if reason.contribution > 0 else "lowered"
     if reason.probability_change is None:
         return f"{subject} {direction} the estimate by {abs(reason.contribution):.3g}."
