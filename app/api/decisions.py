@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,7 @@ from audit.records import Idempotency
 from models.errors import CaseRejectedError
 
 MAX_KEY_LENGTH = 255
+KEY_PATTERN = "[!-~]+"
 JSON = "application/json"
 REPEATED = {"Idempotency-Replayed": "true"}
 ADVISED_ROLES = (Role.CALLER, Role.CASEWORKER, Role.ADMIN)
@@ -115,7 +117,7 @@ router = APIRouter(tags=["decisions"])
                     "type": "string",
                     "minLength": 1,
                     "maxLength": MAX_KEY_LENGTH,
-                    "pattern": "^[!-~]+$",
+                    "pattern": f"^{KEY_PATTERN}$",
                 },
             },
         ],
@@ -277,11 +279,14 @@ def _idempotency(request: Request, caller: Caller, model: str, body: object) -> 
     key = request.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 1 <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable():
+    if len(key) > MAX_KEY_LENGTH or re.fullmatch(KEY_PATTERN, key) is None:
         raise InvalidRequestError(
-            f"Idempotency-Key: want 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+            f"Idempotency-Key: want 1 to {MAX_KEY_LENGTH} printable ASCII characters without spaces"
         )
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    try:
+        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as err:  # it reads deeper nesting than it writes
+        raise InvalidRequestError("the body is nested deeper than any case is") from err
     return Idempotency(
         scope=caller.key_id,
         key=key,

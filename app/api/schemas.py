@@ -7,12 +7,19 @@ that the OpenAPI document marks every member as required.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Value = float | int | str | bool | None
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Base64Hash = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+# Not checked here: the model's own schema knows what each field takes and says so.
+SentValue = Annotated[
+    object,
+    WithJsonSchema(
+        {"anyOf": [{"type": kind} for kind in ("number", "integer", "string", "boolean", "null")]}
+    ),
+]
 RoleName = Literal["caller", "caseworker", "auditor", "admin"]
 
 
@@ -24,7 +31,7 @@ class DecisionRequest(_Shape):
     """One case to advise on."""
 
     case: Annotated[
-        dict[str, Value],
+        dict[str, SentValue],
         Field(description="Every field of the model by name; `GET /v1/models/{model}` has the "
               "JSON Schema of it."),
     ]  # fmt: skip
