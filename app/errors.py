@@ -62,6 +62,9 @@ class BodyTooLargeError(AppError):
         super().__init__(f"a request body may have at most {limit} bytes")
 
 
+NOT_A_VALID_KEY = "the key is unknown, revoked or not whole"
+
+
 class UnauthenticatedError(AppError):
     """No key, or not a valid one."""
 
@@ -116,7 +119,10 @@ class ProblemType:
 
 PROBLEMS: Mapping[type[Exception], ProblemType] = {
     InvalidJsonError: ProblemType(
-        400, "invalid-json", "The body is not valid JSON", "Send one JSON object, UTF-8."
+        400,
+        "invalid-json",
+        "The body is not valid JSON",
+        "Send one JSON object, UTF-8. JSON has no NaN or Infinity: a missing value is null.",
     ),
     UnauthenticatedError: ProblemType(
         401,

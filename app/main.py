@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app import __version__
 from app.api import decisions, health, log, models, problems
-from app.api.documents import with_problem_schema
+from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
 from app.checkpointer import keep_signing
@@ -41,6 +41,10 @@ Explainable decision support for public bodies. One call answers with a recommen
 model, the exact SHAP reasons for it, and a receipt that the whole answer was durably written to an
 append-only log before anyone saw it. A person decides.
 """
+
+ROUTERS = (
+    decisions.hot, decisions.router, models.router, log.router, health.router, pages.router,
+)  # fmt: skip
 
 REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError)
 """What a start is refused with: each says in one line what is wrong."""
@@ -82,15 +86,22 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         openapi_url="/openapi.json",
         docs_url=None,
         redoc_url=None,
+        # A redirect would send the key again, and without TLS where a proxy ends it.
+        redirect_slashes=False,
     )
-    for router in (decisions.hot, decisions.router, models.router, log.router, health.router):
+    for router in ROUTERS:
         app.include_router(router)
-    app.include_router(pages.router)
     app.mount("/static", pages.static_files(), name="static")
     problems.install(app)
-    app.add_middleware(Guard, max_body_bytes=settings.max_body_bytes, new_id=new_id)
+    app.add_middleware(
+        Guard,
+        max_body_bytes=settings.max_body_bytes,
+        new_id=new_id,
+        on_error=problems.from_exception,
+    )
     generate = app.openapi
-    app.openapi = lambda: with_problem_schema(generate())  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    routes = [route for router in ROUTERS for route in router.routes]
+    app.openapi = lambda: completed(generate(), routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
 
 

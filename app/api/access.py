@@ -15,7 +15,7 @@ from fastapi.security import HTTPBasic, HTTPBearer
 
 from app.api.parts import parts_of
 from app.domain import Caller, Role
-from app.errors import ForbiddenError, UnauthenticatedError
+from app.errors import NOT_A_VALID_KEY, ForbiddenError, UnauthenticatedError
 
 PUBLIC: tuple[Role, ...] = ()
 """For routes that anybody may call: said aloud, never by leaving something out."""
@@ -43,7 +43,7 @@ def admits(*roles: Role, scheme: HTTPBearer | HTTPBasic = bearer_scheme) -> Acce
     """Return the route arguments that let in these roles only and say so in the OpenAPI document."""
 
     async def check(request: Request) -> None:
-        request.state.caller = authorise(request, roles)
+        request.state.caller = authorise(request, roles, page=scheme is basic_scheme)
 
     return {
         "dependencies": [Depends(scheme), Depends(check)],
@@ -56,25 +56,26 @@ def open_to_all() -> Access:
     return {"dependencies": [], "openapi_extra": {"x-roles": ["public"]}}
 
 
-def authorise(request: Request, roles: Sequence[Role]) -> Caller:
+def authorise(request: Request, roles: Sequence[Role], *, page: bool = False) -> Caller:
     """Return the caller. Raises UnauthenticatedError or ForbiddenError."""
     header = request.headers.get("authorization")
     if header is None:
         raise UnauthenticatedError("no key came with the request")
-    key = _key_in(header)
+    key = _key_in(header, page=page)
     caller = None if key is None else parts_of(request).keys.authenticate(key)
     if caller is None:
-        raise UnauthenticatedError("the key is unknown, revoked or not whole")
+        raise UnauthenticatedError(NOT_A_VALID_KEY)
     if caller.role not in roles:
         raise ForbiddenError(got=caller.role.value, want=[role.value for role in roles])
     return caller
 
 
-def _key_in(header: str) -> str | None:
+def _key_in(header: str, *, page: bool) -> str | None:
     scheme, _, credentials = header.partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
-    if scheme.lower() == "basic":
+    # Browsers send Basic along by themselves, also with a form of another site: pages only show.
+    if page and scheme.lower() == "basic":
         try:
             user_and_password = base64.b64decode(credentials, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):

@@ -1,7 +1,11 @@
 """The OpenAPI document's recurring parts: problem responses, and the document itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 
 from app import errors
 from app.api import schemas
@@ -32,9 +36,26 @@ def _example(kind: errors.ProblemType) -> Mapping[str, object]:
     )
 
 
-def with_problem_schema(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI document with the shapes that only problems use."""
+def completed(document: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """Return FastAPI's document of these routes, mended to say what the service does.
+
+    FastAPI drops every null, though one in an example is part of it, and gives each path with a
+    parameter a 422 of its own form, though all errors here are problems.
+    """
+    by_id = {route.operation_id: route for route in routes if isinstance(route, APIRoute)}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            declared = by_id[operation["operationId"]].responses
+            if not {422, "422"} & set(declared):
+                operation["responses"].pop("422", None)
+            for status, response in declared.items():
+                content = operation["responses"][str(status)].get("content", {})
+                for media_type, media in response.get("content", {}).items():
+                    if "example" in media:
+                        content[media_type]["example"] = deepcopy(media["example"])
     shapes = document.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        shapes.pop(unused, None)
     problem = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     shapes.update(problem.pop("$defs", {}))
     shapes["Problem"] = problem

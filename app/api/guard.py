@@ -1,12 +1,18 @@
 """What surrounds every request: its id, a limit on its body, security headers, one log line.
 
+An exception that nothing else knows ends here too: the framework's own last resort lies outside of
+this and would send its answer without the headers, and the exception's text to the logs.
+
 Plain ASGI, because it runs on every request. The log line names the route's template, never the
 address itself, and nothing from body or headers, so that it holds no personal data.
 """
 
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 import structlog
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain import NewId
@@ -27,16 +33,22 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", POLICY),
 )
 
+OnError = Callable[[Request, Exception], Awaitable[Response]]
+
 _log = structlog.get_logger("grounds.http")
 
 
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, new_id: NewId) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, new_id: NewId, on_error: OnError
+    ) -> None:
+        """``on_error`` makes the response to an exception that no handler knows."""
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._new_id = new_id
+        self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -48,6 +60,7 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         received = 0
         status = 500
+        started = False
 
         async def limited_receive() -> Message:
             nonlocal received
@@ -59,8 +72,9 @@ class Guard:
             return message
 
         async def guarded_send(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
+                started = True
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 headers.extend(HEADERS)
@@ -69,6 +83,11 @@ class Guard:
 
         try:
             await self._app(scope, limited_receive, guarded_send)
+        except Exception as error:
+            if started:
+                raise  # half an answer cannot be taken back: end the connection
+            response = await self._on_error(Request(scope), error)
+            await response(scope, receive, guarded_send)
         finally:
             route = scope.get("route")
             _log.info(

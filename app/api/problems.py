@@ -16,21 +16,22 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.api.parts import parts_of
-from app.errors import ProblemType
+from app.errors import ProblemType, UnauthenticatedError
 from app.web.render import render
 from models.errors import CaseRejectedError
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 20
+LONGEST_NAME = 64
 _log = structlog.get_logger("grounds.problem")
 
 
 def install(app: FastAPI) -> None:
-    """Make every exception of the table, and any other, leave as a problem."""
+    """Make every exception of the table leave as a problem; the guard sees to any other."""
     for kind in errors.PROBLEMS:
-        app.add_exception_handler(kind, _from_exception)
+        app.add_exception_handler(kind, from_exception)
     app.add_exception_handler(RequestValidationError, _from_validation)
     app.add_exception_handler(HTTPException, _from_framework)
-    app.add_exception_handler(Exception, _from_exception)
 
 
 def problem_response(
@@ -59,7 +60,8 @@ def problem_response(
     return response
 
 
-async def _from_exception(request: Request, error: Exception) -> Response:
+async def from_exception(request: Request, error: Exception) -> Response:
+    """Return the problem that an exception is."""
     kind = errors.problem_type(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The kind of error and where it arose, never its message: that may hold a case's numbers.
@@ -103,11 +105,14 @@ async def _from_validation(request: Request, error: Exception) -> Response:
 
 
 def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """Return pydantic's errors as ours: the place and the rule, never the input."""
+    """Return pydantic's errors as ours: the place and the rule, never the input.
+
+    Names that a stranger made up are part of the place, so names and list are kept short.
+    """
     listed: list[Mapping[str, object]] = []
-    for fault in faults:
+    for fault in faults[:MOST_FAULTS]:
         place = fault.get("loc")
-        names = [str(part) for part in place] if isinstance(place, tuple | list) else []
+        names = [_shown(str(part)) for part in place] if isinstance(place, tuple | list) else []
         listed.append(
             {
                 "field": ".".join(names) or "body",
@@ -119,8 +124,16 @@ def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping
     return listed
 
 
+def _shown(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])
+
+
 async def _from_framework(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
+    if status == HTTPStatus.UNAUTHORIZED:
+        return problem_response(
+            request, errors.PROBLEMS[UnauthenticatedError], detail=errors.NOT_A_VALID_KEY
+        )
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         response = problem_response(
             request,
