@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from audit.envelope import (
+    NONCE_BYTES,
+    TAG_BYTES,
+    WRAPPED_KEY_BYTES,
+    WRAPPED_SUBJECT_KEY_BYTES,
     Commitments,
+    erased_handle,
     open_envelope,
     subject_row_digest,
     unwrap_record_key,
@@ -24,7 +29,7 @@ from audit.sqlite import SqlRow
 _ENTRIES = "SELECT seq, CAST(id AS BLOB), leaf, leaf_hash FROM entry WHERE seq >= ? AND seq < ?"
 _PAYLOADS = "SELECT seq, envelope FROM payload WHERE seq >= ? AND seq < ?"
 _KEYS = "SELECT seq, subject, wrapped FROM record_key WHERE seq >= ? AND seq < ?"
-_ERASED = "SELECT seq, erasure FROM erased WHERE seq >= ? AND seq < ?"
+_ERASED = "SELECT seq, erasure, subject FROM erased WHERE seq >= ? AND seq < ?"
 
 
 class EntryChecks:
@@ -40,6 +45,7 @@ class EntryChecks:
         self._with_payload = 0
         self._subjects: dict[int, bytes | None] = {}
         self._used_subjects: set[int] = set()
+        self._erased_subjects: set[int] = set()
         self._read_subjects()
 
     @property
@@ -66,7 +72,7 @@ class EntryChecks:
                 if index in bad:
                     self._faults.add(index, kind, f"cannot be read: {bad[index]}")
             if index in erased:
-                self._note_erased(index, erased[index][1])
+                self._note_erased(index, erased[index], keys.get(index))
             row = entries.get(index)
             if row is None:
                 why = (
@@ -94,10 +100,9 @@ class EntryChecks:
                     )
         for subject in sorted(self._subjects.keys() - self._used_subjects):
             self._faults.add(subject, "subject-key", "a subject's key belongs to no record")
-        kept = self._with_payload - len(self._erased)
         for table, want in (
-            ("payload", kept),
-            ("record_key", kept),
+            ("payload", self._with_payload),
+            ("record_key", self._with_payload),
             ("erased", len(self._erased)),
             ("idempotency", self._idempotent),
         ):
@@ -169,8 +174,10 @@ class EntryChecks:
             return
         self._with_payload += 1
         if index in self._erased:
-            if payload is not None or key is not None:
-                self._faults.add(index, "erasure", "is marked as erased, yet it is there")
+            if payload is None or payload[1] != bytes(
+                leaf.payload.length + (NONCE_BYTES + TAG_BYTES)
+            ):
+                self._faults.add(index, "erasure", "is marked as erased, yet it is not all zeros")
             return
         envelope = self._check_envelope(index, leaf.payload, payload)
         subject_key, wrapped = self._check_key(index, leaf.payload, key)
@@ -213,6 +220,8 @@ class EntryChecks:
             return None, b""
         if subject not in self._subjects:
             self._faults.add(index, "subject-key", f"the key of subject {subject} is MISSING")
+        if subject in self._erased_subjects:
+            self._faults.add(index, "subject-key", f"the key of subject {subject} is zeros")
         self._used_subjects.add(subject)
         return self._subjects.get(subject), wrapped
 
@@ -224,11 +233,17 @@ class EntryChecks:
         if rows != [(index,)]:
             self._faults.add(index, "idempotency", "is not found by its idempotency key")
 
-    def _note_erased(self, index: int, erasure: object) -> None:
-        if isinstance(erasure, int):
-            self._erased[index] = erasure
-        else:
-            self._faults.add(index, "erasure", "the mark of its erasure is not an index")
+    def _note_erased(self, index: int, mark: SqlRow, key: SqlRow | None) -> None:
+        _, erasure, subject = mark
+        if not isinstance(erasure, int) or not isinstance(subject, int):
+            self._faults.add(index, "erasure", "the mark of its erasure is not of integers")
+            return
+        self._erased[index] = erasure
+        self._used_subjects.add(subject)
+        if key != (index, subject, bytes(WRAPPED_KEY_BYTES)):
+            self._faults.add(index, "erasure", "is marked as erased, yet its key is not all zeros")
+        if subject not in self._subjects:
+            self._faults.add(index, "erasure", f"was of subject {subject}, who is not there")
 
     def _note_erasure(self, index: int, leaf: Leaf) -> None:
         indexes = leaf.facts.get("of")
@@ -251,6 +266,10 @@ class EntryChecks:
                 or subject_row_digest(subject, handle, wrapped) != digest
             ):
                 self._faults.add(subject, "subject-key", "a subject's key row is damaged")
+            elif wrapped == bytes(WRAPPED_SUBJECT_KEY_BYTES):
+                if handle != erased_handle(subject):
+                    self._faults.add(subject, "subject-key", "is erased, yet its handle is not")
+                self._erased_subjects.add(subject)
             elif self._keys is not None:
                 try:
                     self._subjects[subject] = unwrap_subject_key(

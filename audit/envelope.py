@@ -23,8 +23,9 @@ from audit.errors import EnvelopeError
 KEY_BYTES = 32
 SALT_BYTES = 32
 NONCE_BYTES = 12
+TAG_BYTES = 16
 WRAPPED_KEY_BYTES = KEY_BYTES + SALT_BYTES + 8
-WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + 16
+WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,11 @@ def unwrap_subject_key(master: AESGCM, wrapped: bytes, *, subject: int, handle: 
 def subject_row_digest(subject: int, handle: bytes, wrapped: bytes) -> bytes:
     """Return a plain digest of a subject's row, so that damage shows without the master key."""
     return sha256(b"grounds/subject/v1\n%d\n" % subject + handle + wrapped).digest()[:16]
+
+
+def erased_handle(subject: int) -> bytes:
+    """Return what takes the place of an erased subject's handle: unique, and no one's digest."""
+    return subject.to_bytes(16, "big")
 
 
 def _envelope_context(record_id: str) -> bytes:

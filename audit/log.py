@@ -69,12 +69,22 @@ from audit.reader import (
     idempotency_digest,
     subject_handle,
 )
-from audit.records import GENESIS, NewRecord, Receipt, check_records
-from audit.sqlite import ConstraintViolationError, Group, Head, Writer
+from audit.records import (
+    ERASURE,
+    GENESIS,
+    Erasure,
+    NewRecord,
+    Receipt,
+    check_ids,
+    check_records,
+)
+from audit.sqlite import ConstraintViolationError, Group, Head, SubjectRow, Writer
 from audit.tiles import GrowingTree
 
 Clock = Callable[[], datetime]
 _RECOMPUTE_CHUNK = 1_024
+_ERASED_PER_ENTRY = 40
+"""Indexes in one erasure entry, so that its leaf stays below its limit."""
 
 
 @dataclass(slots=True)
@@ -197,6 +207,36 @@ class Log(LogReader):
             self._check_usable()
             return self._commit(self._prepare(records), records)
 
+    def erase_subject(
+        self, subject: str, *, basis: str, actor: str, new_id: Callable[[], str]
+    ) -> Erasure:
+        """Erase every payload of a subject, with its keys and salts, and record that it was done.
+
+        ``basis`` (the ground in law) and ``actor`` (an opaque name) go into the public leaf.
+        Leaves stay, so all proofs still verify. Raises as ``append``.
+        """
+        row = self._rows.find_subject(subject_handle(self._secrets.digest, subject))
+        indexes = [] if row is None else self._rows.records_of(row.subject)
+        return self._erase(indexes, basis=basis, actor=actor, new_id=new_id)
+
+    def erase_records(
+        self, record_ids: Sequence[str], *, basis: str, actor: str, new_id: Callable[[], str]
+    ) -> Erasure:
+        """Erase the payloads of single records; as ``erase_subject``.
+
+        Records that never had a payload, or were erased before, are passed over. Raises
+        UnknownRecordError.
+        """
+        indexes = sorted({self.receipt(record_id).index for record_id in record_ids})
+        present = [index for index in indexes if self._rows.record_key(index) is not None]
+        return self._erase(present, basis=basis, actor=actor, new_id=new_id)
+
+    def purge(self) -> bool:
+        """Remove erased bytes from the write-ahead log. False while another process reads it."""
+        with self._write_lock:
+            self._check_usable()
+            return self._writer.purge()
+
     def checkpoint(self) -> bytes:
         """Return a signed checkpoint of all entries, stored before it is returned.
 
@@ -238,6 +278,40 @@ class Log(LogReader):
             self._writer.close()
         finally:
             self._lock.release()
+
+    def _erase(
+        self, indexes: Sequence[int], *, basis: str, actor: str, new_id: Callable[[], str]
+    ) -> Erasure:
+        if not indexes:
+            return Erasure((), (), purged=self.purge())
+        records = []
+        for start in range(0, len(indexes), _ERASED_PER_ENTRY):
+            batch = list(indexes[start : start + _ERASED_PER_ENTRY])
+            facts: Facts = {"of": batch, "basis": basis, "actor": actor}
+            records.append(NewRecord(type=ERASURE, id=new_id(), facts=facts))
+        check_ids(records)
+        with self._write_lock:
+            self._check_usable()
+            group = self._prepare(records)
+            subjects = [self._subject_of(index) for index in indexes]
+            group.rows.erased = [
+                (index, group.receipts[at // _ERASED_PER_ENTRY].index, subjects[at].subject)
+                for at, index in enumerate(indexes)
+            ]
+            receipts = self._commit(group, records)
+            for subject in subjects:
+                self._subject_keys.forget(subject.handle)
+            # Rows are overwritten in the file only when the WAL is copied into it, and stay
+            # readable in the WAL until that is cut to nothing.
+            purged = self._writer.purge()
+        return Erasure(tuple(indexes), tuple(receipts), purged)
+
+    def _subject_of(self, index: int) -> SubjectRow:
+        key = self._rows.record_key(index)
+        row = None if key is None else self._rows.subject(key[0])
+        if row is None:
+            raise DamagedLogError(f"the key of entry {index} is missing and was not erased")
+        return row
 
     def _prepare(self, records: Sequence[NewRecord]) -> _Prepared:
         group = _Prepared(self._tree.copy(), Group(), [], {})

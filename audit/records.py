@@ -78,6 +78,19 @@ class IdempotencyMatch:
     """Whether the fingerprint is the same; None when the record is erased and nobody can tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure did."""
+
+    indexes: tuple[int, ...]
+    """Entries whose payload, key and salt are gone."""
+    receipts: tuple[Receipt, ...]
+    """Of the entries that say so. Empty when there was nothing to erase."""
+    purged: bool
+    """Whether the bytes have left every file too. False while another process reads the log:
+    ``Log.purge`` finishes it later."""
+
+
 def check_records(records: Sequence[NewRecord]) -> None:
     """Raise RecordRejectedError for the first record that cannot be appended as it stands."""
     for position, record in enumerate(records):

@@ -36,9 +36,11 @@ _TABLES = {
   key BLOB NOT NULL PRIMARY KEY,
   seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
+    # subject repeats record_key's: the leaf cannot vouch for that row once its key is gone
     "erased": """CREATE TABLE erased (
   seq INTEGER PRIMARY KEY,
-  erasure INTEGER NOT NULL
+  erasure INTEGER NOT NULL,
+  subject INTEGER NOT NULL
 ) STRICT""",
     # root stands before hashes: the row overflows its page, and roots are read without the rest
     "tile": """CREATE TABLE tile (
@@ -65,33 +67,44 @@ _INDEXES = {
 }
 
 
-def _refuse(table: str, verb: str, unless: str = "", columns: str = "") -> tuple[str, str]:
+def _refuse(table: str, verb: str, unless: str = "") -> tuple[str, str]:
     name = f"{table}_no_{verb.lower()}"
     when = f"\nWHEN NOT ({unless})" if unless else ""
     return name, (
-        f"CREATE TRIGGER {name} BEFORE {verb}{columns} ON {table}{when}\n"
+        f"CREATE TRIGGER {name} BEFORE {verb} ON {table}{when}\n"
         f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     )
 
 
-_ERASED = "EXISTS (SELECT 1 FROM erased WHERE erased.seq = OLD.seq)"
-_UNUSED = "NOT EXISTS (SELECT 1 FROM record_key WHERE record_key.subject = OLD.subject)"
+# Erasing overwrites with zeros of the same length and deletes no row. SQLite then writes in place,
+# whereas deleting rows makes it move their neighbours between pages, and the neighbours' old bytes
+# stay behind, secure_delete or not, where their own erasure never reaches.
+_ERASED = "EXISTS (SELECT 1 FROM erased WHERE erased.seq = OLD.seq) AND NEW.seq = OLD.seq"
+_ALL_ERASED = """NOT EXISTS (SELECT 1 FROM record_key WHERE record_key.subject = OLD.subject
+  AND NOT EXISTS (SELECT 1 FROM erased WHERE erased.seq = record_key.seq))"""
 
 _TRIGGERS = dict(
     (
+        *(_refuse(table, "DELETE") for table in _TABLES),
         *(
-            _refuse(table, verb)
+            _refuse(table, "UPDATE")
             for table in ("entry", "idempotency", "erased", "tile", "checkpoint")
-            for verb in ("UPDATE", "DELETE")
         ),
-        _refuse("payload", "UPDATE"),
-        _refuse("payload", "DELETE", _ERASED),
-        _refuse("record_key", "UPDATE"),
-        _refuse("record_key", "DELETE", _ERASED),
+        _refuse(
+            "payload", "UPDATE", f"{_ERASED} AND NEW.envelope = zeroblob(length(OLD.envelope))"
+        ),
+        _refuse(
+            "record_key",
+            "UPDATE",
+            f"{_ERASED} AND NEW.subject = OLD.subject AND NEW.wrapped = zeroblob(72)",
+        ),
         # a new master key rewraps subject keys: wrapped and digest may change, whose they are not
-        _refuse("subject_key", "UPDATE", columns=" OF subject, handle"),
-        _refuse("subject_key", "DELETE", _UNUSED),
-        _refuse("head", "DELETE"),
+        _refuse(
+            "subject_key",
+            "UPDATE",
+            "NEW.subject = OLD.subject AND (NEW.handle = OLD.handle OR"
+            f" NEW.wrapped = zeroblob(60) AND {_ALL_ERASED})",
+        ),
     )
 )
 

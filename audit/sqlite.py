@@ -15,6 +15,7 @@ from typing import TypeAlias
 import apsw
 
 from audit import schema
+from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES, erased_handle, subject_row_digest
 from audit.errors import (
     DamagedLogError,
     LogBrokenError,
@@ -80,7 +81,7 @@ class Group:
     record_keys: list[tuple[int, int, bytes]] = field(default_factory=list)
     subject_keys: list[tuple[int, bytes, bytes, bytes]] = field(default_factory=list)
     idempotency: list[tuple[bytes, int]] = field(default_factory=list)
-    erased: list[tuple[int, int]] = field(default_factory=list)
+    erased: list[tuple[int, int, int]] = field(default_factory=list)
     tiles: list[FullTile] = field(default_factory=list)
 
 
@@ -185,21 +186,23 @@ class Writer:
         with _converted("closing failed"):
             self._connection.close()
 
-    def _erase(self, erased: Sequence[tuple[int, int]]) -> None:
+    def _erase(self, erased: Sequence[tuple[int, int, int]]) -> None:
+        """Overwrite envelopes, keys and salts with zeros, in place: see audit.schema."""
         many = self._cursor.executemany
-        many("INSERT INTO erased VALUES (?, ?)", erased)
-        rows = [(seq,) for seq, _ in erased]
-        subjects = {
-            subject
-            for (subject,) in many("SELECT subject FROM record_key WHERE seq = ?", rows)
-            if isinstance(subject, int)
-        }
-        many("DELETE FROM payload WHERE seq = ?", rows)
-        many("DELETE FROM record_key WHERE seq = ?", rows)
+        many("INSERT INTO erased VALUES (?, ?, ?)", erased)
+        rows = [(seq,) for seq, _, _ in erased]
+        many("UPDATE payload SET envelope = zeroblob(length(envelope)) WHERE seq = ?", rows)
+        many("UPDATE record_key SET wrapped = zeroblob(length(wrapped)) WHERE seq = ?", rows)
+        gone = bytes(WRAPPED_SUBJECT_KEY_BYTES)
+        subjects = {subject: erased_handle(subject) for _, _, subject in erased}
         many(
-            "DELETE FROM subject_key WHERE subject = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM record_key WHERE subject = ?1)",
-            [(subject,) for subject in subjects],
+            "UPDATE subject_key SET handle = ?2, wrapped = ?3, digest = ?4 WHERE subject = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM record_key WHERE subject = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM erased WHERE erased.seq = record_key.seq))",
+            [
+                (subject, handle, gone, subject_row_digest(subject, handle, gone))
+                for subject, handle in subjects.items()
+            ],
         )
 
     def _failed(self, err: apsw.Error, old: Head | None) -> LogStateError:
@@ -271,12 +274,22 @@ class Reader:
         return [_entry(row) for row in rows]
 
     def envelope(self, seq: int) -> bytes | None:
-        """Return an entry's stored envelope."""
-        return _optional_bytes(self._rows("SELECT envelope FROM payload WHERE seq = ?", seq))
+        """Return an entry's stored envelope, None when it is erased or missing."""
+        return _optional_bytes(
+            self._rows(
+                "SELECT envelope FROM payload WHERE seq = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?1)",
+                seq,
+            )
+        )
 
     def record_key(self, seq: int) -> tuple[int, bytes] | None:
-        """Return an entry's (subject, wrapped key)."""
-        rows = self._rows("SELECT subject, wrapped FROM record_key WHERE seq = ?", seq)
+        """Return an entry's (subject, wrapped key), None when it is erased or missing."""
+        rows = self._rows(
+            "SELECT subject, wrapped FROM record_key WHERE seq = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?1)",
+            seq,
+        )
         return (_int(rows[0][0]), _bytes(rows[0][1])) if rows else None
 
     def subject(self, subject: int) -> SubjectRow | None:
@@ -288,8 +301,12 @@ class Reader:
         return self._subject("handle = ?", handle)
 
     def records_of(self, subject: int) -> list[int]:
-        """Return the indexes of a subject's records, in order."""
-        rows = self._rows("SELECT seq FROM record_key WHERE subject = ? ORDER BY seq", subject)
+        """Return the indexes of a subject's records that are not erased, in order."""
+        rows = self._rows(
+            "SELECT seq FROM record_key WHERE subject = ? AND NOT EXISTS"
+            " (SELECT 1 FROM erased WHERE erased.seq = record_key.seq) ORDER BY seq",
+            subject,
+        )
         return [_int(seq) for (seq,) in rows]
 
     def erasure_of(self, seq: int) -> int | None:

@@ -353,6 +353,9 @@ def test_another_origin_is_refused(open_log: OpenLog, directory: Path) -> None:
         "UPDATE tile SET root = x'00'",
         "DELETE FROM tile",
         "DELETE FROM head",
+        "UPDATE payload SET envelope = zeroblob(length(envelope))",
+        "UPDATE record_key SET wrapped = zeroblob(72)",
+        "UPDATE subject_key SET handle = x'00', wrapped = zeroblob(60)",
     ],
 )
 def test_what_was_written_cannot_be_changed(

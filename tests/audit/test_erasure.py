@@ -1,0 +1,249 @@
+"""Erasing: gone from every file, accounted for in the log, and all proofs still verify."""
+
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from audit import merkle, schema
+from audit.log import Log
+from audit.reader import LogReader
+from audit.records import Erasure, Idempotency
+from audit.verify import verify
+from tests.audit.check_log import check_log, check_open_log
+from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
+
+NewId = Callable[[], str]
+
+
+@pytest.fixture
+def new_id() -> NewId:
+    numbers = itertools.count()
+    return lambda: f"erasure-{next(numbers):06d}"
+
+
+def erase(log: Log, subject: str, new_id: NewId) -> Erasure:
+    return log.erase_subject(subject, basis="GDPR Art. 17(1)(a)", actor="dpo-1", new_id=new_id)
+
+
+def test_an_erased_subject_cannot_be_read_and_others_can(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    records = [record(b"%d" % number, subject=f"s{number % 3}") for number in range(9)]
+    receipts = log.append(records)
+    before = log.checkpoint()
+    erasure = erase(log, "s1", new_id)
+    assert erasure.indexes == (2, 5, 8)
+    assert erasure.purged
+    for number, made in enumerate(records):
+        stored = log.read(made.id)
+        assert stored.erased is (number % 3 == 1)
+        assert stored.payload == (None if stored.erased else b"%d" % number)
+    statement = log.read_index(erasure.receipts[0].index)
+    assert statement.type == "erasure"
+    assert statement.facts == {"of": [2, 5, 8], "basis": "GDPR Art. 17(1)(a)", "actor": "dpo-1"}
+    # The tree signed before is the beginning of the tree after.
+    root_before = log.root(10)
+    assert merkle.root_of([entry.leaf_hash for entry in log.entries(0, 10)]) == root_before
+    merkle.verify_consistency(
+        log.consistency_proof(10, log.size),
+        first=10,
+        second=log.size,
+        first_root=root_before,
+        second_root=log.root(),
+    )
+    assert before != log.checkpoint()
+    report = check_open_log(log, acknowledged=[*receipts, *erasure.receipts])
+    assert report.erased == 3
+
+
+def test_a_subject_may_come_back_under_a_new_key(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    log.append([record(subject="s")])
+    erase(log, "s", new_id)
+    again = record(b"new matter", subject="s")
+    log.append([again])
+    assert log.read(again.id).payload == b"new matter"
+    assert erase(log, "s", new_id).indexes == (3,)
+    check_open_log(log)
+
+
+def test_erasing_nobody_writes_nothing(open_log: OpenLog, new_id: NewId) -> None:
+    log = open_log()
+    assert erase(log, "nobody", new_id) == Erasure((), (), purged=True)
+    assert log.size == 1
+
+
+def test_single_records_are_erased_without_their_subject(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    kept, gone = record(b"kept", subject="s"), record(b"gone", subject="s")
+    alone, bare = record(b"alone"), record(None)
+    log.append([kept, gone, alone, bare])
+    arguments = {"basis": "b", "actor": "a", "new_id": new_id}
+    erasure = log.erase_records([gone.id, alone.id, bare.id, gone.id], **arguments)  # type: ignore[arg-type]  # as named
+    assert erasure.indexes == (2, 3)
+    assert log.erase_records([gone.id], **arguments).indexes == ()  # type: ignore[arg-type]
+    assert log.read(kept.id).payload == b"kept"
+    assert log.read(gone.id).erased
+    assert log.read(alone.id).erased
+    assert not log.read(bare.id).erased
+    later = record(b"later", subject="s")
+    log.append([later])
+    assert log.read(later.id).payload == b"later"
+    check_open_log(log)
+
+
+def test_many_records_take_several_erasure_entries(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    log.append([record(subject="s") for _ in range(100)])
+    erasure = erase(log, "s", new_id)
+    assert len(erasure.indexes) == 100
+    assert [receipt.index for receipt in erasure.receipts] == [101, 102, 103]
+    assert check_open_log(log).erased == 100
+
+
+def test_an_erased_request_is_known_but_cannot_be_compared(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    log.append([record(subject="s", key="k", fingerprint=b"f")])
+    erase(log, "s", new_id)
+    match = log.find_idempotent(Idempotency("caller", "k", b"f"))
+    assert match is not None
+    assert (match.index, match.same_request) == (1, None)
+
+
+def test_no_erased_byte_is_left_in_any_file(
+    open_log: OpenLog, directory: Path, record: MakeRecord, new_id: NewId
+) -> None:
+    """Every 12-byte piece of envelopes and wrapped keys is searched for, after every erasure."""
+    log = open_log()
+    rng = random.Random(4)  # noqa: S311 - order, not secrets
+    subjects = [f"subject-{number}" for number in range(40)]
+    for _ in range(30):
+        log.append(
+            [
+                record(rng.randbytes(rng.choice([10, 300, 3_000, 20_000])), subject=subject)
+                for subject in rng.sample(subjects, 12)
+            ]
+        )
+    rng.shuffle(subjects)
+    for subject in subjects:
+        secrets = secrets_of(directory)
+        erasure = erase(log, subject, new_id)
+        assert erasure.purged
+        contents = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+        for index in erasure.indexes:
+            for kind, secret in zip(SECRETS, secrets[index], strict=True):
+                for at in range(0, len(secret) - 12, max(12, len(secret) // 20)):
+                    piece = secret[at : at + 12]
+                    for name, content in contents.items():
+                        assert piece not in content, f"{kind} of entry {index}: left in {name}"
+        log.append([record(rng.randbytes(200), subject="new")])
+    log.close()
+    check_log(directory)
+
+
+SECRETS = ("envelope", "wrapped key", "wrapped subject key", "handle")
+
+
+def secrets_of(directory: Path) -> dict[int, list[bytes]]:
+    """By entry: its envelope, its wrapped key and its subject's."""
+    connection = apsw.Connection(str(directory / "log.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
+    rows = connection.execute(
+        "SELECT seq, envelope, k.wrapped, s.wrapped, s.handle FROM payload"
+        " JOIN record_key k USING (seq) JOIN subject_key s USING (subject)"
+    ).fetchall()
+    connection.close()
+    return {
+        int(str(seq)): [secret for secret in secrets if isinstance(secret, bytes)]
+        for seq, *secrets in rows
+    }
+
+
+def test_an_erasure_waits_for_a_reader_of_another_process(
+    open_log: OpenLog, directory: Path, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    log.append([record(subject="s")])
+    other = apsw.Connection(str(directory / "log.sqlite3"), flags=apsw.SQLITE_OPEN_READONLY)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM payload").fetchall()
+    erasure = erase(log, "s", new_id)
+    assert not erasure.purged
+    assert log.read_index(1).erased
+    other.close()
+    assert log.purge()
+
+
+def tamper(directory: Path, *statements: str) -> None:
+    connection = apsw.Connection(str(directory / "log.sqlite3"))
+    triggers = [name for name, sql in schema.STATEMENTS.items() if "TRIGGER" in sql]
+    for name in triggers:
+        connection.execute(f"DROP TRIGGER {name}")
+    for statement in statements:
+        connection.execute(statement)
+    for name in triggers:
+        connection.execute(schema.STATEMENTS[name])
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("statements", "index"),
+    [
+        (["DELETE FROM payload WHERE seq = 3"], 3),
+        (["DELETE FROM record_key WHERE seq = 3"], 3),
+        (["INSERT INTO erased VALUES (3, 5, 2)", "DELETE FROM payload WHERE seq = 3"], 3),
+        (
+            [
+                "INSERT INTO erased VALUES (3, 2, 2)",
+                "DELETE FROM payload WHERE seq = 3",
+                "DELETE FROM record_key WHERE seq = 3",
+            ],
+            3,
+        ),
+        (["UPDATE erased SET erasure = 3 WHERE seq = 1"], 1),
+        (["DELETE FROM erased WHERE seq = 1"], 1),
+        (["UPDATE erased SET subject = 2 WHERE seq = 1"], 1),
+        (["UPDATE record_key SET subject = 2 WHERE seq = 1"], 1),
+        (["UPDATE payload SET envelope = x'00' WHERE seq = 1"], 1),
+        (["UPDATE subject_key SET wrapped = zeroblob(60) WHERE subject = 2"], 2),
+    ],
+    ids=map(str, itertools.count()),
+)
+def test_gone_without_an_erasure_is_tampering(
+    open_log: OpenLog,
+    directory: Path,
+    record: MakeRecord,
+    new_id: NewId,
+    statements: list[str],
+    index: int,
+) -> None:
+    log = open_log()
+    log.append([record(subject="gone"), record(subject="kept"), record(subject="kept")])
+    erase(log, "gone", new_id)
+    log.close()
+    assert check_log(directory).erased == 1
+    tamper(directory, *statements)
+    report = verify(directory)
+    assert any(fault.concerns(index) for fault in report.faults)
+
+
+def test_a_reader_sees_the_erasure(open_log: OpenLog, record: MakeRecord, new_id: NewId) -> None:
+    log = open_log()
+    log.append([record(subject="s")])
+    reader = LogReader.open_readonly(log.directory, origin=ORIGIN)
+    assert reader.read_index(1).payload == b"payload"
+    erase(log, "s", new_id)
+    assert reader.read_index(1).erased
+    reader.close()
