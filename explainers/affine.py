@@ -14,8 +14,9 @@ from explainers.ensemble import is_tree_ensemble, read_ensemble
 from explainers.errors import MethodRefusedError
 from explainers.explainer import Question
 from explainers.fields import Sources, trace_fields
-from explainers.forms import RULES, Atom, Column, Form, Linked, Opaque, linked, reduced_axes
+from explainers.forms import Atom, Column, Form, Linked, Opaque, linked
 from explainers.graph import Graph, Node
+from explainers.rules import RULES, reduced_axes
 
 MAX_DEPTH = 200
 """Operators between a score and its atoms; deeper graphs are not sums a person wrote."""

@@ -28,7 +28,7 @@ from explainers.explanation import Explanation, Matrix, Vector
 from explainers.game import BATCH_ROWS, Game, Rows, target_scores
 
 METHOD = "sampled permutations"
-FIRST_ROUNDS = 4
+FIRST_ROUNDS = 2
 DEGREES_OF_FREEDOM = 200
 """Fewest behind the standard errors: the draws of a row have long tails."""
 PRIOR_DEGREES = 50

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from explainers.affine import Reading, read_scores
-from explainers.aggregation import link_outputs
 from explainers.ensemble import read_ensemble
 from explainers.errors import BackgroundError, MethodRefusedError
 from explainers.explainer import (
@@ -41,6 +40,7 @@ from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.forms import Form
 from explainers.game import OUTPUT, unit_of
 from explainers.linear import LinearPart, linear_part
+from explainers.links import link_outputs
 from explainers.tree_game import TreeGame, build_game
 
 LINEAR = "linear"

@@ -1,0 +1,206 @@
+"""What each operator makes of the columns it reads, by onnxruntime's rules.
+
+A rule gives the operator's output columns, or None when not even their number is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.columns import Columns
+from explainers.forms import (
+    Column,
+    Form,
+    Linked,
+    Opaque,
+    added,
+    divided,
+    linked,
+    multiplied,
+    opaque,
+    product_with,
+    scaled,
+    signed_sum,
+    times,
+)
+from explainers.graph import Node
+
+Constants: TypeAlias = Mapping[str, NDArray[Any]]
+Rule: TypeAlias = Callable[[Node, list[Columns[Column]], Constants], Columns[Column] | None]
+
+
+def _add(
+    node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    rows = _broadcast(operands)
+    if rows is None:
+        return None
+    signs = [1.0] * len(operands)
+    if node.op == "Sub":
+        signs[1] = -1.0
+    sums = tuple(signed_sum(node.op, row, signs) for row in rows)
+    if node.op != "Mean":
+        return sums
+    return tuple(times(node.op, column, 1.0 / len(operands)) for column in sums)
+
+
+def _multiply(
+    node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    rows = _broadcast(operands)
+    if rows is None:
+        return None
+    return tuple(divided(*row) if node.op == "Div" else multiplied(*row) for row in rows)
+
+
+def _negate(_node: Node, operands: list[Columns[Column]], _constants: Constants) -> Columns[Column]:
+    return tuple(times("Neg", column, -1.0) for column in operands[0])
+
+
+def _apply_link(link: str) -> Rule:
+    def rule(
+        node: Node, operands: list[Columns[Column]], _constants: Constants
+    ) -> Columns[Column] | None:
+        forms = tuple(column for column in operands[0] if isinstance(column, Form))
+        if len(forms) < len(operands[0]):
+            return tuple(opaque(node.op, [column]) for column in operands[0])
+        if link == "exp":
+            return tuple(Linked("exp", (form,)) for form in forms)
+        if link == "softmax" and node.integer("axis", -1) not in (1, -1):
+            return None
+        return linked(forms, link)
+
+    return rule
+
+
+def _matrix_product(
+    node: Node, operands: list[Columns[Column]], constants: Constants
+) -> Columns[Column] | None:
+    weights = constants.get(node.inputs[1])
+    if weights is None or weights.ndim not in (1, 2) or node.integer("transA", 0):
+        return None
+    matrix = weights.astype(np.float64).reshape(len(weights), -1)
+    if node.integer("transB", 0):
+        matrix = matrix.T
+    bias = np.zeros(matrix.shape[1])
+    if len(node.inputs) > 2 and node.inputs[2]:
+        offset = constants.get(node.inputs[2])
+        if offset is None or offset.size not in (1, len(bias)):
+            return None
+        bias = bias + _number(node, "beta") * offset.astype(np.float64).ravel()
+    return product_with(node.op, operands[0], matrix.T * _number(node, "alpha"), bias)
+
+
+def _linear_model(
+    node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    """Return the outputs of LinearRegressor or LinearClassifier, by onnxruntime's rules.
+
+    A classifier with one row of coefficients writes [p(-z), p(z)] for LOGISTIC and [1 - z, z] for
+    any other post_transform: tried on onnxruntime 1.32.
+    """
+    coefficients = np.asarray(node.sequence("coefficients"), dtype=np.float64)
+    width = len(operands[0])
+    if width == 0 or coefficients.size % width:
+        return None
+    weights = coefficients.reshape(-1, width)
+    intercepts = np.asarray(node.sequence("intercepts"), dtype=np.float64)
+    bias = intercepts if len(intercepts) == len(weights) else np.zeros(len(weights))
+    columns = product_with(node.op, operands[0], weights, bias)
+    margins = tuple(column for column in columns or () if isinstance(column, Form))
+    if columns is None or len(margins) < len(columns):
+        return columns
+    link = _POST_TRANSFORMS.get(node.text("post_transform", "NONE"), "probit")
+    if node.op == "LinearClassifier" and len(margins) == 1:
+        z = margins[0]
+        if link == "probit":
+            return linked(margins, link) * 2
+        if link == "logistic":
+            return linked((scaled(z, -1.0), z), link)
+        return (added([Form({}, 1.0), scaled(z, -1.0)]), z)
+    if node.op == "LinearRegressor" and link != "identity":
+        return tuple(Opaque(f"LinearRegressor with {link}") for _ in margins)
+    return linked(margins, link)
+
+
+def reduced_axes(node: Node, constants: Constants) -> list[int]:
+    """Return the axes of a Reduce operator: an attribute once, an input since opset 13 or 18."""
+    if len(node.inputs) > 1:
+        return [int(axis) for axis in constants.get(node.inputs[1], np.zeros(0)).ravel()]
+    return [int(axis) for axis in node.sequence("axes")]
+
+
+def _reduce(
+    node: Node, operands: list[Columns[Column]], constants: Constants
+) -> Columns[Column] | None:
+    if reduced_axes(node, constants) not in ([1], [-1]):
+        return None
+    columns = operands[0]
+    total = signed_sum(node.op, columns, [1.0] * len(columns))
+    factor = 1.0 / len(columns) if node.op == "ReduceMean" else 1.0
+    return (times(node.op, total, factor),)
+
+
+def _normalize(
+    node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    """Outputs that already sum to one stay what they are: p(z) with p(-z), a whole softmax."""
+    columns = operands[0]
+    if node.text("norm", "L1") != "L1" or node.integer("p", 1) != 1:
+        return None
+    match columns:
+        case (Linked("logistic", (first,)), Linked("logistic", (second,))) if (
+            scaled(first, -1.0) == second
+        ):
+            return columns
+        case (Linked("softmax" | "softmax_zero" as link, forms), *_) if columns == linked(
+            forms, link
+        ):
+            return columns
+        case _:
+            return tuple(opaque(node.op, [column]) for column in columns)
+
+
+def _broadcast(operands: Sequence[Columns[Column]]) -> list[tuple[Column, ...]] | None:
+    width = max(len(columns) for columns in operands)
+    if any(len(columns) not in (1, width) for columns in operands):
+        return None
+    wide = [columns * width if len(columns) == 1 else columns for columns in operands]
+    return list(zip(*wide, strict=True))
+
+
+def _number(node: Node, name: str) -> float:
+    value = node.attributes.get(name, 1.0)
+    return float(value) if isinstance(value, (int, float)) else 1.0
+
+
+_POST_TRANSFORMS = {
+    "NONE": "identity",
+    "LOGISTIC": "logistic",
+    "SOFTMAX": "softmax",
+    "SOFTMAX_ZERO": "softmax_zero",
+}
+RULES: Mapping[str, Rule] = {
+    "Add": _add,
+    "Sub": _add,
+    "Sum": _add,
+    "Mean": _add,
+    "Mul": _multiply,
+    "Div": _multiply,
+    "Neg": _negate,
+    "Exp": _apply_link("exp"),
+    "Sigmoid": _apply_link("logistic"),
+    "Softmax": _apply_link("softmax"),
+    "MatMul": _matrix_product,
+    "Gemm": _matrix_product,
+    "LinearRegressor": _linear_model,
+    "LinearClassifier": _linear_model,
+    "ReduceSum": _reduce,
+    "ReduceMean": _reduce,
+    "Normalizer": _normalize,
+    "LpNormalization": _normalize,
+}
