@@ -18,57 +18,34 @@ Order of writes for a checkpoint:
 On opening, the file is the memory that a restored backup of the database does not have.
 """
 
-import errno
-import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from audit import merkle, tiles
-from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from audit.envelope import (
-    KEY_BYTES,
-    Commitments,
-    seal,
-    subject_row_digest,
-    unwrap_subject_key,
-    wrap_subject_key,
-)
+from audit import tiles
+from audit.digests import idempotency_digest, subject_handle
 from audit.errors import (
     DamagedLogError,
     DuplicateIdempotencyError,
     DuplicateIdError,
-    EnvelopeError,
     KeyFileError,
-    LeafError,
     LogBrokenError,
-    LogFullError,
     LogMissingError,
     LogRolledBackError,
     LogStateError,
-    NoteError,
     ProofError,
     RecordRejectedError,
 )
-from audit.files import WriterLock, write_durably
+from audit.files import WriterLock
+from audit.group import GroupBuilder, PreparedGroup
 from audit.keys import LogKeys, create_keys, read_keys
-from audit.leaf import Facts, IdempotencyTag, Leaf, encode_leaf, format_timestamp, parse_leaf
+from audit.layout import CHECKPOINT_FILE, DATABASE_FILE, KEYS_DIRECTORY, LOCK_FILE
+from audit.leaf import Facts, format_timestamp, parse_leaf
 from audit.note import encode_base64
 from audit.proof import LogProof
-from audit.reader import (
-    CHECKPOINT_FILE,
-    DATABASE_FILE,
-    KEYS_DIRECTORY,
-    LOCK_FILE,
-    LogReader,
-    SubjectKeys,
-    body_digest,
-    idempotency_digest,
-    subject_handle,
-)
+from audit.reader import LogReader
 from audit.records import (
     ERASURE,
     GENESIS,
@@ -78,23 +55,14 @@ from audit.records import (
     check_ids,
     check_records,
 )
-from audit.sqlite import ConstraintViolationError, Group, Head, SubjectRow, Writer
+from audit.rows import Head, SubjectRow
+from audit.signer import Signer
+from audit.sqlite import ConstraintViolationError, Writer
 from audit.tiles import GrowingTree
 
 Clock = Callable[[], datetime]
-_RECOMPUTE_CHUNK = 1_024
 _ERASED_PER_ENTRY = 40
 """Indexes in one erasure entry, so that its leaf stays below its limit."""
-
-
-@dataclass(slots=True)
-class _Prepared:
-    """A group ready to commit, and the state that holds once it is."""
-
-    tree: GrowingTree
-    rows: Group
-    receipts: list[Receipt]
-    new_subjects: dict[bytes, tuple[int, bytes]]
 
 
 class Log(LogReader):
@@ -117,15 +85,15 @@ class Log(LogReader):
         self._secrets = keys
         self._writer = writer
         self._lock = lock
-        self._subject_keys = SubjectKeys()
+        self._groups = GroupBuilder(origin=origin, keys=keys, rows=self._rows)
+        self._signer = Signer(
+            directory / CHECKPOINT_FILE, origin=origin, key=keys.signing, rows=self._rows
+        )
         self._write_lock = threading.Lock()
         self._checkpoint_lock = threading.Lock()
         self._broken: str | None = None
         self._closed = False
         self._tree = GrowingTree()
-        # Size, frontier and note up to which leaves were re-read and the result signed.
-        self._signed = GrowingTree()
-        self._signed_note: bytes | None = None
 
     @classmethod
     def open(
@@ -172,7 +140,8 @@ class Log(LogReader):
             if not log.size:
                 log._append_genesis(facts or {})
             log._check_keys()
-            log._recall_signed()
+            log._signer.recall(log._tree)
+            log.checkpoint()
         except BaseException:
             # The caller gets the first error; what fails while backing out would only hide it.
             with suppress(LogStateError):
@@ -244,18 +213,11 @@ class Log(LogReader):
         """
         with self._checkpoint_lock:
             self._check_usable()
-            tree = self._tree
-            if self._signed_note is not None and self._signed.size == tree.size:
-                return self._signed_note
-            recomputed = self._recompute(tree)
-            note = sign_checkpoint(
-                Checkpoint(self.origin, tree.size, recomputed.root()), self._secrets.signing
-            )
-            with self._write_lock:
-                self._guarded(lambda: self._writer.insert_checkpoint(tree.size, note))
-            self._keep_outside(note)
-            self._signed, self._signed_note = recomputed, note
-            return note
+            try:
+                return self._signer.sign(self._tree, self._store_checkpoint)
+            except LogBrokenError as err:
+                self._broken = str(err)
+                raise
 
     def proof(self, record_id: str) -> LogProof:
         """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.
@@ -263,9 +225,9 @@ class Log(LogReader):
         Raises UnknownRecordError.
         """
         receipt = self.receipt(record_id)
-        note = self._signed_note
-        if note is None or receipt.index >= self._open_checkpoint(note).size:
-            note = self.checkpoint()
+        newest = self._signer.newest()
+        covered = newest is not None and receipt.index < newest[0]
+        note = newest[1] if newest is not None and covered else self.checkpoint()
         return self._proof_under(note, record_id)
 
     def close(self) -> None:
@@ -299,8 +261,7 @@ class Log(LogReader):
                 for at, index in enumerate(indexes)
             ]
             receipts = self._commit(group, records)
-            for subject in subjects:
-                self._subject_keys.forget(subject.handle)
+            self._groups.forget(subject.handle for subject in subjects)
             # Rows are overwritten in the file only when the WAL is copied into it, and stay
             # readable in the WAL until that is cut to nothing.
             purged = self._writer.purge()
@@ -313,75 +274,14 @@ class Log(LogReader):
             raise DamagedLogError(f"the key of entry {index} is missing and was not erased")
         return row
 
-    def _prepare(self, records: Sequence[NewRecord]) -> _Prepared:
-        group = _Prepared(self._tree.copy(), Group(), [], {})
-        timestamp = format_timestamp(self._clock())
-        for position, record in enumerate(records):
-            try:
-                self._prepare_one(group, record, timestamp)
-            except (LeafError, UnicodeEncodeError) as err:
-                raise RecordRejectedError(str(err), position=position) from err
-        return group
+    def _prepare(self, records: Sequence[NewRecord]) -> PreparedGroup:
+        return self._groups.prepare(self._tree, records, timestamp=format_timestamp(self._clock()))
 
-    def _prepare_one(self, group: _Prepared, record: NewRecord, timestamp: str) -> None:
-        index = group.tree.size
-        commitments: Commitments | None = None
-        tag: IdempotencyTag | None = None
-        if record.payload is not None:
-            subject, subject_key = self._subject_key(group, record.subject, index)
-            sealed = seal(
-                record.payload,
-                record_id=record.id,
-                subject=subject,
-                subject_key=subject_key,
-            )
-            commitments = sealed.commitments
-            group.rows.payloads.append((index, sealed.envelope))
-            group.rows.record_keys.append((index, subject, sealed.wrapped_key))
-            if record.idempotency is not None:
-                tag = IdempotencyTag(
-                    idempotency_digest(self._secrets.digest, record.idempotency),
-                    body_digest(sealed.record_key.salt, record.idempotency.fingerprint),
-                )
-                group.rows.idempotency.append((tag.key, index))
-        leaf = encode_leaf(Leaf(record.type, record.id, timestamp, record.facts, commitments, tag))
-        leaf_hash = merkle.leaf_hash(leaf)
-        group.rows.entries.append((index, record.id, leaf, leaf_hash))
-        group.rows.tiles += group.tree.append(leaf_hash)
-        group.receipts.append(Receipt(self.origin, index, leaf_hash))
+    def _store_checkpoint(self, size: int, note: bytes) -> None:
+        with self._write_lock:
+            self._writer.insert_checkpoint(size, note)
 
-    def _subject_key(self, group: _Prepared, subject: str | None, index: int) -> tuple[int, bytes]:
-        """Return (subject's number, key), making them for a subject not met before."""
-        if subject is None:
-            handle = os.urandom(16)  # found by no one: this record's key is its alone
-        else:
-            handle = subject_handle(self._secrets.digest, subject)
-            known = group.new_subjects.get(handle) or self._subject_keys.get(handle)
-            if known is not None:
-                return known
-            stored = self._rows.find_subject(handle)
-            if stored is not None:
-                try:
-                    key = unwrap_subject_key(
-                        self._secrets.master,
-                        stored.wrapped,
-                        subject=stored.subject,
-                        handle=handle,
-                    )
-                except EnvelopeError as err:
-                    raise DamagedLogError(f"subject {stored.subject}: {err}") from err
-                self._subject_keys.add(handle, stored.subject, key)
-                return stored.subject, key
-        key = os.urandom(KEY_BYTES)
-        wrapped = wrap_subject_key(self._secrets.master, key, subject=index, handle=handle)
-        group.rows.subject_keys.append(
-            (index, handle, wrapped, subject_row_digest(index, handle, wrapped))
-        )
-        if subject is not None:
-            group.new_subjects[handle] = (index, key)
-        return index, key
-
-    def _commit(self, group: _Prepared, records: Sequence[NewRecord]) -> list[Receipt]:
+    def _commit(self, group: PreparedGroup, records: Sequence[NewRecord]) -> list[Receipt]:
         old, new = self._head(self._tree), self._head(group.tree)
         try:
             self._guarded(lambda: self._writer.commit(group.rows, old=old, new=new))
@@ -389,8 +289,7 @@ class Log(LogReader):
             raise self._conflict(records, err) from err
         # Only now: had COMMIT failed, the old tree would still be the true one.
         self._tree = group.tree
-        for handle, (subject, key) in group.new_subjects.items():
-            self._subject_keys.add(handle, subject, key)
+        self._groups.committed(group)
         return group.receipts
 
     def _conflict(
@@ -422,33 +321,6 @@ class Log(LogReader):
             raise LogStateError("the log is closed")
         if self._broken is not None:
             raise LogBrokenError(f"an earlier write failed, reopen the log: {self._broken}")
-
-    def _recompute(self, tree: GrowingTree) -> GrowingTree:
-        """Return the tree grown from the last signed one by re-reading the stored leaves."""
-        recomputed = self._signed.copy()
-        while recomputed.size < tree.size:
-            stop = min(recomputed.size + _RECOMPUTE_CHUNK, tree.size)
-            for row in self._rows.entries(recomputed.size, stop):
-                if row.seq != recomputed.size:
-                    raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
-                recomputed.append(merkle.leaf_hash(row.leaf))
-            if recomputed.size != stop:
-                raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
-        if recomputed.root() != tree.root():
-            raise DamagedLogError(
-                f"the stored leaves lead to another root at size {tree.size} than was appended; "
-                "not signing: run verify"
-            )
-        return recomputed
-
-    def _keep_outside(self, note: bytes) -> None:
-        try:
-            write_durably(self.directory / CHECKPOINT_FILE, note)
-        except OSError as err:
-            if err.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise LogFullError(f"no room for the checkpoint file: {err}") from err
-            self._broken = f"the checkpoint file cannot be written: {err}"
-            raise LogBrokenError(self._broken) from err
 
     def _load_tree(self) -> GrowingTree:
         """Return the tree as stored, after checking that head, entries and tiles agree."""
@@ -492,52 +364,6 @@ class Log(LogReader):
         ):
             if facts.get(name) != got:
                 raise KeyFileError(f"the {what} is not this log's: restore the one made with it")
-
-    def _recall_signed(self) -> None:
-        """Compare the database with the last signed checkpoint, and go on from there.
-
-        Raises LogRolledBackError when the database is older than what was signed, or differs.
-        """
-        path = self.directory / CHECKPOINT_FILE
-        stored = self._rows.last_checkpoint()
-        if not path.exists():
-            # Before the first checkpoint is copied there is nothing to compare with. Later the file
-            # cannot have vanished by a crash.
-            if self._rows.checkpoint_count() > 1:
-                raise LogRolledBackError(
-                    f"{path} is missing, so a rolled-back database would go unnoticed: restore it"
-                )
-            self.checkpoint()
-            return
-        outside = self._checked(path.read_bytes(), str(path))
-        if outside.size > self.size:
-            raise LogRolledBackError(
-                f"the database has {self.size} entries, but a checkpoint of {outside.size} was "
-                "signed: it is older than what others have seen; restore the newer one"
-            )
-        if stored is None or stored[0] < outside.size:
-            raise LogRolledBackError(
-                f"the database does not know the signed checkpoint of size {outside.size}"
-            )
-        newest = self._checked(stored[1], "the newest stored checkpoint")
-        for checkpoint in (outside, newest):
-            if checkpoint.size > self.size or self.root(checkpoint.size) != checkpoint.root:
-                raise LogRolledBackError(
-                    f"the entries do not lead to the root signed at size {checkpoint.size}: "
-                    "this is another history than the one that was signed"
-                )
-        self._signed = tiles.grow_from(newest.size, self._rows.hashes)
-        self._signed_note = stored[1]
-        if newest.size > outside.size:
-            self._keep_outside(stored[1])
-
-    def _checked(self, note: bytes, what: str) -> Checkpoint:
-        try:
-            return open_checkpoint(
-                note, origin=self.origin, trusted=[self._secrets.signing.verifier]
-            )
-        except NoteError as err:
-            raise LogRolledBackError(f"{what} is not a checkpoint of this log: {err}") from err
 
     @staticmethod
     def _head(tree: GrowingTree) -> Head:

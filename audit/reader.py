@@ -1,12 +1,11 @@
 """Reading the log: records, roots, checkpoints and proofs. Safe from any thread."""
 
 import hmac
-from collections import OrderedDict
-from hashlib import blake2s
 from pathlib import Path
 
 from audit import merkle, tiles
 from audit.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
+from audit.digests import body_digest, idempotency_digest
 from audit.envelope import (
     RecordKey,
     open_envelope,
@@ -22,41 +21,12 @@ from audit.errors import (
     UnknownRecordError,
 )
 from audit.keys import LogKeys, read_keys
+from audit.layout import DATABASE_FILE, KEYS_DIRECTORY
 from audit.leaf import Leaf, parse_leaf
 from audit.proof import LogProof
 from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
-from audit.sqlite import EntryRow, Reader
-
-DATABASE_FILE = "log.sqlite3"
-CHECKPOINT_FILE = "checkpoint"
-LOCK_FILE = "lock"
-KEYS_DIRECTORY = "keys"
-
-_CACHED_SUBJECTS = 4_096
-
-
-class SubjectKeys:
-    """Subjects' unwrapped keys, the most recently used ones only."""
-
-    def __init__(self) -> None:
-        self._keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
-
-    def get(self, handle: bytes) -> tuple[int, bytes] | None:
-        """Return (subject, key)."""
-        found = self._keys.get(handle)
-        if found is not None:
-            self._keys.move_to_end(handle)
-        return found
-
-    def add(self, handle: bytes, subject: int, key: bytes) -> None:
-        """Remember a subject's key, forgetting the one longest unused."""
-        self._keys[handle] = (subject, key)
-        if len(self._keys) > _CACHED_SUBJECTS:
-            self._keys.popitem(last=False)
-
-    def forget(self, handle: bytes) -> None:
-        """Drop an erased subject's key."""
-        self._keys.pop(handle, None)
+from audit.rows import EntryRow
+from audit.sqlite_reader import Reader
 
 
 class LogReader:
@@ -264,23 +234,6 @@ class LogReader:
         if self._keys is None:
             raise KeyFileError("the log was opened without its keys, payloads cannot be read")
         return self._keys
-
-
-def subject_handle(digest_key: bytes, subject: str) -> bytes:
-    """Return the keyed digest under which a subject's key is found. 16 bytes."""
-    return blake2s(subject.encode(), digest_size=16, key=digest_key, person=b"subject").digest()
-
-
-def idempotency_digest(digest_key: bytes, request: Idempotency) -> bytes:
-    """Return the keyed digest under which a request is found. 16 bytes."""
-    scope = request.scope.encode()
-    message = b"%d\n" % len(scope) + scope + request.key.encode()
-    return blake2s(message, digest_size=16, key=digest_key, person=b"request").digest()
-
-
-def body_digest(salt: bytes, fingerprint: bytes) -> bytes:
-    """Return the request's digest under the record's salt, useless once that is erased."""
-    return blake2s(fingerprint, digest_size=16, key=salt, person=b"body").digest()
 
 
 def _leaf(row: EntryRow) -> Leaf:

@@ -1,14 +1,12 @@
-"""The log in one SQLite file: connections, the one write transaction, and the reads.
+"""Writing the log's SQLite file: the one connection, the one transaction.
 
 Exactly one connection writes and checkpoints the WAL; readers have their own, read-only. Every
 ``apsw`` error is converted here. SQLite's WAL before 3.51.3 can lose commits when two connections
 write at once; ``apsw`` carries its own SQLite, and older ones are refused.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,13 +19,11 @@ from audit.errors import (
     LogBrokenError,
     LogFullError,
     LogLockedError,
-    LogMissingError,
     LogStateError,
-    ProofError,
     SchemaVersionError,
 )
-from audit.merkle import EMPTY_ROOT, HASH_SIZE
-from audit.tiles import TILE_WIDTH, FullTile, split_hashes
+from audit.merkle import EMPTY_ROOT
+from audit.rows import Group, Head
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 SqlRow: TypeAlias = tuple[SqlValue, ...]
@@ -43,56 +39,14 @@ class ConstraintViolationError(LogStateError):
     """A row of the group breaks a UNIQUE rule. The group was rolled back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The tree's size, frontier and root as stored."""
-
-    size: int
-    frontier: bytes
-    root: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class EntryRow:
-    """One entry as stored."""
-
-    seq: int
-    id: str
-    leaf: bytes
-    leaf_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectRow:
-    """A subject's key as stored."""
-
-    subject: int
-    handle: bytes
-    wrapped: bytes
-    digest: bytes
-
-
-@dataclass(slots=True)
-class Group:
-    """The rows of one transaction."""
-
-    entries: list[tuple[int, str, bytes, bytes]] = field(default_factory=list)
-    payloads: list[tuple[int, bytes]] = field(default_factory=list)
-    record_keys: list[tuple[int, int, bytes]] = field(default_factory=list)
-    subject_keys: list[tuple[int, bytes, bytes, bytes]] = field(default_factory=list)
-    idempotency: list[tuple[bytes, int]] = field(default_factory=list)
-    erased: list[tuple[int, int, int]] = field(default_factory=list)
-    tiles: list[FullTile] = field(default_factory=list)
-
-
 class Writer:
     """The one connection that writes."""
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
         """Open the file, making it when it is missing. ``vfs`` names another file layer."""
-        _check_sqlite()
+        check_sqlite()
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
-        with _converted(f"{path} cannot be opened"):
+        with converted(f"{path} cannot be opened"):
             self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
             self._cursor = self._connection.cursor()
             self._connection.set_busy_timeout(1_000)
@@ -116,7 +70,7 @@ class Writer:
 
     def prepare_schema(self) -> None:
         """Make the tables of a new file; refuse a file of another version or application."""
-        with _converted("the schema cannot be made"):
+        with converted("the schema cannot be made"):
             objects = self._one("SELECT count(*) FROM sqlite_schema")
             if objects == 0:
                 with self._connection:
@@ -183,7 +137,7 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection; the last one out copies the WAL into the file and removes it."""
-        with _converted("closing failed"):
+        with converted("closing failed"):
             self._connection.close()
 
     def _erase(self, erased: Sequence[tuple[int, int, int]]) -> None:
@@ -230,170 +184,19 @@ class Writer:
         return _one(self._connection, statement, *parameters)
 
 
-class Reader:
-    """A read-only connection that any thread may use, one at a time."""
-
-    def __init__(self, path: Path, *, vfs: str | None = None, immutable: bool = False) -> None:
-        """Open the file. ``immutable`` takes no lock and ignores a WAL: for a log at rest."""
-        _check_sqlite()
-        if not path.is_file():
-            raise LogMissingError(f"{path} does not exist: there is no log here")
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_EXRESCODE
-        name = path.absolute().as_uri() + ("?immutable=1" if immutable else "")
-        self._lock = threading.Lock()
-        with _converted(f"{path} cannot be opened"):
-            self._connection = apsw.Connection(name, flags=flags, vfs=vfs)
-            self._connection.set_busy_timeout(1_000)
-            check_version(self._connection)
-
-    def head(self) -> Head:
-        """Return the stored head."""
-        rows = self._rows("SELECT size, frontier, root FROM head")
-        if len(rows) != 1:
-            raise DamagedLogError(f"the head has {len(rows)} rows, want 1")
-        size, frontier, root = rows[0]
-        return Head(_int(size), _bytes(frontier), _bytes(root))
-
-    def entry(self, seq: int) -> EntryRow | None:
-        """Return one entry by index."""
-        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq = ?", seq)
-        return _entry(rows[0]) if rows else None
-
-    def find_entry(self, record_id: str) -> EntryRow | None:
-        """Return one entry by its record's id."""
-        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE id = ?", record_id)
-        return _entry(rows[0]) if rows else None
-
-    def entries(self, start: int, stop: int) -> list[EntryRow]:
-        """Return the entries ``start <= seq < stop``, in order."""
-        rows = self._rows(
-            "SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq",
-            start,
-            stop,
-        )
-        return [_entry(row) for row in rows]
-
-    def envelope(self, seq: int) -> bytes | None:
-        """Return an entry's stored envelope, None when it is erased or missing."""
-        return _optional_bytes(
-            self._rows(
-                "SELECT envelope FROM payload WHERE seq = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?1)",
-                seq,
-            )
-        )
-
-    def record_key(self, seq: int) -> tuple[int, bytes] | None:
-        """Return an entry's (subject, wrapped key), None when it is erased or missing."""
-        rows = self._rows(
-            "SELECT subject, wrapped FROM record_key WHERE seq = ?1"
-            " AND NOT EXISTS (SELECT 1 FROM erased WHERE seq = ?1)",
-            seq,
-        )
-        return (_int(rows[0][0]), _bytes(rows[0][1])) if rows else None
-
-    def subject(self, subject: int) -> SubjectRow | None:
-        """Return a subject's row by its number."""
-        return self._subject("subject = ?", subject)
-
-    def find_subject(self, handle: bytes) -> SubjectRow | None:
-        """Return a subject's row by its handle."""
-        return self._subject("handle = ?", handle)
-
-    def records_of(self, subject: int) -> list[int]:
-        """Return the indexes of a subject's records that are not erased, in order."""
-        rows = self._rows(
-            "SELECT seq FROM record_key WHERE subject = ? AND NOT EXISTS"
-            " (SELECT 1 FROM erased WHERE erased.seq = record_key.seq) ORDER BY seq",
-            subject,
-        )
-        return [_int(seq) for (seq,) in rows]
-
-    def erasure_of(self, seq: int) -> int | None:
-        """Return the index of the erasure entry that erased this entry's payload."""
-        rows = self._rows("SELECT erasure FROM erased WHERE seq = ?", seq)
-        return _int(rows[0][0]) if rows else None
-
-    def find_idempotency(self, key: bytes) -> int | None:
-        """Return the index of the entry that used this idempotency key."""
-        rows = self._rows("SELECT seq FROM idempotency WHERE key = ?", key)
-        return _int(rows[0][0]) if rows else None
-
-    def last_checkpoint(self) -> tuple[int, bytes] | None:
-        """Return (size, note) of the largest stored checkpoint."""
-        rows = self._rows("SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1")
-        return (_int(rows[0][0]), _bytes(rows[0][1])) if rows else None
-
-    def checkpoint(self, size: int) -> bytes | None:
-        """Return the stored checkpoint of exactly this size."""
-        return _optional_bytes(self._rows("SELECT note FROM checkpoint WHERE size = ?", size))
-
-    def checkpoint_count(self) -> int:
-        """Return how many checkpoints are stored."""
-        return _int(self._rows("SELECT count(*) FROM checkpoint")[0][0])
-
-    def hashes(self, level: int, first: int, count: int) -> list[bytes]:
-        """Return hashes of one level, within one tile: see audit.tiles.ReadHashes."""
-        position, offset = divmod(first, TILE_WIDTH)
-        rows = self._rows(
-            "SELECT hashes FROM tile WHERE level = ? AND position = ?", level, position
-        )
-        if rows:
-            start = offset * HASH_SIZE
-            found = split_hashes(_bytes(rows[0][0])[start : start + count * HASH_SIZE])
-        elif level == 0:
-            found = self._column(
-                "SELECT leaf_hash FROM entry WHERE seq >= ? AND seq < ? ORDER BY seq",
-                first,
-                first + count,
-            )
-        else:
-            found = self._column(
-                "SELECT root FROM tile WHERE level = ? AND position >= ? AND position < ?"
-                " ORDER BY position",
-                level - 1,
-                first,
-                first + count,
-            )
-        if len(found) != count:
-            raise ProofError(f"level {level} has {len(found)} hashes from {first}, want {count}")
-        return found
-
-    def close(self) -> None:
-        """Close the connection."""
-        with self._lock, _converted("closing failed"):
-            self._connection.close()
-
-    def _subject(self, condition: str, value: int | bytes) -> SubjectRow | None:
-        rows = self._rows(
-            f"SELECT subject, handle, wrapped, digest FROM subject_key WHERE {condition}",  # noqa: S608 - the two conditions above
-            value,
-        )
-        if not rows:
-            return None
-        subject, handle, wrapped, digest = rows[0]
-        return SubjectRow(_int(subject), _bytes(handle), _bytes(wrapped), _bytes(digest))
-
-    def _column(self, statement: str, *parameters: SqlValue) -> list[bytes]:
-        return [_bytes(value) for (value,) in self._rows(statement, *parameters)]
-
-    def _rows(self, statement: str, *parameters: SqlValue) -> list[SqlRow]:
-        with self._lock, _converted("reading failed"):
-            return self._connection.execute(statement, parameters).fetchall()
-
-
 def check_version(connection: apsw.Connection) -> None:
     """Raise unless the file is a log of this schema version."""
     application = connection.pragma("application_id")
     if application != schema.APPLICATION_ID:
         raise LogStateError(f"the file is not a log: application id {application!r}")
-    version = _int(connection.pragma("user_version"))
+    version = as_integer(connection.pragma("user_version"))
     if version != schema.VERSION:
         raise SchemaVersionError(got=version, want=schema.VERSION)
 
 
 @contextmanager
-def _converted(what: str) -> Iterator[None]:
+def converted(what: str) -> Iterator[None]:
+    """Convert SQLite's errors into ours."""
     try:
         yield
     except (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError) as err:
@@ -402,7 +205,8 @@ def _converted(what: str) -> Iterator[None]:
         raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err
 
 
-def _check_sqlite() -> None:
+def check_sqlite() -> None:
+    """Refuse a SQLite whose WAL can lose commits."""
     version = apsw.sqlite_lib_version()
     if tuple(map(int, version.split("."))) < _OLDEST_SQLITE:
         raise LogStateError(f"SQLite is {version}, want 3.51.3 or later: older ones lose commits")
@@ -413,24 +217,8 @@ def _one(connection: apsw.Connection, statement: str, *parameters: SqlValue) -> 
     return None if row is None else row[0]
 
 
-def _entry(row: SqlRow) -> EntryRow:
-    seq, record_id, leaf, leaf_hash = row
-    if not isinstance(record_id, str):
-        raise DamagedLogError(f"id of entry {seq!r} is {type(record_id).__name__}, want text")
-    return EntryRow(_int(seq), record_id, _bytes(leaf), _bytes(leaf_hash))
-
-
-def _optional_bytes(rows: Sequence[SqlRow]) -> bytes | None:
-    return _bytes(rows[0][0]) if rows else None
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise DamagedLogError(f"a stored value is {type(value).__name__}, want bytes")
-    return value
-
-
-def _int(value: object) -> int:
+def as_integer(value: object) -> int:
+    """Return a stored integer. Raises DamagedLogError for anything else."""
     if not isinstance(value, int):
         raise DamagedLogError(f"a stored value is {type(value).__name__}, want an integer")
     return value

@@ -17,9 +17,9 @@ from audit.entry_checks import EntryChecks
 from audit.errors import DamagedLogError, LeafError, NoteError
 from audit.faults import Fault, Faults
 from audit.keys import LogKeys, read_keys
+from audit.layout import CHECKPOINT_FILE, DATABASE_FILE, KEYS_DIRECTORY, LOCK_FILE
 from audit.leaf import parse_leaf
 from audit.note import VerifierKey, open_note, parse_note
-from audit.reader import CHECKPOINT_FILE, DATABASE_FILE, KEYS_DIRECTORY, LOCK_FILE
 from audit.records import GENESIS
 from audit.scan import Scanner
 from audit.tiles import FullTile, GrowingTree

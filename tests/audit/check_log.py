@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit import merkle
+from audit.layout import KEYS_DIRECTORY
 from audit.log import Log
 from audit.note import SigningKey
-from audit.reader import KEYS_DIRECTORY
 from audit.records import Receipt
 from audit.verify import Report, verify
 from tests.reference import naive_merkle

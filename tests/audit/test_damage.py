@@ -22,7 +22,7 @@ from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
 
 SIZE = 700
-TRIALS = 8_000 if os.environ.get("GROUNDS_LONG") else 250
+TRIALS = 8_000 if os.environ.get("GROUNDS_LONG") else 150
 
 # Where in each table's rows the index of the entry stands that the row is about.
 OWNERS: dict[str, Callable[[tuple[object, ...]], object]] = {

@@ -1,0 +1,129 @@
+"""Signing checkpoints: never another history than the one signed before, nor one not re-read.
+
+The root is recomputed from the stored leaves, by a second path, before every signature. The last
+signed checkpoint is kept in a file outside the database too: it is the memory that a restored
+backup of the database does not have.
+"""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+from audit import merkle, tiles
+from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from audit.errors import (
+    DamagedLogError,
+    LogBrokenError,
+    LogFullError,
+    LogRolledBackError,
+    NoteError,
+)
+from audit.files import write_durably
+from audit.note import SigningKey
+from audit.sqlite_reader import Reader
+from audit.tiles import GrowingTree
+
+_CHUNK = 1_024
+
+
+class Signer:
+    """Signs the checkpoints of one log."""
+
+    def __init__(self, path: Path, *, origin: str, key: SigningKey, rows: Reader) -> None:
+        """``path`` is the file of the last signed checkpoint."""
+        self._path = path
+        self._origin = origin
+        self._key = key
+        self._rows = rows
+        # The tree up to which leaves were re-read and the result signed.
+        self._signed = GrowingTree()
+        self._note: bytes | None = None
+
+    def newest(self) -> tuple[int, bytes] | None:
+        """Return (size, note) of the last checkpoint this process signed or recalled."""
+        return None if self._note is None else (self._signed.size, self._note)
+
+    def sign(self, tree: GrowingTree, store: Callable[[int, bytes], None]) -> bytes:
+        """Return a signed checkpoint of ``tree``, given to ``store`` and copied to the file first.
+
+        Raises DamagedLogError, and does not sign, when the stored leaves lead to another root.
+        """
+        if self._note is not None and self._signed.size == tree.size:
+            return self._note
+        recomputed = self._recompute(tree)
+        note = sign_checkpoint(Checkpoint(self._origin, tree.size, recomputed.root()), self._key)
+        store(tree.size, note)
+        self._keep_outside(note)
+        self._signed, self._note = recomputed, note
+        return note
+
+    def recall(self, tree: GrowingTree) -> None:
+        """Compare the database with the last signed checkpoint, and go on from there.
+
+        Raises LogRolledBackError when the database is older than what was signed, or differs.
+        """
+        stored = self._rows.last_checkpoint()
+        if not self._path.exists():
+            # Before the first checkpoint is copied there is nothing to compare with. Later the file
+            # cannot have vanished by a crash.
+            if self._rows.checkpoint_count() > 1:
+                raise LogRolledBackError(
+                    f"{self._path} is missing, so a rolled-back database would go unnoticed: restore it"
+                )
+            return
+        outside = self._checked(self._path.read_bytes(), str(self._path))
+        if outside.size > tree.size:
+            raise LogRolledBackError(
+                f"the database has {tree.size} entries, but a checkpoint of {outside.size} was "
+                "signed: it is older than what others have seen; restore the newer one"
+            )
+        if stored is None or stored[0] < outside.size:
+            raise LogRolledBackError(
+                f"the database does not know the signed checkpoint of size {outside.size}"
+            )
+        newest = self._checked(stored[1], "the newest stored checkpoint")
+        for checkpoint in (outside, newest):
+            if checkpoint.size > tree.size or self._root(checkpoint.size) != checkpoint.root:
+                raise LogRolledBackError(
+                    f"the entries do not lead to the root signed at size {checkpoint.size}: "
+                    "this is another history than the one that was signed"
+                )
+        self._signed = tiles.grow_from(newest.size, self._rows.hashes)
+        self._note = stored[1]
+        if newest.size > outside.size:
+            self._keep_outside(stored[1])
+
+    def _recompute(self, tree: GrowingTree) -> GrowingTree:
+        """Return the tree grown from the last signed one by re-reading the stored leaves."""
+        recomputed = self._signed.copy()
+        while recomputed.size < tree.size:
+            stop = min(recomputed.size + _CHUNK, tree.size)
+            for row in self._rows.entries(recomputed.size, stop):
+                if row.seq != recomputed.size:
+                    raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
+                recomputed.append(merkle.leaf_hash(row.leaf))
+            if recomputed.size != stop:
+                raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
+        if recomputed.root() != tree.root():
+            raise DamagedLogError(
+                f"the stored leaves lead to another root at size {tree.size} than was appended; "
+                "not signing: run verify"
+            )
+        return recomputed
+
+    def _keep_outside(self, note: bytes) -> None:
+        try:
+            write_durably(self._path, note)
+        except OSError as err:
+            if err.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise LogFullError(f"no room for the checkpoint file: {err}") from err
+            raise LogBrokenError(f"the checkpoint file cannot be written: {err}") from err
+
+    def _checked(self, note: bytes, what: str) -> Checkpoint:
+        try:
+            return open_checkpoint(note, origin=self._origin, trusted=[self._key.verifier])
+        except NoteError as err:
+            raise LogRolledBackError(f"{what} is not a checkpoint of this log: {err}") from err
+
+    def _root(self, size: int) -> bytes:
+        return tiles.range_root(0, size, self._rows.hashes)
