@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from explainers.explanation import Matrix, Vector
+from explainers.sum_kernel import add_linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,9 @@ class LinearPart:
 
     def contributions(self, encoded: NDArray[Any]) -> Matrix:
         """Return the contributions, shape (M, fields), of one encoded row, shape (1, columns)."""
-        by_column = self.weights * (encoded[0, self.columns].astype(np.float64) - self.means)
-        by_field = np.zeros((self.n_fields, len(self.weights)))
-        # In column order, one after the other: the same bits on every call.
-        np.add.at(by_field, self.fields, by_column.T)
-        return np.ascontiguousarray(by_field.T)
+        contributions = np.zeros((len(self.weights), self.n_fields))
+        add_linear(encoded[0], self.columns, self.weights, self.fields, self.means, contributions)
+        return contributions
 
 
 def linear_part(

@@ -411,6 +411,23 @@ def test_a_row_served_by_another_model_is_refused(rng: np.random.Generator) -> N
     scores, taps = run(feeds)
     with pytest.raises(AdditivityError):
         explainer.explain(feeds, scores[0] + 1e-3, taps, b"")
+    with pytest.raises(AdditivityError):
+        explainer.explain(feeds, scores[0] * np.nan, taps, b"")
+
+
+def test_one_score_that_is_no_number_is_enough_to_refuse(rng: np.random.Generator) -> None:
+    nodes = [helper.make_node("MatMul", ["X", "w"], ["scores"])]
+    model = model_of(nodes, {"w": rng.normal(size=(FIELDS, 3)).astype(np.float32)})
+    background = rng.normal(size=(20, FIELDS)).astype(np.float32)
+    plan = plan_sums(ask(model, "scores", n_scores=3, targets=(0, 1, 2)))
+    explainer, run = built(plan, model, "scores", background)
+    feeds = {"X": background[:1]}
+    served = run(feeds)[0][0]
+    for place in range(3):
+        scores = served.copy()
+        scores[place] = np.nan
+        with pytest.raises(AdditivityError):
+            explainer.explain(feeds, scores, (), b"")
 
 
 def test_the_oracle_set_agrees_with_its_coalitions() -> None:
