@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from explainers.ensemble import Ensemble, Mode
+from explainers.ensemble import Ensemble, Mode, truncates
 from explainers.explanation import Vector
 
 Ints = NDArray[np.int32]
@@ -88,11 +88,20 @@ def _wanted_cuts(
     owners = [ensemble.column[at], ensemble.column[under]]
     cuts = [values[at].astype(np.float64), below[under].astype(np.float64)]
     for node, members_of in members.items():
-        own = members_of.astype(kind)
-        both = np.r_[own, np.nextafter(own, kind(-np.inf))].astype(np.float64)
+        both = np.concatenate(_member_ranges(members_of.astype(kind))).astype(np.float64)
         owners.append(np.full(len(both), ensemble.column[node], np.int32))
         cuts.append(both)
     return np.concatenate(owners), np.concatenate(cuts) + 0.0
+
+
+def _member_ranges(members: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return (above, up to) for each member: the values that onnxruntime takes for it."""
+    low = members.dtype.type(-np.inf)
+    if not truncates(members):
+        return np.nextafter(members, low), members
+    above = np.where(members > 0, np.nextafter(members, low), members - 1)
+    up_to = np.where(members < 0, members, np.nextafter(members + 1, low))
+    return above, up_to
 
 
 def _with_segments(
@@ -117,10 +126,10 @@ def _with_segments(
             segments.append([])
             continue
         if node in members:
-            own = members[node].astype(cuts.kind)
-            columns = np.full(len(own), ensemble.column[node], np.int32)
-            points = sorted({int(rank) for rank in _rank_of(cuts, columns, own)})
-            holds = [(point, point) for point in points]
+            above, up_to = _member_ranges(members[node].astype(cuts.kind))
+            columns = np.full(len(above), ensemble.column[node], np.int32)
+            bottom, high = _rank_of(cuts, columns, above) + 1, _rank_of(cuts, columns, up_to)
+            holds = sorted(set(zip(bottom.tolist(), high.tolist(), strict=True)))
         elif unordered[node]:
             holds = [(0, top)] if mode[node] == Mode.NEQ else []
         else:

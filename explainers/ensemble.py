@@ -15,7 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from explainers.aggregation import Aggregation, classifier_aggregation, regressor_aggregation
+from explainers.aggregation import (
+    Aggregation,
+    Reached,
+    classifier_aggregation,
+    regressor_aggregation,
+)
 from explainers.errors import GraphError, MethodRefusedError
 from explainers.explanation import Matrix, Vector
 from explainers.graph import ML_DOMAIN, Node
@@ -96,6 +101,14 @@ def read_ensemble(node: Node) -> Ensemble:
     return _read_opset5(node) if node.op == "TreeEnsemble" else _read_listed(node)
 
 
+def truncates(members: NDArray[Any]) -> bool:
+    """Return whether onnxruntime cuts a value's fraction off before it looks it up in the set.
+
+    It does when a member is negative or above 30 (observed in 1.32; small sets are exact).
+    """
+    return bool(((members < 0) | (members >= 31)).any())
+
+
 def raw_sums(ensemble: Ensemble, encoded: NDArray[Any]) -> Matrix:
     """Return the sum over trees of the leaves' values, shape (N, R), by walking every tree.
 
@@ -117,7 +130,9 @@ def raw_sums(ensemble: Ensemble, encoded: NDArray[Any]) -> Matrix:
                 if np.isnan(value) and ensemble.missing_true[node]:
                     holds = True
                 elif node in member_sets:
-                    holds = bool((member_sets[node].astype(kind) == value).any())
+                    members = member_sets[node].astype(kind)
+                    compared = np.trunc(value) if truncates(members) else value
+                    holds = bool((members == compared).any())
                 else:
                     holds = _compare(int(ensemble.mode[node]), value, thresholds[node])
                 node = int((ensemble.true_child if holds else ensemble.false_child)[node])
@@ -211,25 +226,24 @@ def _read_listed(node: Node) -> Ensemble:
     leaf_values, has = _leaf_values(node, prefix, index, leaf, ids, weights, n_raw)
     base = _numbers(node, "base_values")
     transform = node.text("post_transform", "NONE")
-    ensemble_trees = len(starts)
+    tree_of_leaf = (np.searchsorted(starts, np.flatnonzero(is_leaf), side="right") - 1).astype(
+        np.int32
+    )
+    reached = _reached(has, tree_of_leaf, len(starts))
     if classifier:
-        present = np.zeros(n_raw, dtype=np.bool_)
-        present[ids] = True
         aggregation = classifier_aggregation(
-            n_classes=n_raw,
             base=base,
             transform=transform,
-            present=present,
-            second_always=n_raw == 2 and _always(has[:, 1], leaf, tree),
+            reached=reached,
             all_positive=bool((weights >= 0).all()),
         )
     else:
         aggregation = regressor_aggregation(
-            n_targets=n_raw,
             base=base,
             transform=transform,
             aggregate=node.text("aggregate_function", "SUM"),
-            n_trees=ensemble_trees,
+            n_trees=len(starts),
+            reached=reached,
         )
     return _checked(
         node,
@@ -244,21 +258,18 @@ def _read_listed(node: Node) -> Ensemble:
             roots=starts.astype(np.int32),
             leaf=leaf,
             leaf_values=leaf_values,
-            listed_trees=(
-                np.searchsorted(starts, np.flatnonzero(is_leaf), side="right") - 1
-                if classifier
-                else np.zeros(0)
-            ).astype(np.int32),
+            listed_trees=tree_of_leaf if classifier else np.zeros(0, np.int32),
             aggregation=aggregation,
         ),
     )
 
 
-def _always(has: NDArray[np.bool_], leaf: NDArray[np.int32], tree: NDArray[np.int64]) -> bool:
-    """Return whether some tree has the score at each of its leaves, so that every row gets it."""
-    owner = tree[leaf >= 0]
-    lacking = np.unique(owner[~has])
-    return len(np.setdiff1d(np.unique(owner), lacking)) > 0
+def _reached(has: NDArray[np.bool_], tree_of_leaf: NDArray[np.int32], n_trees: int) -> Reached:
+    """Return which sums are reached; ``has``, shape (L, R): the leaf has a weight for the sum."""
+    always = np.ones((n_trees, has.shape[1]), dtype=np.bool_)
+    np.logical_and.at(always, tree_of_leaf, has)
+    ever: NDArray[np.bool_] = np.logical_or.reduce(has, axis=0)
+    return Reached(ever=ever, always=np.logical_or.reduce(always, axis=0))
 
 
 def _leaf_values(
@@ -351,11 +362,11 @@ def _read_opset5(node: Node) -> Ensemble:
             leaf_values=values,
             listed_trees=np.zeros(0, np.int32),
             aggregation=regressor_aggregation(
-                n_targets=n_raw,
                 base=np.zeros(0),
                 transform=_TRANSFORMS[transform],
                 aggregate=_AGGREGATES[aggregate],
                 n_trees=len(roots),
+                reached=Reached(np.ones(n_raw, np.bool_), np.ones(n_raw, np.bool_)),
             ),
         ),
     )

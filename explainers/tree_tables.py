@@ -141,7 +141,7 @@ def _coded(
         change_group=owner,
         change_code=change,
         checkpoint_starts=checkpoint_starts,
-        checkpoints=np.array(checkpoints, dtype=np.uint16).reshape(-1, n_groups),
+        checkpoints=np.array(checkpoints, dtype=np.uint16).reshape(len(checkpoints), n_groups),
         field_starts=field_starts,
         group_fields=group_fields,
         offsets=offsets,
