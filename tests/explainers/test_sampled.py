@@ -10,7 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from explainers import black_box, exact, sampled
-from explainers.errors import AdditivityError, PrecisionError, TimeBudgetError
+from explainers.errors import (
+    AdditivityError,
+    MethodRefusedError,
+    PrecisionError,
+    TimeBudgetError,
+)
 from explainers.explainer import ExplainerSettings, Feeds, Question, rows_of
 from explainers.explanation import Explanation
 from explainers.game import Game, open_game
@@ -174,8 +179,24 @@ def test_a_black_box_is_enumerated_while_the_budget_allows(rng: np.random.Genera
 def test_a_larger_black_box_is_sampled_and_says_why(rng: np.random.Generator) -> None:
     explainer = black_box_explainer(smooth, rng.normal(size=(100, 15)))
     assert isinstance(explainer, sampled.SampledExplainer)
-    assert "got 3276800, want at most 2000000" in explainer.reason
+    assert "got 3276800, want at most 524288" in explainer.reason
     assert "all 100 background rows" in explainer.reason
+
+
+def test_more_fields_than_a_coalition_holds_are_refused() -> None:
+    black_box.plan_black_box(question(62))
+    with pytest.raises(MethodRefusedError, match="63 fields"):
+        black_box.plan_black_box(question(63))
+
+
+def test_a_field_that_the_model_ignores_gets_nothing(rng: np.random.Generator) -> None:
+    game = numpy_game(
+        lambda v: perceptron(np.where(np.arange(FIELDS) == 3, 0.5, v)),
+        rng.normal(size=(40, FIELDS)),
+    )
+    found = explain(game, {"X": rng.normal(size=(1, FIELDS))}, b"seed").contributions[0]
+    assert found[3] == 0.0
+    assert (found != 0.0).sum() == FIELDS - 1
 
 
 def test_a_background_too_large_to_sample_is_thinned_and_says_so(
