@@ -126,6 +126,23 @@ class LogReader:
         self._check_size(second)
         return merkle.consistency_proof(first, second, self._range_root)
 
+    def tile(self, level: int, position: int, *, width: int = tiles.TILE_WIDTH) -> bytes:
+        """Return the first ``width`` hashes of a tile: C2SP tlog-tiles.
+
+        Raises ProofError for a tile the log does not hold yet.
+        """
+        tiles.tile_path(level, position, width)  # refuses numbers that name no tile
+        first = position * tiles.TILE_WIDTH
+        self._check_size((first + width) << (tiles.TILE_HEIGHT * level))
+        return b"".join(self._rows.hashes(level, first, width))
+
+    def bundle(self, position: int, *, width: int = tiles.TILE_WIDTH) -> bytes:
+        """Return the first ``width`` leaves of an entry bundle; as ``tile``."""
+        tiles.bundle_path(position, width)
+        first = position * tiles.TILE_WIDTH
+        self._check_size(first + width)
+        return tiles.encode_bundle([row.leaf for row in self._rows.entries(first, first + width)])
+
     def stored_checkpoint(self) -> bytes | None:
         """Return the newest signed checkpoint as stored."""
         found = self._rows.last_checkpoint()
