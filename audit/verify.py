@@ -132,7 +132,7 @@ class _Verification:
         for message in damaged:
             faults.add(None, "database", message)
         if damaged:
-            checks.name_index_damage(size)
+            checks.name_page_damage(size)
         return Report(
             origin=self._origin,
             size=size,
