@@ -51,6 +51,8 @@ class Advice:
     supported_by: int
     """+1 when a higher score supports this outcome, -1 when a lower one does."""
     near_threshold: bool
+    adverse: bool
+    """Whether the outcome is to the disadvantage of the person concerned."""
 
 
 @dataclass(frozen=True, slots=True)

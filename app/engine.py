@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Protocol
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
@@ -27,6 +28,17 @@ class Prepared:
     """The outcome or verdict in one word of ours, for counting."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """Work that needs something slow before it can be recorded.
+
+    It goes back to the one who waits, who runs ``finish`` on another thread and submits what that
+    returns: on the engine's thread it would hold up every other record.
+    """
+
+    finish: Callable[[], "Work"]
+
+
 class Work(Protocol):
     """Something that ends in one record."""
 
@@ -35,7 +47,7 @@ class Work(Protocol):
         """The caller's promise that the same key means the same request."""
         ...
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> Prepared | Unfinished:
         """Do the work on the engine's thread; whatever it raises reaches the one who waits."""
         ...
 
@@ -56,7 +68,7 @@ class Earlier:
     id: str
 
 
-Outcome = Recorded | Earlier
+Outcome = Recorded | Earlier | Unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +86,9 @@ class Engine:
         *,
         queue_limit: int,
         group_limit: int,
-        on_group: Callable[[int], None],
+        on_group: Callable[[int, float], None],
     ) -> None:
-        """``on_group`` hears the size of every group that was appended."""
+        """``on_group`` hears size and commit time, in seconds, of every group appended."""
         self._log = log
         self._queue_limit = queue_limit
         self._group_limit = group_limit
@@ -161,10 +173,14 @@ class Engine:
                 if earlier is not None:
                     settled.append((entry, earlier))
                     continue
-                ready.append((entry, entry.work.prepare()))
+                prepared = entry.work.prepare()
             except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
                 settled.append((entry, error))
                 continue
+            if isinstance(prepared, Unfinished):
+                settled.append((entry, prepared))
+                continue
+            ready.append((entry, prepared))
             if key is not None:
                 keys_in_group.add((key.scope, key.key))
         settled.extend(self._append(ready))
@@ -184,13 +200,14 @@ class Engine:
     ) -> Iterable[tuple[_Waiting, Outcome | Exception]]:
         if not ready:
             return []
+        start = perf_counter()
         try:
             receipts = self._log.append([prepared.record for _, prepared in ready])
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
             self._broken = error
             return [(entry, error) for entry, _ in ready]
         self._broken = None
-        self._on_group(len(ready))
+        self._on_group(len(ready), perf_counter() - start)
         return [
             (entry, Recorded(prepared.answer, prepared.result, receipt))
             for (entry, prepared), receipt in zip(ready, receipts, strict=True)

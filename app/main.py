@@ -159,7 +159,7 @@ def assemble(
             log,
             queue_limit=settings.queue_limit,
             group_limit=settings.group_limit,
-            on_group=metrics.group_size.observe,
+            on_group=metrics.observe_group,
         ),
         slow_lane=SlowLane(),
         service=Service(clock=clock, metrics=metrics, runtime=runtime),

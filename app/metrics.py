@@ -11,8 +11,9 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-STAGES = ("parse", "infer", "explain", "encode", "append", "total")
-"""Parse and check the case, run the model, explain it, encode the record, wait for the commit."""
+STAGES = ("parse", "infer", "explain", "alternatives", "encode", "append", "total")
+"""Parse and check the case, run the model, explain it, look for what would have changed it, encode
+the record, commit the group, and all of it as the caller waits for it."""
 
 LATENCY_BUCKETS = (
     50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
@@ -85,6 +86,11 @@ class Metrics:
         start = perf_counter()
         yield
         self.stages[stage].observe(perf_counter() - start)
+
+    def observe_group(self, size: int, seconds: float) -> None:
+        """Observe one transaction: how many records it held and how long it took."""
+        self.group_size.observe(size)
+        self.stages["append"].observe(seconds)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -5,6 +5,7 @@ body's to say. It is named by the digest of its canonical form, which goes into 
 """
 
 import hashlib
+from math import inf
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -34,6 +35,8 @@ class Band(_Strict):
     label: Annotated[str, Field(min_length=1, max_length=200)]
     supported_by: Literal["higher", "lower"]
     """Which scores speak for this outcome: decides what counts as a reason for it."""
+    adverse: bool
+    """Whether the outcome is to the disadvantage of the person concerned."""
 
 
 class Policy(_Strict):
@@ -50,6 +53,8 @@ class Policy(_Strict):
     bands: Annotated[tuple[Band, ...], Field(min_length=1)]
     near_threshold: Annotated[float, Field(ge=0)]
     """Scores closer than this to a threshold are flagged: small changes could turn them."""
+    what_would_change: Literal["adverse_or_near_threshold", "never"]
+    """For which outcomes the answer says what would have changed it."""
 
     @model_validator(mode="after")
     def _bands_rise(self) -> Self:
@@ -90,7 +95,24 @@ class Policy(_Strict):
             near_threshold=any(
                 abs(score - band.at_least) < self.near_threshold for band in self.bands[1:]
             ),
+            adverse=chosen.adverse,
         )
+
+    def asks_what_would_change(self, advice: Advice) -> bool:
+        """Return whether the answer must say what would have changed the recommendation."""
+        return self.what_would_change != "never" and (advice.adverse or advice.near_threshold)
+
+    def other_bands(self, advice: Advice) -> list[tuple[float, float]]:
+        """Return the score ranges, each from and below, of other outcomes than ``advice``'s.
+
+        For an adverse outcome only those that are not adverse: what would have helped.
+        """
+        ends = [*(band.at_least for band in self.bands[1:]), inf]
+        return [
+            (band.at_least, end)
+            for band, end in zip(self.bands, ends, strict=True)
+            if band.outcome != advice.outcome and not (advice.adverse and band.adverse)
+        ]
 
     def _describe(self, band: Band) -> str:
         position = self.bands.index(band)

@@ -12,8 +12,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from app.alternatives import ChangeableFields, changeable_fields
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
+from app.sureness import Sureness, learn_sureness
 from audit.leaf import Facts
 from explainers import exact, sampled
 from explainers.choose import choose
@@ -36,6 +38,8 @@ class ServedModel:
     policy_digest: str
     target: int
     """Which of the scores is explained and looked at by the policy."""
+    sureness: Sureness
+    changeable: ChangeableFields
     is_slow: bool
     """Whether explaining runs the model many times, and so belongs on a thread of its own."""
     facts: Facts
@@ -107,6 +111,8 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         policy=policy,
         policy_digest=policy.digest,
         target=bundle.positive_score,
+        sureness=learn_sureness(bundle),
+        changeable=changeable_fields(bundle),
         is_slow=explainer.method in {exact.METHOD, sampled.METHOD},
         facts={
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},

@@ -6,18 +6,21 @@ what ``recommend`` returns is only prepared, and the engine lets it go after the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 from app import records, words
+from app.alternatives import Alternatives, find_alternatives
 from app.domain import Advice, Caller, Clock, Reason
-from app.engine import Prepared
+from app.engine import Prepared, Unfinished
 from app.ids import timestamp
 from app.metrics import Metrics
 from app.served import ServedModel
+from app.sureness import familiarity_body, uncertainty_body
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
 from explainers.explanation import Explanation
@@ -40,10 +43,10 @@ class Application:
     idempotency: Idempotency | None
     service: "Service"
     assessment: "Assessment | None" = None
-    """Made beforehand where explaining is slow; otherwise the engine's thread makes it."""
+    """Made beforehand, on another thread, where making it is slow."""
 
-    def prepare(self) -> Prepared:
-        """Return the recommendation, for the engine to record."""
+    def prepare(self) -> Prepared | Unfinished:
+        """Return the recommendation for the engine to record, or what it needs first."""
         return self.service.recommend(self)
 
 
@@ -53,6 +56,9 @@ class Assessment:
 
     scored: Scored
     explanation: Explanation
+    advice: Advice
+    alternatives: Alternatives | None
+    """What would have changed the recommendation; None where the policy does not ask."""
 
 
 class Service:
@@ -65,28 +71,52 @@ class Service:
         self._runtime = runtime
 
     def assess(self, application: Application) -> Assessment:
-        """Return the model's output for a case with its explanation.
+        """Return the model's output for a case with its explanation and what the policy says.
 
-        Raises ScoringError, or ExplanationError when there is no explanation that adds up.
+        Raises ScoringError, ExplanationError when there is no explanation that adds up, or
+        PolicyError.
         """
         served = application.served
         with self._metrics.time("infer"):
             scored = served.bundle.session.run_row(application.case.feeds)
         with self._metrics.time("explain"):
             explanation = explain(served, application.case, scored, decision_id=application.id)
-        return Assessment(scored, explanation)
+        return Assessment(scored, explanation, advise(served, scored), alternatives=None)
 
-    def recommend(self, application: Application) -> Prepared:
+    def finish(self, application: Application, assessment: Assessment | None) -> Application:
+        """Return the application with everything that is slow done. Not for the engine's thread."""
+        if assessment is None:
+            assessment = self.assess(application)
+        served, advice = application.served, assessment.advice
+        if served.policy.asks_what_would_change(advice):
+            with self._metrics.time("alternatives"):
+                alternatives = find_alternatives(
+                    served.bundle,
+                    served.policy,
+                    served.changeable,
+                    case=application.case,
+                    advice=advice,
+                )
+            assessment = replace(assessment, alternatives=alternatives)
+        return replace(application, assessment=assessment)
+
+    def recommend(self, application: Application) -> Prepared | Unfinished:
         """Return the explained recommendation for a case, ready to be recorded.
 
-        Raises ScoringError, ExplanationError or PolicyError; then nothing is advised.
+        Unfinished when something slow is needed first. Raises ScoringError, ExplanationError or
+        PolicyError; then nothing is advised.
         """
         served = application.served
-        assessment = application.assessment or self.assess(application)
-        scored, explanation = assessment.scored, assessment.explanation
+        assessment = application.assessment
+        if assessment is None:
+            if served.is_slow:
+                return Unfinished(partial(self.finish, application, None))
+            assessment = self.assess(application)
+            if served.policy.asks_what_would_change(assessment.advice):
+                return Unfinished(partial(self.finish, application, assessment))
+        scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         with self._metrics.time("encode"):
-            advice = advise(served, scored)
-            answer = self._answer(application, explanation, advice)
+            answer = self._answer(application, assessment)
             payload = records.recommendation_payload(
                 caller=application.caller.key_id,
                 case=application.case.values,
@@ -108,8 +138,9 @@ class Service:
             result=advice.outcome,
         )
 
-    def _answer(self, application: Application, explanation: Explanation, advice: Advice) -> bytes:
-        served = application.served
+    def _answer(self, application: Application, assessment: Assessment) -> bytes:
+        served, case = application.served, application.case
+        scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         card, policy, explainer = served.bundle.card, served.policy, served.explainer
         base_probability, reasons = reasons_for(served, application.case, explanation, advice)
         speaking_for, speaking_against = words.sentences(reasons)
@@ -171,6 +202,9 @@ class Service:
                         "digest": explainer.background_digest,
                     },
                 },
+                "uncertainty": uncertainty_body(served.sureness, served.bundle, scored.scores),
+                "familiarity": familiarity_body(served.sureness, case),
+                "what_would_change": _alternatives_body(assessment.alternatives),
                 "flags": [
                     {"field": flag.field, "kind": flag.kind} for flag in application.case.flags
                 ],
@@ -240,3 +274,13 @@ def reasons_for(
         )
     ]
     return (None if rescaled is None else rescaled.base), reasons
+
+
+def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:
+    if alternatives is None:
+        return {"status": "not_sought", "statement": None, "found": []}
+    return {
+        "status": "found" if alternatives.found else "none_found",
+        "statement": alternatives.statement,
+        "found": [asdict(each) for each in alternatives.found],
+    }

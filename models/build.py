@@ -1,4 +1,4 @@
-"""Writing a bundle: all four files, proved fit to serve, then put in place in one step."""
+"""Writing a bundle: all its files, proved fit to serve, then put in place in one step."""
 
 import os
 import shutil
@@ -6,10 +6,28 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.bundle import BACKGROUND, CARD, MODEL, SAMPLES, BundleFiles, open_bundle, read
+from models.acceptance import Acceptance, write_acceptance
+from models.bundle import (
+    ACCEPTANCE,
+    BACKGROUND,
+    CALIBRATION,
+    CARD,
+    MODEL,
+    SAMPLES,
+    BundleFiles,
+    open_bundle,
+    read,
+)
 from models.card import Card, write_card
 from models.errors import BundleExistsError, BundleRefusedError
-from models.rows import Row, Sample, write_background, write_samples
+from models.rows import (
+    Labelled,
+    Row,
+    Sample,
+    write_background,
+    write_calibration,
+    write_samples,
+)
 
 
 def write_bundle(
@@ -19,6 +37,8 @@ def write_bundle(
     card: Card,
     background: Sequence[Row],
     samples: Sequence[Sample],
+    calibration: Sequence[Labelled] = (),
+    acceptance: Acceptance | None = None,
 ) -> BundleFiles:
     """Write a bundle at ``target`` and return it as read back from there.
 
@@ -32,6 +52,10 @@ def write_bundle(
         BACKGROUND: write_background(background, card.fields),
         SAMPLES: write_samples(samples),
     }
+    if calibration:
+        contents[CALIBRATION] = write_calibration(calibration, card)
+    if acceptance is not None:
+        contents[ACCEPTANCE] = write_acceptance(acceptance)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:

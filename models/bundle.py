@@ -1,4 +1,4 @@
-"""A bundle: one model with all that is needed to serve it, as a directory of four files.
+"""A bundle: one model with all that is needed to serve it, as a directory of four files or more.
 
 ``read`` trusts nothing and runs nothing: it takes the bytes in and digests them. ``open_bundle``
 then proves that the card fits the graph and that the graph still gives the trainer's own scores.
@@ -14,31 +14,39 @@ from pathlib import Path
 
 import numpy as np
 
-from models.card import Card, Value, parse_card
+from models import acceptance
+from models.acceptance import Acceptance, parse_acceptance
+from models.card import Card, ClassLabel, Value, parse_card
 from models.categories import check_categories
 from models.errors import FilesRefusedError, GraphRefusedError
 from models.graph import read_graph
 from models.outputs import OutputMap, map_outputs
 from models.rows import (
+    Labelled,
     Row,
     Samples,
     encode_rows,
     parse_background,
+    parse_calibration,
     parse_samples,
 )
 from models.samples import check_samples
 from models.schema import CaseSchema, stack
-from models.session import Feeds, Session, split_rows
+from models.session import Feeds, Scores, Session, split_rows
 from models.slots import Slot, lay_out
 
 MODEL = "model.onnx"
 CARD = "card.yaml"
 BACKGROUND = "background.parquet"
 SAMPLES = "samples.json"
+CALIBRATION = "calibration.parquet"
+ACCEPTANCE = acceptance.FILE
 
 _MIB = 1 << 20
 SIZE_LIMITS = {MODEL: 256 * _MIB, CARD: _MIB, BACKGROUND: 64 * _MIB, SAMPLES: 16 * _MIB}
-"""The files of a bundle and the most bytes each may have."""
+"""The files of every bundle and the most bytes each may have."""
+OPTIONAL = {CALIBRATION: 64 * _MIB, ACCEPTANCE: _MIB}
+"""The files that a bundle may have besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,10 @@ class BundleFiles:
     card: Card
     background: tuple[Row, ...]
     samples: Samples
+    calibration: tuple[Labelled, ...]
+    """Cases with known answers that the model was not trained on; none is allowed."""
+    acceptance: Acceptance | None
+    """What was found when the bundle was built."""
 
     @property
     def model(self) -> bytes:
@@ -72,6 +84,15 @@ class Background:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the graph says of cases whose answers are known."""
+
+    scores: Scores
+    """Shape (N, n_scores)."""
+    labels: tuple[ClassLabel, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Bundle:
     """A model that is fit to be served."""
 
@@ -84,6 +105,7 @@ class Bundle:
     session: Session
     background: Background
     samples: Samples
+    calibration: Calibration | None
     path: Path
 
     @property
@@ -117,6 +139,10 @@ def read(path: Path) -> BundleFiles:
         card=card,
         background=parse_background(contents[BACKGROUND], card),
         samples=parse_samples(contents[SAMPLES], card),
+        calibration=(
+            parse_calibration(contents[CALIBRATION], card) if CALIBRATION in contents else ()
+        ),
+        acceptance=(parse_acceptance(contents[ACCEPTANCE]) if ACCEPTANCE in contents else None),
     )
 
 
@@ -168,6 +194,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
             digest=_sha256(files.contents[BACKGROUND]),
         ),
         samples=files.samples,
+        calibration=_calibration(files, schema, session),
         path=files.path,
     )
     return with_taps(bundle, taps) if taps else bundle
@@ -185,6 +212,14 @@ def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
     return replace(bundle, session=tapped)
 
 
+def _calibration(files: BundleFiles, schema: CaseSchema, session: Session) -> Calibration | None:
+    if not files.calibration:
+        return None
+    rows = encode_rows(schema, [row.case for row in files.calibration], what="calibration")
+    scores, _ = session.run_rows(stack([row.feeds for row in rows]))
+    return Calibration(scores, tuple(row.label for row in files.calibration))
+
+
 def _read_files(path: Path) -> dict[str, bytes]:
     try:
         names = sorted(entry.name for entry in os.scandir(path))
@@ -192,7 +227,8 @@ def _read_files(path: Path) -> dict[str, bytes]:
         raise FilesRefusedError(
             f"bundle {path}", got=err.strerror or str(err), want="a directory that can be read"
         ) from err
-    undeclared = [name for name in names if name not in SIZE_LIMITS]
+    limits = {**SIZE_LIMITS, **OPTIONAL}
+    undeclared = [name for name in names if name not in limits]
     missing = [name for name in SIZE_LIMITS if name not in names]
     if undeclared or missing:
         raise FilesRefusedError(
@@ -202,9 +238,9 @@ def _read_files(path: Path) -> dict[str, bytes]:
                 for kind, listed in (("undeclared", undeclared), ("no", missing))
                 if listed
             ),
-            want=f"exactly {', '.join(SIZE_LIMITS)}",
+            want=f"exactly {', '.join(SIZE_LIMITS)}, and if need be {', '.join(OPTIONAL)}",
         )
-    return {name: _read_file(path / name, SIZE_LIMITS[name]) for name in names}
+    return {name: _read_file(path / name, limits[name]) for name in names}
 
 
 def _read_file(path: Path, limit: int) -> bytes:

@@ -16,6 +16,8 @@ from models.schema import CaseSchema, EncodedCase
 
 Row = Mapping[str, Value]
 
+LABEL = "label"
+"""The column of a calibration file that is not a field."""
 MAX_ROWS = 100_000
 _MAX_PARQUET_BYTES = 512 << 20
 """What a Parquet file may claim to unpack to: compressed, it can be a thousand times smaller."""
@@ -40,6 +42,14 @@ class Sample:
 Samples = tuple[Sample, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A case with what turned out to be true of it: a class of the card, or a number."""
+
+    case: Row
+    label: ClassLabel
+
+
 class _StoredSample(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     case: dict[str, float | int | str | bool | None]
@@ -57,7 +67,55 @@ def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
 
     Raises RowsRefusedError for other columns, other types, no rows or too many.
     """
-    what = "background.parquet"
+    return tuple(_parse_parquet("background.parquet", content, background_layout(card.fields)))
+
+
+def parse_calibration(content: bytes, card: Card) -> tuple[Labelled, ...]:
+    """Return the cases of a Parquet file with one column per field and a last one, ``label``.
+
+    Raises RowsRefusedError as ``parse_background``, and for labels that the card does not know.
+    """
+    what = "calibration.parquet"
+    rows = _parse_parquet(what, content, calibration_layout(card))
+    found = []
+    for number, row in enumerate(rows):
+        label = row[LABEL]
+        known = label in card.output.classes if card.output.classes else True
+        if label is None or isinstance(label, bool) or not known:
+            raise RowsRefusedError(
+                f"label of calibration row {number}",
+                got=repr(label),
+                want=f"one of {list(card.output.classes)[:20]}"
+                if card.output.classes
+                else "a number",
+            )
+        case = {name: value for name, value in row.items() if name != LABEL}
+        found.append(Labelled(case, label))
+    return tuple(found)
+
+
+def write_calibration(rows: Sequence[Labelled], card: Card) -> bytes:
+    """Return the cases as Parquet that ``parse_calibration`` reads back equal."""
+    return _write_parquet(
+        [{**row.case, LABEL: row.label} for row in rows], calibration_layout(card)
+    )
+
+
+def calibration_layout(card: Card) -> pa.Schema:
+    """Return the columns of a calibration file: the background's, and the label.
+
+    Raises RowsRefusedError when a field has the label's name.
+    """
+    if any(field.name == LABEL for field in card.fields):
+        raise RowsRefusedError(
+            "calibration.parquet", got=f"a field named {LABEL}", want="that name for the label"
+        )
+    labels = {type(label) for label in card.output.classes}
+    kind = pa.string() if str in labels else pa.int64() if labels == {int} else pa.float64()
+    return background_layout(card.fields).append(pa.field(LABEL, kind))
+
+
+def _parse_parquet(what: str, content: bytes, want: pa.Schema) -> list[Row]:
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         meta = file.metadata
@@ -68,7 +126,6 @@ def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
                 got=f"{meta.num_rows:,} rows of {unpacked:,} bytes",
                 want=f"1 to {MAX_ROWS:,} rows of at most {_MAX_PARQUET_BYTES:,} bytes",
             )
-        want = background_layout(card.fields)
         if not file.schema_arrow.remove_metadata().equals(want):
             raise RowsRefusedError(
                 what, got=_columns(file.schema_arrow), want=f"the card's fields: {_columns(want)}"
@@ -76,7 +133,7 @@ def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
         rows: list[Row] = file.read().to_pylist()
     except (pa.ArrowException, OSError) as err:
         raise RowsRefusedError(what, got=str(err)[:300], want="a Parquet file") from err
-    return tuple(rows)
+    return rows
 
 
 def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
@@ -84,11 +141,14 @@ def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
 
     Raises RowsRefusedError for a value that is not of its field's type.
     """
-    want = background_layout(fields)
+    return _write_parquet(rows, background_layout(fields))
+
+
+def _write_parquet(rows: Sequence[Row], want: pa.Schema) -> bytes:
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=want)
     except pa.ArrowException as err:
-        raise RowsRefusedError("background rows", got=str(err), want=_columns(want)) from err
+        raise RowsRefusedError("rows to write", got=str(err), want=_columns(want)) from err
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", store_schema=False)
     return sink.getvalue()

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Annotated, Any
@@ -22,7 +21,7 @@ from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.problems import faults_of_validation
 from app.domain import Caller, Role
-from app.engine import Earlier, Recorded, Work
+from app.engine import Earlier, Recorded, Unfinished, Work
 from app.errors import (
     InvalidJsonError,
     InvalidRequestError,
@@ -165,12 +164,7 @@ async def create_decision(request: Request) -> Response:
         idempotency=key,
         service=parts.service,
     )
-    if served.is_slow:
-        assessment = await parts.slow_lane.run(partial(parts.service.assess, application))
-        application = replace(application, assessment=assessment)
-    queued = perf_counter()
     outcome = await _recorded(parts, application)
-    parts.metrics.stages["append"].observe(perf_counter() - queued)
     if isinstance(outcome, Earlier):
         return _repeated(parts, caller, outcome.id)
     parts.metrics.decisions.labels(served.name, outcome.result).inc()
@@ -249,7 +243,11 @@ async def replay_decision(
 async def _recorded(parts: Parts, work: Work) -> Recorded | Earlier:
     seconds = parts.settings.request_timeout_seconds
     try:
-        return await asyncio.wait_for(parts.engine.submit(work), seconds)
+        async with asyncio.timeout(seconds):
+            outcome = await parts.engine.submit(work)
+            while isinstance(outcome, Unfinished):
+                outcome = await parts.engine.submit(await parts.slow_lane.run(outcome.finish))
+            return outcome
     except TimeoutError as err:
         raise TimedOutError(seconds=seconds) from err
 

@@ -1,6 +1,11 @@
-"""The examples in the OpenAPI document. A contract test checks each against its schema."""
+"""The examples in the OpenAPI document. A contract test checks each against its schema.
+
+The request is one that the demonstration answers, so that it can be tried as it stands.
+"""
 
 from typing import Any
+
+from models.demo.cases import DEMO_CASES
 
 MODEL_NAME = "housing-support"
 DECISION_ID = "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c11"
@@ -15,7 +20,7 @@ _RECEIPT = {"log": "localhost/grounds", "index": 41, "leaf_hash": _LEAF_HASH}
 _BACKGROUND = {"rows": 1000, "digest": _BACKGROUND_DIGEST}
 
 DECISION_REQUEST: dict[str, Any] = {
-    "case": {"weekly_income": 212.5, "tenure": "private rent", "arrears_weeks": 6},
+    "case": DEMO_CASES["eviction-date-set"],
     "subject": "person-8841",
 }
 DECISION: dict[str, Any] = {
@@ -59,6 +64,28 @@ DECISION: dict[str, Any] = {
         "evaluations": None,
         "background": _BACKGROUND,
     },
+    "uncertainty": {
+        "status": "available",
+        "reason": None,
+        "similar_cases": {
+            "wording": "about 7 in 10 similar cases",
+            "cases": 100,
+            "positives": 71,
+            "lowest_score": 0.66,
+            "highest_score": 0.79,
+            "interval": [0.614, 0.789],
+        },
+        "prediction_set": {"classes": ["1"], "coverage": 0.9, "calibration_rows": 1000},
+        "prediction_interval": None,
+    },
+    "familiarity": {
+        "unfamiliar": False,
+        "fields": [],
+        "distance": 0.041,
+        "rarity": 0.52,
+        "background_rows": 1000,
+    },
+    "what_would_change": {"status": "not_sought", "statement": None, "found": []},
     "flags": [],
     "receipt": _RECEIPT,
 }

@@ -131,6 +131,92 @@ class Explanation(_Shape):
     background: Background
 
 
+class SimilarCases(_Shape):
+    """How often the positive class was true among calibration cases with a similar score."""
+
+    wording: str
+    cases: int
+    positives: int
+    lowest_score: float
+    highest_score: float
+    interval: Annotated[
+        list[float], Field(min_length=2, max_length=2, description="95 % Wilson interval.")
+    ]
+
+
+class PredictionSet(_Shape):
+    """The classes that cannot be ruled out at this coverage (split conformal), likeliest first."""
+
+    classes: list[str]
+    coverage: float
+    calibration_rows: int
+
+
+class PredictionInterval(_Shape):
+    """The numbers that cannot be ruled out at this coverage (split conformal)."""
+
+    low: float
+    high: float
+    coverage: float
+    calibration_rows: int
+
+
+class Uncertainty(_Shape):
+    """How sure, from cases with known answers that the model was not trained on."""
+
+    status: Literal["available", "not_available"]
+    reason: str | None
+    similar_cases: SimilarCases | None
+    prediction_set: PredictionSet | None
+    prediction_interval: PredictionInterval | None
+
+
+class Novelty(_Shape):
+    """One field whose value no comparable case has."""
+
+    field: str
+    kind: Literal["above", "below", "unseen", "missing"]
+    far: bool
+
+
+class Familiarity(_Shape):
+    """Whether the case is like the comparable cases at all."""
+
+    unfamiliar: bool
+    fields: list[Novelty]
+    distance: Annotated[float, Field(description="Gower distance to the nearest of them.")]
+    rarity: Annotated[
+        float, Field(description="Share of comparable cases at least this far from the rest.")
+    ]
+    background_rows: int
+
+
+class Change(_Shape):
+    """One field's value, as it is and as it would have to be."""
+
+    field: str
+    label: str
+    from_: Annotated[Value, Field(alias="from")]
+    to: Value
+
+
+class Alternative(_Shape):
+    """Changes that together would have led to another outcome; no part of them alone does."""
+
+    changes: list[Change]
+    outcome: str
+    label: str
+    sentence: str
+
+
+class WhatWouldChange(_Shape):
+    """The smallest changes that would have changed the recommendation, confirmed by the model."""
+
+    status: Literal["found", "none_found", "not_sought"]
+    statement: Annotated[str | None, Field(description="How far the search went.")]
+    found: list[Alternative]
+
+
 class Flag(_Shape):
     """Something about one field that whoever decides should know."""
 
@@ -155,6 +241,9 @@ class Decision(_Shape):
     policy: PolicyName
     recommendation: Recommendation
     explanation: Explanation
+    uncertainty: Uncertainty
+    familiarity: Familiarity
+    what_would_change: WhatWouldChange
     flags: list[Flag]
     receipt: Receipt
 

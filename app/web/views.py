@@ -41,6 +41,9 @@ class DecisionView:
     reasons_for: list[str]
     reasons_against: list[str]
     flags: list[str]
+    how_sure: list[str]
+    alternatives: list[str]
+    alternatives_statement: str | None
     chart: str
     rows: list[FactorRow]
     unit_note: str
@@ -94,6 +97,9 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
         flags=[
             FLAG_WORDS[flag["kind"]].format(label=labels[flag["field"]]) for flag in body["flags"]
         ],
+        how_sure=_how_sure(body["uncertainty"], body["familiarity"]),
+        alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
+        alternatives_statement=body["what_would_change"]["statement"],
         chart=_chart(factors),
         rows=[
             FactorRow(label=row["label"], value=_shown(row, served), effect=_effect(row))
@@ -109,6 +115,34 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
         index=body["receipt"]["index"],
         leaf_hash=body["receipt"]["leaf_hash"],
     )
+
+
+def _how_sure(uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any]) -> list[str]:
+    lines = []
+    similar = uncertainty["similar_cases"]
+    if similar is not None:
+        wording = similar["wording"]
+        lines.append(
+            f"{wording[0].upper()}{wording[1:]} turned out that way "
+            f"({similar['positives']} of {similar['cases']} past cases with a similar estimate)."
+        )
+    kept = uncertainty["prediction_set"]
+    if kept is not None and len(kept["classes"]) > 1:
+        lines.append("Neither outcome can be ruled out for this case from the past cases we have.")
+    interval = uncertainty["prediction_interval"]
+    if interval is not None:
+        lines.append(
+            f"In {round(interval['coverage'] * 100)} of 100 past cases the true number was as near "
+            f"as {interval['low']:,.4g} to {interval['high']:,.4g}."
+        )
+    if uncertainty["status"] == "not_available":
+        lines.append("How often this model is right for such cases is not known here.")
+    if familiarity["unfamiliar"]:
+        lines.append(
+            "This case is unlike nearly all the cases the model knows. Treat its advice with "
+            "more care."
+        )
+    return lines
 
 
 def _chart(factors: list[dict[str, Any]]) -> str:

@@ -10,23 +10,25 @@ from models.bundle import BundleFiles
 from models.demo.card import demo_card
 from models.demo.data import Applications, make_applications
 from models.demo.train import SEED, convert, fit, predict
-from models.rows import Row, Sample
+from models.rows import Labelled, Row, Sample
 
 N_TRAINING = 5_000
 N_BACKGROUND = 1_000
 N_SAMPLES = 50
+N_HELD_BACK = 1_000
 
 
 def demo_applications() -> Applications:
     """Return the synthetic applications: those for training, then those held back."""
-    return make_applications(np.random.default_rng(SEED), N_TRAINING + N_BACKGROUND)
+    return make_applications(np.random.default_rng(SEED), N_TRAINING + N_HELD_BACK)
 
 
 def build_demo(target: Path) -> BundleFiles:
     """Write the demonstration bundle at ``target`` and return it as read back.
 
-    The background is the first training rows; the samples are rows that training never saw,
-    every category and every missing value among them. Takes a few seconds. Raises what ``write_bundle`` raises.
+    The background is the first training rows. Samples and calibration are rows that training never
+    saw; every category and every missing value is among the samples. Takes a few seconds. Raises
+    what ``write_bundle`` raises.
     """
     made = demo_applications()
     pipeline = fit(made.cases[:N_TRAINING], made.decisions[:N_TRAINING])
@@ -39,6 +41,12 @@ def build_demo(target: Path) -> BundleFiles:
         samples=[
             Sample(case, label, scores)
             for case, (label, scores) in zip(held_back, predict(pipeline, held_back), strict=True)
+        ],
+        calibration=[
+            Labelled(case, decision)
+            for case, decision in zip(
+                made.cases[N_TRAINING:], made.decisions[N_TRAINING:], strict=True
+            )
         ],
     )
 

@@ -55,14 +55,16 @@ def half_policy(model: str) -> dict[str, object]:
         "model": model,
         "description": "Two outcomes.",
         "near_threshold": 0.05,
+        "what_would_change": "never",
         "bands": [
-            {**band, "supported_by": "lower"},
+            {**band, "supported_by": "lower", "adverse": True},
             {
                 "rule": "high",
                 "at_least": 0.5,
                 "outcome": "high",
                 "label": "High",
                 "supported_by": "higher",
+                "adverse": False,
             },
         ],
     }

@@ -1,0 +1,141 @@
+"""How sure: what is known of the score from cases with known answers, and from the background.
+
+Without a calibration sample in the bundle there is nothing honest to say, and the answer says so.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.familiarity import FamiliarityCheck, familiarity_check
+from explainers.uncertainty import (
+    MIN_BIN_CASES,
+    ConformalClassifier,
+    ConformalRegressor,
+    Frequencies,
+    calibrate_classes,
+    calibrate_numbers,
+    observed_frequencies,
+)
+from models.bundle import Bundle
+from models.schema import EncodedCase
+
+COVERAGE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """What was learnt when the model was loaded."""
+
+    classes: tuple[str, ...]
+    conformal: ConformalClassifier | ConformalRegressor | None
+    frequencies: Frequencies | None
+    familiarity: FamiliarityCheck
+
+
+def learn_sureness(bundle: Bundle) -> Sureness:
+    """Return what the bundle's calibration sample and background say.
+
+    Raises CalibrationError when the sample cannot be used.
+    """
+    conformal: ConformalClassifier | ConformalRegressor | None = None
+    frequencies: Frequencies | None = None
+    card, calibration = bundle.card, bundle.calibration
+    if calibration is not None and card.output.task == "regression":
+        answers = np.array(calibration.labels, dtype=np.float64)
+        conformal = calibrate_numbers(
+            calibration.scores[:, 0].astype(np.float64), answers, coverage=COVERAGE
+        )
+    elif calibration is not None:
+        places = np.array([card.output.classes.index(label) for label in calibration.labels])
+        conformal = calibrate_classes(
+            _per_class(bundle, calibration.scores), places, coverage=COVERAGE
+        )
+        if len(places) >= MIN_BIN_CASES:
+            frequencies = observed_frequencies(
+                calibration.scores[:, bundle.positive_score].astype(np.float64),
+                places == card.output.positive_index,
+            )
+    return Sureness(
+        classes=tuple(str(label) for label in card.output.classes),
+        conformal=conformal,
+        frequencies=frequencies,
+        familiarity=familiarity_check(bundle.background.values),
+    )
+
+
+def uncertainty_body(
+    sureness: Sureness, bundle: Bundle, scores: NDArray[np.generic]
+) -> dict[str, object]:
+    """Return what is known of this score, as the API says it."""
+    if sureness.conformal is None:
+        return {
+            "status": "not_available",
+            "reason": "the bundle has no calibration sample",
+            "similar_cases": None,
+            "prediction_set": None,
+            "prediction_interval": None,
+        }
+    prediction_set = prediction_interval = None
+    if isinstance(sureness.conformal, ConformalRegressor):
+        interval = sureness.conformal.predict(float(scores[0]))
+        prediction_interval = {
+            "low": interval.low,
+            "high": interval.high,
+            "coverage": interval.coverage,
+            "calibration_rows": interval.calibration_rows,
+        }
+    else:
+        kept = sureness.conformal.predict(_per_class(bundle, scores.reshape(1, -1))[0])
+        prediction_set = {
+            "classes": [sureness.classes[place] for place in kept.classes],
+            "coverage": kept.coverage,
+            "calibration_rows": kept.calibration_rows,
+        }
+    similar = None
+    if sureness.frequencies is not None:
+        frequency = sureness.frequencies.of(float(scores[bundle.positive_score]))
+        similar = {
+            "wording": frequency.wording,
+            "cases": frequency.cases,
+            "positives": frequency.positives,
+            "lowest_score": frequency.lowest_score,
+            "highest_score": frequency.highest_score,
+            "interval": list(frequency.interval),
+        }
+    return {
+        "status": "available",
+        "reason": None,
+        "similar_cases": similar,
+        "prediction_set": prediction_set,
+        "prediction_interval": prediction_interval,
+    }
+
+
+def familiarity_body(sureness: Sureness, case: EncodedCase) -> dict[str, object]:
+    """Return how the case compares with the background, as the API says it."""
+    found = sureness.familiarity.check(case.values)
+    return {
+        "unfamiliar": found.is_unfamiliar,
+        "fields": [
+            {"field": novelty.field, "kind": novelty.kind, "far": novelty.is_far}
+            for novelty in found.novelties
+        ],
+        "distance": found.distance,
+        "rarity": found.rarity,
+        "background_rows": found.background_rows,
+    }
+
+
+def _per_class(bundle: Bundle, scores: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return a score for each class of the card, shape (N, classes).
+
+    A graph with a single probability says it of the positive class; the other class has the rest.
+    """
+    numbers = scores.astype(np.float64)
+    if bundle.session.n_scores > 1:
+        return numbers
+    positive = numbers[:, 0]
+    pair = [1 - positive, positive]
+    return np.stack(pair if bundle.card.output.positive_index == 1 else pair[::-1], axis=1)
