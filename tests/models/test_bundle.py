@@ -516,7 +516,7 @@ def test_a_bundle_that_would_not_open_is_never_put_in_place(tmp_path: Path) -> N
 
 
 def test_rows_of_the_wrong_type_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(RowsRefusedError, match="background rows: got"):
+    with pytest.raises(RowsRefusedError, match="rows to write: got"):
         write_bundle(
             tmp_path / "b",
             model=logistic_model(),
