@@ -37,6 +37,12 @@ def copied(
         return None
     if node.op in _UNCHANGED:
         return (first,) if _keeps_width(node, len(first), constants) else None
+    if node.op in ("Mul", "Div", "Add", "Sub"):
+        # LightGBM's converter multiplies its probabilities by one.
+        neutral = 1 if node.op in ("Mul", "Div") else 0
+        other = constants.get(node.inputs[1])
+        same = other is not None and other.size == 1 and bool((other == neutral).all())
+        return (first,) if same else None
     if node.op == "Split":
         return _split(node, first, constants)
     chosen = _chosen(node, len(first), constants)

@@ -111,79 +111,66 @@ def _with_segments(
     below: NDArray[Any],
     members: dict[int, Vector],
 ) -> Cuts:
-    n = len(ensemble.mode)
-    rank_at = _rank_of(cuts, ensemble.column, values)
-    rank_below = _rank_of(cuts, ensemble.column, below)
+    """Return ``cuts`` with the ranks at which each node holds, as joined ascending segments."""
+    mode = ensemble.mode
+    at = _rank_of(cuts, ensemble.column, values)
     # -inf is its own predecessor: nothing lies below it.
-    rank_below[values == -np.inf] = -1
-    last = (np.diff(cuts.starts))[ensemble.column].astype(np.int32)
-    segments: list[list[tuple[int, int]]] = []
-    mode, missing_true = ensemble.mode, ensemble.missing_true
+    under = np.where(values == -np.inf, -1, _rank_of(cuts, ensemble.column, below))
+    top = np.diff(cuts.starts)[ensemble.column]
     unordered = np.isnan(values)
-    for node in range(n):
-        top = int(last[node])
-        if mode[node] == Mode.LEAF:
-            segments.append([])
-            continue
-        if node in members:
-            above, up_to = _member_ranges(members[node].astype(cuts.kind))
-            columns = np.full(len(above), ensemble.column[node], np.int32)
-            bottom, high = _rank_of(cuts, columns, above) + 1, _rank_of(cuts, columns, up_to)
-            holds = sorted(set(zip(bottom.tolist(), high.tolist(), strict=True)))
-        elif unordered[node]:
-            holds = [(0, top)] if mode[node] == Mode.NEQ else []
-        else:
-            holds = _plain_segments(int(mode[node]), int(rank_at[node]), int(rank_below[node]), top)
-        # Without a missing-value track, NaN makes only != true (IEEE 754).
-        if missing_true[node] or mode[node] == Mode.NEQ:
-            holds.append((top + 1, top + 1))
-        segments.append(_joined(holds))
-    counts = np.array([len(own) for own in segments], dtype=np.int64)
-    flat = [segment for own in segments for segment in own]
-    bounds = np.array(flat, dtype=np.int32).reshape(-1, 2)
+    not_equal = mode == Mode.NEQ
+    holds = [mode == kind for kind in (Mode.LEQ, Mode.LT, Mode.GTE, Mode.GT, Mode.EQ, Mode.NEQ)]
+    first_low = np.select(holds, [0, 0, under + 1, at + 1, at, 0], 1)
+    first_high = np.select(holds, [at, under, top, top, at, at - 1], 0)
+    # A threshold of NaN is never met, except by being different.
+    first_low = np.where(unordered, np.where(not_equal, 0, 1), first_low)
+    first_high = np.where(unordered, np.where(not_equal, top, 0), first_high)
+    second_low = np.where(not_equal & ~unordered, at + 1, 1)
+    second_high = np.where(not_equal & ~unordered, top, 0)
+    # Without a missing-value track, NaN makes only != true (IEEE 754).
+    with_missing = np.flatnonzero((ensemble.missing_true | not_equal) & (mode != Mode.LEAF))
+    nodes = np.arange(len(mode))
+    owner = [nodes, nodes, with_missing]
+    low = [first_low, second_low, top[with_missing] + 1]
+    high = [first_high, second_high, top[with_missing] + 1]
+    for node, own in members.items():
+        above, up_to = _member_ranges(own.astype(cuts.kind))
+        columns = np.full(len(above), ensemble.column[node], np.int32)
+        owner.append(np.full(len(above), node))
+        low.append(_rank_of(cuts, columns, above) + 1)
+        high.append(_rank_of(cuts, columns, up_to))
+    return _joined(
+        cuts, np.concatenate(owner), np.concatenate(low), np.concatenate(high), len(mode)
+    )
+
+
+def _joined(
+    cuts: Cuts, owner: NDArray[Any], low: NDArray[Any], high: NDArray[Any], n_nodes: int
+) -> Cuts:
+    """Return ``cuts`` with the segments that are not empty, neighbours of a node made one."""
+    valid = low <= high
+    owner, low, high = owner[valid], low[valid], high[valid]
+    order = np.lexsort((low, owner))
+    owner, low, high = owner[order], low[order], high[order]
+    fresh = np.r_[True, (owner[1:] != owner[:-1]) | (low[1:] > high[:-1] + 1)][: len(owner)]
+    begins = np.flatnonzero(fresh)
     return Cuts(
         cuts.kind,
         cuts.starts,
         cuts.values,
-        np.r_[0, np.cumsum(counts)].astype(np.int32),
-        np.ascontiguousarray(bounds[:, 0]),
-        np.ascontiguousarray(bounds[:, 1]),
+        np.searchsorted(owner[begins], np.arange(n_nodes + 1)).astype(np.int32),
+        low[begins].astype(np.int32),
+        high[np.r_[begins[1:], len(owner)] - 1].astype(np.int32),
     )
 
 
 def _rank_of(cuts: Cuts, columns: Ints, values: NDArray[Any]) -> Ints:
     """Return the rank of each value within its column's cuts."""
     ranks = np.zeros(len(values), dtype=np.int32)
-    for column in np.unique(columns):
-        own = columns == column
+    order = np.argsort(columns, kind="stable")
+    bounds = np.searchsorted(columns[order], np.arange(len(cuts.starts)))
+    for column in range(len(cuts.starts) - 1):
+        own = order[bounds[column] : bounds[column + 1]]
         within = cuts.values[cuts.starts[column] : cuts.starts[column + 1]]
         ranks[own] = np.searchsorted(within, values[own].astype(np.float64), side="left")
     return ranks
-
-
-def _plain_segments(mode: int, at: int, under: int, top: int) -> list[tuple[int, int]]:
-    match mode:
-        case Mode.LEQ:
-            holds = [(0, at)]
-        case Mode.LT:
-            holds = [(0, under)]
-        case Mode.GTE:
-            holds = [(under + 1, top)]
-        case Mode.GT:
-            holds = [(at + 1, top)]
-        case Mode.EQ:
-            holds = [(at, at)]
-        case _:
-            holds = [(0, at - 1), (at + 1, top)]
-    return [(low, high) for low, high in holds if low <= high]
-
-
-def _joined(segments: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return ascending segments with neighbours made one."""
-    joined: list[tuple[int, int]] = []
-    for low, high in segments:
-        if joined and joined[-1][1] + 1 == low:
-            joined[-1] = (joined[-1][0], high)
-        else:
-            joined.append((low, high))
-    return joined

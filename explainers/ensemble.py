@@ -101,6 +101,13 @@ def read_ensemble(node: Node) -> Ensemble:
     return _read_opset5(node) if node.op == "TreeEnsemble" else _read_listed(node)
 
 
+def output_width(node: Node) -> int:
+    """Return how many scores a tree ensemble writes per row."""
+    if node.op != "TreeEnsembleClassifier":
+        return node.integer("n_targets", 0)
+    return max(len(node.sequence(f"classlabels_{kind}")) for kind in ("strings", "int64s"))
+
+
 def truncates(members: NDArray[Any]) -> bool:
     """Return whether onnxruntime cuts a value's fraction off before it looks it up in the set.
 
@@ -195,32 +202,22 @@ def _read_listed(node: Node) -> Ensemble:
         mode = np.array([_MODES[str(name)] for name in names], dtype=np.int8)
     except KeyError as err:
         raise GraphError(f"{node.op}.nodes_modes", got=err.args[0], want="a known mode") from err
-    identifiers = _integers(node, "nodes_nodeids", n)
-    index: dict[tuple[int, int], int] = {}
-    for position, key in enumerate(zip(tree.tolist(), identifiers.tolist(), strict=True)):
-        if key in index:
-            raise GraphError(f"{node.op} node {key[1]} of tree {key[0]}", got="two", want="one")
-        index[key] = position
     starts = np.flatnonzero(np.r_[True, tree[1:] != tree[:-1]])
     if len(np.unique(tree[starts])) != len(starts):
         raise GraphError(f"{node.op}.nodes_treeids", got="a split run", want="trees in one piece")
+    index = _Index.of(node, tree, _integers(node, "nodes_nodeids", n))
     leaf = np.full(n, -1, dtype=np.int32)
     is_leaf = mode == Mode.LEAF
     leaf[is_leaf] = np.arange(int(is_leaf.sum()), dtype=np.int32)
-
+    inner = np.flatnonzero(~is_leaf)
     children = []
     for name in ("nodes_truenodeids", "nodes_falsenodeids"):
         child = np.full(n, -1, dtype=np.int32)
         wanted = _integers(node, name, n)
-        for position in np.flatnonzero(~is_leaf).tolist():
-            found = index.get((int(tree[position]), int(wanted[position])))
-            if found is None:
-                raise GraphError(f"{node.op}.{name}", got=int(wanted[position]), want="a node")
-            child[position] = found
+        child[inner] = index.positions(tree[inner], wanted[inner], name)
         children.append(child)
 
-    labels = max(len(node.sequence(f"classlabels_{kind}")) for kind in ("strings", "int64s"))
-    n_raw = labels if classifier else node.integer("n_targets", 0)
+    n_raw = output_width(node)
     ids = _integers(node, f"{prefix}_ids")
     weights = _numbers(node, f"{prefix}_weights", len(ids))
     leaf_values, has = _leaf_values(node, prefix, index, leaf, ids, weights, n_raw)
@@ -272,10 +269,60 @@ def _reached(has: NDArray[np.bool_], tree_of_leaf: NDArray[np.int32], n_trees: i
     return Reached(ever=ever, always=np.logical_or.reduce(always, axis=0))
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where a node is listed, by tree and identifier."""
+
+    op: str
+    trees: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    order: NDArray[np.int64]
+    span: int
+
+    @classmethod
+    def of(cls, node: Node, tree: NDArray[np.int64], identifier: NDArray[np.int64]) -> _Index:
+        if int(identifier.min()) < 0 or int(identifier.max()) >= 2**31:
+            raise GraphError(
+                f"{node.op}.nodes_nodeids", got=int(identifier.min()), want="0 or more"
+            )
+        trees, number = np.unique(tree, return_inverse=True)
+        span = int(identifier.max()) + 1
+        keys = number.astype(np.int64) * span + identifier
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        twice = np.flatnonzero(keys[1:] == keys[:-1])
+        if len(twice):
+            at = int(order[twice[0]])
+            raise GraphError(
+                f"{node.op} node {int(identifier[at])} of tree {int(tree[at])}",
+                got="two",
+                want="one",
+            )
+        return cls(node.op, trees, keys, order, span)
+
+    def positions(
+        self, tree: NDArray[np.int64], identifier: NDArray[np.int64], name: str
+    ) -> NDArray[np.int64]:
+        """Return where each node is listed; raise GraphError when one is not."""
+        number = np.minimum(np.searchsorted(self.trees, tree), len(self.trees) - 1)
+        key = number * self.span + identifier
+        found = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        good = (self.trees[number] == tree) & (self.keys[found] == key)
+        good &= (identifier >= 0) & (identifier < self.span)
+        if not good.all():
+            at = int(np.argmin(good))
+            raise GraphError(
+                f"{self.op}.{name}",
+                got=f"node {int(identifier[at])} of tree {int(tree[at])}",
+                want="a node that is listed",
+            )
+        return self.order[found]
+
+
 def _leaf_values(
     node: Node,
     prefix: str,
-    index: dict[tuple[int, int], int],
+    index: _Index,
     leaf: NDArray[np.int32],
     ids: NDArray[np.int64],
     weights: Vector,
@@ -285,20 +332,18 @@ def _leaf_values(
         raise GraphError(f"{node.op}: number of {prefix}s", got=n_raw, want="at least 1")
     if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < n_raw:
         raise GraphError(f"{node.op}.{prefix}_ids", got=int(ids.max()), want=f"0 to {n_raw - 1}")
-    trees = _integers(node, f"{prefix}_treeids", len(ids)).tolist()
-    nodes = _integers(node, f"{prefix}_nodeids", len(ids)).tolist()
+    trees = _integers(node, f"{prefix}_treeids", len(ids))
+    nodes = _integers(node, f"{prefix}_nodeids", len(ids))
     values = np.zeros((int((leaf >= 0).sum()), n_raw))
     has = np.zeros(values.shape, dtype=np.bool_)
-    for key, target, weight in zip(zip(trees, nodes, strict=True), ids, weights, strict=True):
-        position = index.get(key)
-        if position is None:
-            raise GraphError(f"{node.op}.{prefix}_nodeids", got=key, want="a node")
-        if leaf[position] < 0:
-            continue  # Weights on inner nodes: old converters wrote them, onnxruntime ignores them.
-        if n_raw == 1 and has[leaf[position], 0]:
-            raise GraphError(f"{node.op} leaf {key}", got="two weights", want="one")
-        values[leaf[position], target] += weight
-        has[leaf[position], target] = True
+    own = leaf[index.positions(trees, nodes, f"{prefix}_nodeids")]
+    # Weights on inner nodes: old converters wrote them, onnxruntime ignores them.
+    at_leaf = own >= 0
+    own, ids, weights = own[at_leaf], ids[at_leaf], weights[at_leaf]
+    if n_raw == 1 and len(np.unique(own)) != len(own):
+        raise GraphError(f"{node.op}.{prefix}_nodeids", got="two weights", want="one per leaf")
+    np.add.at(values, (own, ids), weights)
+    has[own, ids] = True
     return values, has
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from explainers.aggregation import METHOD
 from explainers.columns import Columns, trace_copies
-from explainers.ensemble import Ensemble, is_tree_ensemble, read_ensemble
+from explainers.ensemble import Ensemble, is_tree_ensemble, output_width, read_ensemble
 from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import (
     ExplainerSettings,
@@ -287,7 +287,7 @@ def score_sources(
     """
     seeds: dict[str, Columns[tuple[int, int]]] = {}
     for owner, node in enumerate(nodes):
-        width = len(read_ensemble(node).aggregation.offsets)
+        width = output_width(node)
         seeds[node.outputs[-1]] = tuple((owner, column) for column in range(width))
     known = trace_copies(graph, seeds)
     found: list[tuple[int, int]] = []
