@@ -18,8 +18,24 @@ from explainers.forms import Atom, Column, Form, Linked, Opaque, linked
 from explainers.graph import Graph, Node
 from explainers.rules import RULES, reduced_axes
 
-MAX_DEPTH = 200
-"""Operators between a score and its atoms; deeper graphs are not sums a person wrote."""
+COPIES = frozenset(
+    {
+        "ArrayFeatureExtractor",
+        "Cast",
+        "Concat",
+        "FeatureVectorizer",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Unsqueeze",
+        "ZipMap",
+    }
+)
+"""Operators that ``columns.copied`` follows."""
 FLOATS = frozenset({1, 10, 11, 16})
 """ONNX element types that a Cast may go to and still carry a sum."""
 
@@ -83,17 +99,36 @@ class Reader:
         self._graph = graph
         self._sources = sources
         self._known: dict[str, Columns[Column] | None] = {}
-        self._depth = 0
+        self._places = {name: at for at, node in enumerate(graph.nodes) for name in node.outputs}
         self.stopped: str | None = None
         """The first operator of which not even the columns are known."""
 
     def read(self, tensor: str) -> Columns[Column] | None:
         """Return the columns of ``tensor``, None when not even their number is known."""
-        if tensor not in self._known:
-            self._depth += 1
-            self._known[tensor] = self._read(tensor)
-            self._depth -= 1
+        # In the graph's own order, not by recursion: a sum may be a chain of a thousand Adds.
+        for name in sorted(self._needed(tensor), key=lambda name: self._places.get(name, -1)):
+            self._known[name] = self._read(name)
         return self._known[tensor]
+
+    def _needed(self, tensor: str) -> set[str]:
+        """Return the unread tensors behind ``tensor``, as far as operators can be read."""
+        needed: set[str] = set()
+        waiting = [tensor]
+        while waiting:
+            name = waiting.pop()
+            if name in needed or name in self._known:
+                continue
+            needed.add(name)
+            node = self._graph.producers.get(name)
+            if node is not None and (node.op in RULES or node.op in COPIES):
+                waiting.extend(i for i in node.inputs if i and not self._is_atomic(i))
+        return needed
+
+    def _is_atomic(self, tensor: str) -> bool:
+        """Return whether each column has one field at most, so that it is taken as it is."""
+        sources = self._sources.get(tensor)
+        is_constant = tensor in self._graph.constants
+        return sources is not None and not is_constant and all(len(f) <= 1 for f in sources)
 
     def _read(self, tensor: str) -> Columns[Column] | None:
         constant = self._graph.constants.get(tensor)
@@ -104,20 +139,16 @@ class Reader:
                 return ()
             return tuple(Form({}, float(value)) for value in constant.ravel())
         node = self._graph.producers.get(tensor)
-        if node is None or self._depth > MAX_DEPTH:
+        if node is None:
             return self._as_atoms(tensor)
         if is_tree_ensemble(node) and tensor == node.outputs[-1]:
             return ensemble_columns(node)
         columns = self._computed(node, tensor)
         return self._as_atoms(tensor) if columns is None else columns
 
-    def operand(self, tensor: str) -> Columns[Column] | None:
+    def _operand(self, tensor: str) -> Columns[Column] | None:
         """Return what an operator reads: atoms where each column has one field, else the sum."""
-        sources = self._sources.get(tensor)
-        single = sources is not None and all(len(fields) <= 1 for fields in sources)
-        if single and sources is not None and tensor not in self._graph.constants:
-            return tuple(Form({Atom(tensor, column): 1.0}) for column in range(len(sources)))
-        return self.read(tensor)
+        return self._as_atoms(tensor) if self._is_atomic(tensor) else self._known.get(tensor)
 
     def _as_atoms(self, tensor: str) -> Columns[Column] | None:
         sources = self._sources.get(tensor)
@@ -137,7 +168,7 @@ class Reader:
         stacked = self._stacked(node)
         if stacked is not None:
             return stacked
-        inputs = {name: self.operand(name) for name in node.inputs if name}
+        inputs = {name: self._operand(name) for name in node.inputs if name}
         known = {name: columns for name, columns in inputs.items() if columns is not None}
         if len(known) < len(inputs):
             return None
@@ -165,7 +196,7 @@ class Reader:
             layer is not None and self._adds_first_axis(layer) for layer in layers
         ):
             return None
-        operands = [self.operand(name) for name in stack.inputs]
+        operands = [self._operand(name) for name in stack.inputs]
         known = [columns for columns in operands if columns is not None]
         if len(known) < len(operands):
             return None
