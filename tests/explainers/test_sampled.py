@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import shake_256
 from itertools import count
 
@@ -16,7 +17,7 @@ from explainers.errors import (
     PrecisionError,
     TimeBudgetError,
 )
-from explainers.explainer import ExplainerSettings, Feeds, Question, rows_of
+from explainers.explainer import Explainer, ExplainerSettings, Feeds, Question, rows_of
 from explainers.explanation import Explanation
 from explainers.game import Game, open_game
 from explainers.graph import Graph
@@ -223,3 +224,19 @@ def test_oracle_sets_agree_within_three_stated_errors(name: str) -> None:
         np.testing.assert_array_less(
             np.abs(found.contributions[0] - want), 3 * found.standard_errors[0]
         )
+
+
+def test_eight_threads_give_the_same_bits() -> None:
+    oracle = oracle_set("dutch-mlp", ["probabilities"])
+    run = serve(oracle.model, oracle.score_outputs)
+    game = open_game(oracle.background, run, settings(0.01), slots=oracle.slots, targets=(1,))
+    case = row(oracle.inputs, 0)
+    served = run(case)[0][0]
+    explainers = (sampled.build(game, ""), exact.build(game, ""))
+    for explainer in explainers:
+
+        def once(_: int, explainer: Explainer = explainer) -> bytes:
+            return explainer.explain(case, served, (), b"seed").contributions.tobytes()
+
+        with ThreadPoolExecutor(8) as threads:
+            assert len(set(threads.map(once, range(24)))) == 1
