@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from models.card import Field, Value
+
 Clock = Callable[[], datetime]
 """Returns the present moment with its time zone."""
 
@@ -57,14 +59,10 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One field's part in a recommendation, ready to be shown."""
+    """One field's part in a recommendation."""
 
-    field: str
-    label: str
-    value: str
-    """As a person would write it, with its unit."""
-    phrase: str
-    """The field and its value in the middle of a sentence."""
+    field: Field
+    value: Value
     contribution: float
     """Exact Shapley value, in the explanation's unit."""
     probability_change: float | None

@@ -27,7 +27,6 @@ from explainers.explanation import Explanation
 from explainers.rescale import rescale
 from models.schema import EncodedCase
 from models.session import Scored
-from models.wording import format_value, phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class Service:
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         card, policy, explainer = served.bundle.card, served.policy, served.explainer
         base_probability, reasons = reasons_for(served, application.case, explanation, advice)
-        speaking_for, speaking_against = words.sentences(reasons)
+        told = words.tell(reasons)
         return orjson.dumps(
             {
                 "id": application.id,
@@ -168,9 +167,9 @@ class Service:
                 },
                 "explanation": {
                     "summary": words.summary(advice, base_probability=base_probability),
-                    "strongest_reasons": words.strongest_sentences(reasons),
-                    "reasons_for": speaking_for,
-                    "reasons_against": speaking_against,
+                    "strongest_reasons": told.strongest,
+                    "reasons_for": told.supporting,
+                    "reasons_against": told.opposing,
                     "method": explanation.method,
                     "method_reason": explainer.reason,
                     "unit": explanation.unit,
@@ -181,9 +180,9 @@ class Service:
                     "base_probability": base_probability,
                     "contributions": [
                         {
-                            "field": reason.field,
-                            "label": reason.label,
-                            "value": application.case.values[reason.field],
+                            "field": reason.field.name,
+                            "label": reason.field.label,
+                            "value": reason.value,
                             "contribution": reason.contribution,
                             "probability_change": reason.probability_change,
                         }
@@ -261,10 +260,8 @@ def reasons_for(
     changes = [None] * len(contributions) if rescaled is None else rescaled.contributions.tolist()
     reasons = [
         Reason(
-            field=field.name,
-            label=field.label,
-            value=format_value(field, case.values[field.name]),
-            phrase=phrase(field, case.values[field.name]),
+            field=field,
+            value=case.values[field.name],
             contribution=contribution,
             probability_change=change,
             supports=None if contribution == 0 else (contribution > 0) == (advice.supported_by > 0),

@@ -5,12 +5,15 @@ never show log-odds, and never claim that a field *caused* anything in the world
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from app.domain import Advice, Reason
+from models.wording import phrase
 
 MOST_REASONS = 7
 """People stop reading beyond about seven factors; the rest are named together."""
 
+MOST_STRONGEST = 3
 LEAST_SHOWN = 0.001
 """Changes below a tenth of a percentage point are not given a figure of their own."""
 
@@ -34,43 +37,55 @@ def points(change: float) -> str:
     return f"{rounded} point" if rounded == "1" else f"{rounded} points"
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An explanation's reasons in words, strongest first."""
+
+    supporting: list[str]
+    """For the outcome."""
+    opposing: list[str]
+    """Against it."""
+    strongest: list[str]
+    """The three strongest, whichever side they are on."""
+
+
+def tell(reasons: Sequence[Reason]) -> Told:
+    """Return the reasons in words.
+
+    At most MOST_REASONS fields are named; the rest are summed in one line on each side.
+    """
+    ranked = rank(reasons)
+    named, rest = ranked[:MOST_REASONS], ranked[MOST_REASONS:]
+    sentences = [sentence(reason) for reason in named]
+    sides: dict[bool, list[str]] = {True: [], False: []}
+    for supports, lines in sides.items():
+        lines += [
+            text
+            for text, reason in zip(sentences, named, strict=True)
+            if reason.supports is supports
+        ]
+        others = [reason for reason in rest if reason.supports is supports]
+        if others:
+            lines.append(_together(others))
+    return Told(sides[True], sides[False], sentences[:MOST_STRONGEST])
+
+
 def sentence(reason: Reason) -> str:
     """Return one field's part as a sentence."""
-    phrase = reason.phrase or reason.label  # a text field may hold no text at all
-    subject = phrase[0].upper() + phrase[1:]
+    words = phrase(reason.field, reason.value) or reason.field.label  # a text may be empty
+    subject = words[0].upper() + words[1:]
     direction = "raised" if reason.contribution > 0 else "lowered"
     if reason.probability_change is None:
         return f"{subject} {direction} the estimate by {abs(reason.contribution):.3g}."
     return f"{subject} {direction} the estimate by {points(reason.probability_change)}."
 
 
-def sentences(reasons: Sequence[Reason]) -> tuple[list[str], list[str]]:
-    """Return the reasons for and against the outcome in words, strongest first.
-
-    At most MOST_REASONS fields are named; the rest are summed in one line on each side.
-    """
-    ranked = strongest(reasons)
-    named, rest = ranked[:MOST_REASONS], ranked[MOST_REASONS:]
-    sides: list[list[str]] = []
-    for supports in (True, False):
-        lines = [sentence(reason) for reason in named if reason.supports is supports]
-        others = [reason for reason in rest if reason.supports is supports]
-        if others:
-            lines.append(_together(others))
-        sides.append(lines)
-    return sides[0], sides[1]
-
-
-def strongest_sentences(reasons: Sequence[Reason]) -> list[str]:
-    """Return the three strongest reasons in words, whichever side they are on."""
-    return [sentence(reason) for reason in strongest(reasons)[:3]]
-
-
-def strongest(reasons: Sequence[Reason]) -> list[Reason]:
+def rank(reasons: Sequence[Reason]) -> list[Reason]:
     """Return the reasons that made a difference, largest first; ties keep the card's order."""
     return sorted(
         (reason for reason in reasons if reason.supports is not None),
-        key=lambda reason: -abs(reason.contribution),
+        key=lambda reason: abs(reason.contribution),
+        reverse=True,
     )
 
 
