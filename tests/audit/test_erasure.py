@@ -129,8 +129,8 @@ def test_no_erased_byte_is_left_in_any_file(
     """Every 12-byte piece of envelopes and wrapped keys is searched for, after every erasure."""
     log = open_log()
     rng = random.Random(4)  # noqa: S311 - order, not secrets
-    subjects = [f"subject-{number}" for number in range(40)]
-    for _ in range(30):
+    subjects = [f"subject-{number}" for number in range(24)]
+    for _ in range(18):
         log.append(
             [
                 record(rng.randbytes(rng.choice([10, 300, 3_000, 20_000])), subject=subject)
