@@ -1,0 +1,177 @@
+"""The OpenAPI document is whole, valid, the same as the file, and its examples are true."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema_rs import ValidationError
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
+
+from app.api import schemas
+from app.domain import Role
+from app.main import create_app
+from app.settings import Settings
+from models.demo.cases import DEMO_CASES
+from tests.contract.operations import operations, validator
+from tests.problems import KINDS
+from tests.started import Started
+
+PATHS = {
+    "/v1/models",
+    "/v1/models/{model}",
+    "/v1/models/{model}/decisions",
+    "/v1/decisions/{decision_id}",
+    "/v1/decisions/{decision_id}/proof",
+    "/v1/decisions/{decision_id}/replay",
+    "/v1/audit/checkpoint",
+    "/decisions/{decision_id}",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+}
+FILE = Path(__file__).resolve().parents[2] / "openapi" / "openapi.yaml"
+
+
+def test_the_file_is_what_the_service_serves(document: dict[str, Any]) -> None:
+    written = yaml.safe_load(FILE.read_text())
+    assert written == document, "run `make openapi`"
+
+
+def test_the_document_is_the_same_however_often_it_is_made(document: dict[str, Any]) -> None:
+    app = create_app(Settings())
+    assert app.openapi() == document
+    assert app.openapi() == document
+
+
+def test_the_document_is_valid_openapi_3_1(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1.")
+    validate(document, cls=OpenAPIV31SpecValidator)
+
+
+def test_a_broken_document_is_noticed(document: dict[str, Any]) -> None:
+    broken = copy.deepcopy(document)
+    broken["paths"]["/v1/models"]["get"]["parameters"] = [{"name": "x", "in": "nowhere"}]
+    with pytest.raises(OpenAPIValidationError):
+        validate(broken, cls=OpenAPIV31SpecValidator)
+
+
+def test_every_operation_says_what_it_is_and_whom_it_admits(document: dict[str, Any]) -> None:
+    found = operations(document)
+    assert {operation.path for operation in found} >= PATHS
+    assert len({operation.id for operation in found}) == len(found)
+    known = {"public", *Role}
+    for operation in found:
+        assert operation.content["summary"], operation.id
+        roles = operation.content["x-roles"]
+        assert roles, operation.id
+        assert set(roles) <= known, operation.id
+        assert (roles == ["public"]) == ("security" not in operation.content), operation.id
+        assert ("401" in operation.content["responses"]) == (roles != ["public"]), operation.id
+
+
+def test_every_success_and_every_request_body_has_an_example(document: dict[str, Any]) -> None:
+    for operation in operations(document):
+        placed = {(place, media) for place, media, _, _ in operation.examples()}
+        success = [status for status in operation.content["responses"] if status < "300"]
+        assert len(success) == 1, operation.id
+        for media in operation.content["responses"][success[0]]["content"]:
+            assert (f"response {success[0]}", media) in placed, operation.id
+        for media in operation.content.get("requestBody", {}).get("content", {}):
+            assert ("request", media) in placed, operation.id
+
+
+def test_every_example_is_of_its_schema(document: dict[str, Any]) -> None:
+    checked = 0
+    for operation in operations(document):
+        for place, _, example, schema in operation.examples():
+            try:
+                validator(document, schema).validate(example)
+            except ValidationError as err:
+                raise AssertionError(f"{operation.id}, {place}: {err.message}") from err
+            checked += 1
+    assert checked > 50
+
+
+def test_an_example_that_lacks_a_null_is_noticed(document: dict[str, Any]) -> None:
+    (decide,) = (each for each in operations(document) if each.id == "create_decision")
+    ((_, _, example, schema),) = (each for each in decide.examples() if each[0] == "response 201")
+    lacking = copy.deepcopy(example)
+    del lacking["explanation"]["evaluations"]
+    with pytest.raises(ValidationError, match='"evaluations" is a required property'):
+        validator(document, schema).validate(lacking)
+
+
+def test_every_error_is_a_problem_and_names_only_kinds_of_that_status(
+    document: dict[str, Any],
+) -> None:
+    for operation in operations(document):
+        for status, response in operation.content["responses"].items():
+            if status < "400" or (operation.id, status) == ("read_readiness", "503"):
+                continue
+            media = response["content"]["application/problem+json"]
+            assert set(response["content"]) == {"application/problem+json"}, operation.id
+            assert media["schema"] == {"$ref": "#/components/schemas/Problem"}, operation.id
+            assert media["examples"], operation.id
+            for slug in media["examples"]:
+                assert str(KINDS[slug].status) == status, operation.id
+
+
+def test_the_request_example_is_answered(service: Started, document: dict[str, Any]) -> None:
+    (decide,) = (each for each in operations(document) if each.id == "create_decision")
+    ((_, _, example, _),) = (each for each in decide.examples() if each[0] == "request")
+    model = decide.content["parameters"][0]["example"]
+    answer = service.ask(model, example["case"], subject=example["subject"])
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_the_hot_route_writes_exactly_the_documented_shape(service: Started, name: str) -> None:
+    answer = service.ask("housing-support", DEMO_CASES[name])
+    decision = schemas.Decision.model_validate_json(answer.content, strict=True)
+    # Every member that the schema has, in its order, and no other: nothing was left to a default.
+    assert decision.model_dump(by_alias=True) == answer.json()
+    assert _members(decision.model_dump(by_alias=True)) == _members(answer.json())
+
+
+def test_a_member_more_or_less_is_noticed(service: Started) -> None:
+    answer = service.ask("housing-support", DEMO_CASES["close-call"]).json()
+    with pytest.raises(ValueError, match="extra_forbidden"):
+        schemas.Decision.model_validate({**answer, "hint": 1})
+    del answer["explanation"]["background"]["rows"]
+    with pytest.raises(ValueError, match=r"explanation\.background\.rows"):
+        schemas.Decision.model_validate(answer)
+
+
+def test_every_answer_is_of_the_schema_in_the_document(
+    service: Started, document: dict[str, Any]
+) -> None:
+    identifier = service.ask("housing-support", DEMO_CASES["close-call"]).json()["id"]
+    values = {
+        "model": "housing-support", "decision_id": identifier, "slug": "invalid-case",
+    }  # fmt: skip
+    body = {"case": DEMO_CASES["figures-missing"]}
+    for operation in operations(document):
+        (status,) = (each for each in operation.content["responses"] if each < "300")
+        answer = service.client.request(
+            operation.method.upper(),
+            operation.url(**values),
+            headers=service.key(Role.ADMIN),
+            json=body if "requestBody" in operation.content else None,
+        )
+        assert str(answer.status_code) == status, operation.id
+        documented = operation.content["responses"][status]
+        media = answer.headers["content-type"].partition(";")[0]
+        schema = documented["content"][media]["schema"]
+        content = answer.json() if media == "application/json" else answer.text
+        validator(document, schema).validate(content)
+        for name, header in documented.get("headers", {}).items():
+            assert name in answer.headers or not header.get("required"), (operation.id, name)
+
+
+def _members(value: Any) -> Any:
+    if isinstance(value, dict):
+        return [(name, _members(member)) for name, member in value.items()]
+    return [_members(each) for each in value] if isinstance(value, list) else None

@@ -1,0 +1,92 @@
+"""The production application, started in this process, with a key for each role."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from app.api.parts import Parts
+from app.domain import Role
+from app.ids import utc_now
+from app.keys import KeyStore
+from app.main import create_app
+from app.records import RECOMMENDATION
+from app.settings import Settings
+from audit.leaf import parse_leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """One running service."""
+
+    settings: Settings
+    app: FastAPI
+    client: TestClient
+    keys: Mapping[Role, str]
+
+    @property
+    def parts(self) -> Parts:
+        """What the composition root put together."""
+        parts: Parts = self.app.state.parts
+        return parts
+
+    def key(self, role: Role) -> dict[str, str]:
+        """Return the header that carries the key of a role."""
+        return {"Authorization": f"Bearer {self.keys[role]}"}
+
+    def basic(self, role: Role) -> tuple[str, str]:
+        """Return the same key as a browser sends it."""
+        return "anyone", self.keys[role]
+
+    def ask(
+        self,
+        model: str,
+        case: object,
+        *,
+        role: Role = Role.CALLER,
+        subject: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask for a recommendation."""
+        response: httpx.Response = self.client.post(
+            f"/v1/models/{model}/decisions",
+            json={"case": case} if subject is None else {"case": case, "subject": subject},
+            headers={**self.key(role), **(headers or {})},
+        )
+        return response
+
+    @contextmanager
+    def replaced(self, **parts: Any) -> Iterator[None]:
+        """Let the service run with other parts for a while."""
+        own = self.parts
+        self.app.state.parts = replace(own, **parts)
+        try:
+            yield
+        finally:
+            self.app.state.parts = own
+
+    def recommendations(self) -> int:
+        """Return how many entries of the log are recommendations."""
+        log = self.parts.log
+        return sum(parse_leaf(row.leaf).type == RECOMMENDATION for row in log.entries(0, log.size))
+
+
+@contextmanager
+def start(settings: Settings) -> Iterator[Started]:
+    """Run the production application with these settings."""
+    app = create_app(settings)
+    keys = make_keys(settings)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Started(settings, app, client, keys)
+
+
+def make_keys(settings: Settings) -> dict[Role, str]:
+    """Make one key for each role."""
+    store = KeyStore(settings.data_dir / "access.sqlite3")
+    made = {role: store.create(name=role.value, role=role, clock=utc_now) for role in Role}
+    store.close()
+    return made
