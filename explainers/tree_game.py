@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from explainers.cuts import Cuts, Ints, find_cuts
 from explainers.ensemble import Ensemble
 from explainers.explanation import Matrix, Vector
-from explainers.tree_groups import group_leaves, leaf_bytes
+from explainers.tree_groups import group_leaves
 from explainers.tree_kernel import HEADER_SIZE, look_up
-from explainers.tree_paths import LeafPaths, leaf_paths
+from explainers.tree_paths import LeafSizes, leaf_paths, leaf_sizes
 from explainers.tree_tables import TreeTables, build_tables
 from explainers.tree_walk import shapley_weights, sum_leaves, walk_row
 
@@ -25,6 +25,8 @@ LEAF_TABLE_BYTES = 1 << 20
 """The largest table that one leaf may need alone (13 fields); leaves beyond it are walked."""
 TARGET_BYTES = 24 << 20
 """What tables may take before they outgrow the last cache and larger ones stop paying."""
+TABLES_SHARE = 0.9
+"""Of the memory budget; the rest is for the codes that lead to the tables' rows."""
 WALKED_SHARE = 0.25
 """A tree with more of its leaves to walk than this is walked whole: tables would not pay."""
 
@@ -187,16 +189,19 @@ def build_game(
     ranks = cuts.ranks(background)
     values = np.ascontiguousarray(ensemble.leaf_values @ forms.T)
     field_of_column = np.array(fields, dtype=np.int32)
-    paths = leaf_paths(ensemble, cuts)
-    tabled = _tabled(paths, field_of_column, len(forms), memory_budget_bytes)
-    leaves = np.flatnonzero(tabled).astype(np.int32)
+    sizes = leaf_sizes(ensemble, field_of_column)
+    alone = _bytes_alone(sizes, len(forms))
+    budget = int(TABLES_SHARE * memory_budget_bytes)
+    tabled = _tabled(sizes, alone, budget)
+    paths = leaf_paths(ensemble, cuts, sizes.node[tabled])
+    leaves = np.arange(len(paths.node), dtype=np.int32)
     group = group_leaves(
         paths,
         cuts,
         field_of_column,
         leaves,
         sums=len(forms),
-        target_bytes=min(TARGET_BYTES, memory_budget_bytes),
+        target_bytes=min(max(TARGET_BYTES, int(alone[tabled].sum())), budget),
     )
     tables = build_tables(
         paths,
@@ -207,7 +212,7 @@ def build_game(
         values=values[ensemble.leaf[paths.node]],
         background=ranks,
     )
-    walked = _walked(ensemble, paths.node[~tabled])
+    walked = _walked(ensemble, sizes.node[~tabled])
     return TreeGame(
         cuts=cuts,
         ensemble=ensemble,
@@ -230,17 +235,22 @@ def build_game(
     )
 
 
-def _tabled(paths: LeafPaths, fields: Ints, sums: int, budget: int) -> NDArray[np.bool_]:
+def _bytes_alone(sizes: LeafSizes, sums: int) -> NDArray[np.int64]:
+    """Return the size in bytes of the table that each leaf would need alone."""
+    cells = np.left_shift(1, np.minimum(sizes.columns, 40).astype(np.int64))
+    return np.asarray(cells * np.maximum(sizes.fields, 1) * sums * 8)
+
+
+def _tabled(sizes: LeafSizes, alone: NDArray[np.int64], budget: int) -> NDArray[np.bool_]:
     """Return which leaves get tables: the small ones first, until the budget is spent."""
-    sizes = leaf_bytes(paths, fields, sums)
-    tabled = sizes <= LEAF_TABLE_BYTES
-    order = np.argsort(sizes, kind="stable")
-    spent = np.cumsum(np.where(tabled[order], sizes[order], 0))
+    tabled = alone <= LEAF_TABLE_BYTES
+    order = np.argsort(alone, kind="stable")
+    spent = np.cumsum(np.where(tabled[order], alone[order], 0))
     tabled[order[spent > budget]] = False
-    trees = int(paths.tree.max(initial=-1)) + 1
-    left_out = np.bincount(paths.tree, weights=~tabled, minlength=trees)
-    whole = left_out > WALKED_SHARE * np.bincount(paths.tree, minlength=trees)
-    return np.asarray(tabled & ~whole[paths.tree])
+    trees = int(sizes.tree.max(initial=-1)) + 1
+    left_out = np.bincount(sizes.tree, weights=~tabled, minlength=trees)
+    whole = left_out > WALKED_SHARE * np.bincount(sizes.tree, minlength=trees)
+    return np.asarray(tabled & ~whole[sizes.tree])
 
 
 def _walked(ensemble: Ensemble, leaves: Ints) -> Ints:

@@ -14,28 +14,18 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from explainers.cuts import Cuts, Ints
 from explainers.tree_paths import LeafPaths
 
 MAX_CELLS = 1 << 15
 """Codes are 16 bits wide."""
+PAIRS = 100_000
+"""How many pairs of groups are compared at each rate; bounds the time of the choice."""
 LOOKUP_NS = 6.0
 """Measured cost of one more group: code, offset and one cache line."""
 FIELD_NS = 1.2
 """Measured cost of one more field in a row: load, add, store."""
-
-
-def leaf_bytes(paths: LeafPaths, fields: Ints, sums: int) -> NDArray[np.int64]:
-    """Return the size in bytes of the table that each leaf would need alone, shape (P,)."""
-    columns_of = np.diff(paths.entry_starts)
-    fields_of = np.zeros(len(columns_of), dtype=np.int64)
-    for leaf in range(len(columns_of)):
-        own = paths.column[paths.entry_starts[leaf] : paths.entry_starts[leaf + 1]]
-        fields_of[leaf] = len(np.unique(fields[own]))
-    cells = np.left_shift(1, np.minimum(columns_of, 40).astype(np.int64))
-    return np.asarray(cells * np.maximum(fields_of, 1) * sums * 8)
 
 
 def group_leaves(
@@ -46,7 +36,6 @@ def group_leaves(
     *,
     sums: int,
     target_bytes: int,
-    block: int = 320,
 ) -> Ints:
     """Return the group of each leaf in ``leaves``, numbered from 0 in order of first leaf.
 
@@ -63,7 +52,7 @@ def group_leaves(
         np.diff(cuts.starts).astype(np.int32),
         sums,
         float(target_bytes),
-        block,
+        PAIRS,
         LOOKUP_NS,
         FIELD_NS,
     )
@@ -167,12 +156,12 @@ def _greedy(  # noqa: C901 - one compiled loop over one pool of step functions
     counts: Any,
     sums: int,
     target_bytes: float,
-    block: int,
+    pairs: int,
     lookup_ns: float,
     field_ns: float,
 ) -> Any:
     n = len(leaves)
-    group_of = np.arange(n).astype(np.int32)
+    joined_to = np.arange(n).astype(np.int32)
     # Pools: a group is a run of columns and a run of fields; a column is a run of steps.
     column_begin = np.zeros(n, np.int64)
     column_end = np.zeros(n, np.int64)
@@ -219,6 +208,7 @@ def _greedy(  # noqa: C901 - one compiled loop over one pool of step functions
     rate = 0.03
     while rate > 1e-7:
         start = 0
+        block = min(max(pairs // max(len(live), 1), 24), 512)
         while start < len(live):
             stop = min(start + block, len(live))
             m = stop - start
@@ -287,8 +277,11 @@ def _greedy(  # noqa: C901 - one compiled loop over one pool of step functions
                         if value > best[i]:
                             best[i], partner[i], growth[i] = value, j, more
                 i = int(np.argmax(best))
-                if best[i] < rate or total + growth[i] > target_bytes:
+                if best[i] < rate:
                     break
+                if growth[i] > 0 and total + growth[i] > target_bytes:
+                    best[i] = -1.0
+                    continue
                 j = partner[i]
                 a, b = live[start + i], live[start + j]
                 total += growth[i]
@@ -352,7 +345,7 @@ def _greedy(  # noqa: C901 - one compiled loop over one pool of step functions
                     n_fields += 1
                 field_begin[a], field_end[a] = first_field, n_fields
                 gone[j], best[j], best[i] = True, -1.0, -1.0
-                group_of[group_of == b] = a
+                joined_to[b] = a
                 for k in range(m):
                     if not gone[k] and (k == i or partner[k] == i or partner[k] == j):
                         stale[k] = True
@@ -365,4 +358,10 @@ def _greedy(  # noqa: C901 - one compiled loop over one pool of step functions
             live = np.concatenate((live[: start + kept], live[stop:]))
             start += kept
         rate *= 0.3
-    return group_of
+    # Groups join lower and higher ones alike, so follow each to its end.
+    for i in range(n):
+        end = i
+        while joined_to[end] != end:
+            end = joined_to[end]
+        joined_to[i] = end
+    return joined_to

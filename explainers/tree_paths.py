@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from explainers.cuts import Cuts, Ints
 from explainers.ensemble import Ensemble
@@ -17,7 +18,7 @@ from explainers.ensemble import Ensemble
 
 @dataclass(frozen=True, slots=True)
 class LeafPaths:
-    """The P leaves that some row can reach and that are worth something, tree by tree.
+    """P leaves that some row can reach, tree by tree.
 
     Leaves are in depth-first order, so that neighbours share most of their path.
     """
@@ -36,24 +37,109 @@ class LeafPaths:
     high: Ints
 
 
-def leaf_paths(ensemble: Ensemble, cuts: Cuts) -> LeafPaths:
-    """Return the paths of all leaves but the contradictory ones and those worth zero."""
-    worth = np.zeros(len(ensemble.mode), dtype=np.bool_)
-    inner = ensemble.leaf < 0
-    worth[~inner] = (ensemble.leaf_values != 0).any(axis=1)[ensemble.leaf[~inner]]
+@dataclass(frozen=True, slots=True)
+class LeafSizes:
+    """The leaves that are worth something, in depth-first order, and how wide their paths are."""
+
+    node: Ints
+    tree: Ints
+    columns: Ints
+    """How many columns each leaf's path reads."""
+    fields: Ints
+    """How many fields those are."""
+
+
+def leaf_sizes(ensemble: Ensemble, fields: Ints) -> LeafSizes:
+    """Return how many columns and fields each leaf depends on; cheap for any forest."""
+    found = _measure(
+        ensemble.roots,
+        ensemble.column,
+        fields,
+        ensemble.true_child,
+        ensemble.false_child,
+        _worth(ensemble),
+    )
+    return LeafSizes(*found)
+
+
+def leaf_paths(ensemble: Ensemble, cuts: Cuts, nodes: Ints) -> LeafPaths:
+    """Return the paths of the leaves at ``nodes``, without those that contradict themselves."""
+    wanted = np.zeros(len(ensemble.mode), dtype=np.bool_)
+    wanted[nodes] = True
     counts = np.diff(cuts.starts).astype(np.int32)
     found = _walk(
         ensemble.roots,
         ensemble.column,
         ensemble.true_child,
         ensemble.false_child,
-        worth,
+        wanted,
         counts,
         cuts.segment_starts,
         cuts.segment_low,
         cuts.segment_high,
     )
     return LeafPaths(*found)
+
+
+def _worth(ensemble: Ensemble) -> NDArray[np.bool_]:
+    worth = np.zeros(len(ensemble.mode), dtype=np.bool_)
+    at_leaf = ensemble.leaf >= 0
+    worth[at_leaf] = (ensemble.leaf_values != 0).any(axis=1)[ensemble.leaf[at_leaf]]
+    return worth
+
+
+@njit(cache=True, nogil=True)
+def _measure(
+    roots: Any, node_column: Any, fields: Any, true_child: Any, false_child: Any, worth: Any
+) -> Any:
+    n = len(node_column)
+    leaf_node, leaf_tree = np.empty(n, np.int32), np.empty(n, np.int32)
+    n_columns, n_fields = np.empty(n, np.int32), np.empty(n, np.int32)
+    of_column, of_field = np.zeros(len(fields), np.int32), np.zeros(len(fields), np.int32)
+    stack, level = np.empty(n + 1, np.int32), np.empty(n + 1, np.int32)
+    path = np.empty(n + 1, np.int32)
+    leaves = columns = distinct = depth = 0
+    for tree in range(len(roots)):
+        top = 1
+        stack[0], level[0] = roots[tree], 0
+        while top > 0:
+            top -= 1
+            node = stack[top]
+            while depth > level[top]:
+                depth -= 1
+                c = node_column[path[depth]]
+                of_column[c] -= 1
+                columns -= of_column[c] == 0
+                of_field[fields[c]] -= 1
+                distinct -= of_field[fields[c]] == 0
+            if true_child[node] < 0:
+                if worth[node]:
+                    leaf_node[leaves], leaf_tree[leaves] = node, tree
+                    n_columns[leaves], n_fields[leaves] = columns, distinct
+                    leaves += 1
+                continue
+            c = node_column[node]
+            columns += of_column[c] == 0
+            of_column[c] += 1
+            distinct += of_field[fields[c]] == 0
+            of_field[fields[c]] += 1
+            path[depth] = node
+            depth += 1
+            stack[top], level[top] = false_child[node], depth
+            stack[top + 1], level[top + 1] = true_child[node], depth
+            top += 2
+        while depth > 0:
+            depth -= 1
+            c = node_column[path[depth]]
+            of_column[c] -= 1
+            of_field[fields[c]] -= 1
+        columns = distinct = 0
+    return (
+        leaf_node[:leaves].copy(),
+        leaf_tree[:leaves].copy(),
+        n_columns[:leaves].copy(),
+        n_fields[:leaves].copy(),
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -71,7 +157,7 @@ def _walk(  # noqa: C901 - one compiled loop
     node_column: Any,
     true_child: Any,
     false_child: Any,
-    worth: Any,
+    wanted: Any,
     counts: Any,
     node_segments: Any,
     node_low: Any,
@@ -81,10 +167,10 @@ def _walk(  # noqa: C901 - one compiled loop
     leaf_node = np.empty(n, np.int32)
     leaf_tree = np.empty(n, np.int32)
     entry_starts = np.zeros(n + 1, np.int32)
-    column = np.empty(8 * n + 64, np.int32)
-    segment_starts = np.zeros(8 * n + 65, np.int32)
-    low = np.empty(8 * n + 64, np.int32)
-    high = np.empty(8 * n + 64, np.int32)
+    column = np.empty(1024, np.int32)
+    segment_starts = np.zeros(1024, np.int32)
+    low = np.empty(1024, np.int32)
+    high = np.empty(1024, np.int32)
     leaves = entries = segments = 0
     stack = np.empty(n + 1, np.int32)
     level = np.empty(n + 1, np.int32)
@@ -106,7 +192,7 @@ def _walk(  # noqa: C901 - one compiled loop
                 stack[top], level[top], side[top] = true_child[node], depth + 1, 1
                 top += 1
                 continue
-            if not worth[node]:
+            if not wanted[node]:
                 continue
             first_entry, first_segment = entries, segments
             columns = np.unique(node_column[path[:depth]])
