@@ -20,7 +20,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV) (the first time takes about a minute) ..."
 	@uv=$$(command -v uv || echo $(UV_DIR)/bin/uv); export VIRTUAL_ENV=$(abspath $(VENV)); \
 	  { test -x $(BIN)/python || $$uv venv --quiet --python $(PYTHON) $(VENV); } && \
-	  $$uv pip sync --quiet --require-hashes requirements-dev.lock && \
+	  $$uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock && \
 	  $$uv pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from audit.errors import LogLockedError
 from audit.log import Log
 from audit.replay import Differs, Identical, NotReplayable, Verdict
 from audit.verify import verify
+from explainers.explainer import Explainer
 from models.demo.build import demo_applications
 from models.demo.cases import DEMO_CASES
 from models.session import runtime_facts
@@ -92,7 +94,9 @@ def test_one_bit_less_is_a_difference_with_its_distance(
             return dataclasses.replace(explanation, contributions=contributions)
 
     tampered = {
-        "housing-support": dataclasses.replace(served["housing-support"], explainer=OffByOne())
+        "housing-support": dataclasses.replace(
+            served["housing-support"], explainer=cast("Explainer", OffByOne())
+        )
     }
     with closing(
         Log.open(settings.data_dir / "log", origin=settings.log_origin, clock=utc_now)
