@@ -24,7 +24,7 @@ from explainers.counterfactual import (
 from explainers.domains import Categories, Direction, Domain, numbers
 from explainers.explainer import Slot
 from models.bundle import Bundle
-from models.card import Field
+from models.card import Field, Value
 from models.errors import CaseRejectedError
 from models.schema import EncodedCase
 from models.wording import format_value, phrase
@@ -134,7 +134,7 @@ def _shown(
         return None
     fields = [(bundle.card.field(change.field), change) for change in answer.changes]
     wording = " and ".join(
-        f"{phrase(field, change.after)} instead of {format_value(field, change.before)}"
+        f"{phrase(field, change.after)} instead of {_before(field, change.before)}"
         for field, change in fields
     )
     return Alternative(
@@ -151,6 +151,12 @@ def _shown(
         label=other.label,
         sentence=f"With {wording}, the model would have suggested: {other.label}.",
     )
+
+
+def _before(field: Field, value: Value) -> str:
+    """Return the value that was; a number needs its field's name only once in the sentence."""
+    is_number = field.type in {"number", "integer"} and value is not None
+    return format_value(field, value) if is_number else phrase(field, value)
 
 
 def _statement(result: Counterfactuals) -> str:
