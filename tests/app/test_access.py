@@ -1,0 +1,165 @@
+"""Who may do what: every operation with the key of every role, and with none."""
+
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.routing import Mount, Route
+
+from app.domain import Role
+from app.ids import utc_now
+from app.keys import KeyStore
+from app.main import ROUTERS, create_app
+from app.settings import Settings
+from tests.app import tiny
+from tests.contract.operations import Operation, operations
+from tests.problems import assert_problem
+from tests.started import Started
+
+MATRIX: dict[str, set[Role]] = {
+    "create_decision": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
+    "read_decision": {*Role},
+    "replay_decision": {Role.AUDITOR, Role.ADMIN},
+    "list_models": {*Role},
+    "read_model": {*Role},
+    "read_checkpoint": {*Role},
+    "prove_decision": {*Role},
+    "show_decision": {Role.CASEWORKER, Role.AUDITOR, Role.ADMIN},
+}
+"""Written down apart from the code: a role that is let in by mistake fails here."""
+PUBLIC = {"read_liveness", "read_readiness", "read_metrics", "show_reference", "show_problem"}
+UNDOCUMENTED = {"/openapi.json", "/static"}
+"""The contract itself and the style sheet: public, and not operations of the contract."""
+
+
+@pytest.fixture(scope="module")
+def decision(service: Started) -> str:
+    """A decision that the caller's key asked for."""
+    identifier: str = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+    return identifier
+
+
+def call(service: Started, operation: Operation, decision: str, **more: Any) -> httpx.Response:
+    response: httpx.Response = service.client.request(
+        operation.method.upper(),
+        operation.url(model=tiny.NAME, decision_id=decision, slug="erased"),
+        json={"case": tiny.CASE} if "requestBody" in operation.content else None,
+        **more,
+    )
+    return response
+
+
+def test_every_operation_is_in_the_matrix(service: Started) -> None:
+    found = {operation.id for operation in operations(service.app.openapi())}
+    assert found == {*MATRIX, *PUBLIC}
+
+
+def test_every_role_may_do_exactly_what_the_matrix_says(service: Started, decision: str) -> None:
+    for operation in operations(service.app.openapi()):
+        allowed = MATRIX.get(operation.id, set(Role))
+        for role in Role:
+            response = call(service, operation, decision, headers=service.key(role))
+            if role in allowed:
+                assert response.is_success, (operation.id, role, response.text)
+            else:
+                assert_problem(response, slug="forbidden", status=403)
+
+
+def test_without_a_key_only_the_public_operations_answer(service: Started, decision: str) -> None:
+    for operation in operations(service.app.openapi()):
+        response = call(service, operation, decision)
+        if operation.id in PUBLIC:
+            assert response.is_success, operation.id
+        else:
+            assert_problem(response, slug="unauthenticated", status=401)
+
+
+def test_the_document_says_what_the_matrix_says(service: Started) -> None:
+    for operation in operations(service.app.openapi()):
+        roles = set(operation.content["x-roles"])
+        assert roles == ({"public"} if operation.id in PUBLIC else MATRIX[operation.id])
+
+
+def undeclared(app: FastAPI) -> list[str]:
+    """Return the paths that say nothing of whom they admit."""
+    routes = [*app.routes, *(route for router in ROUTERS for route in router.routes)]
+    return sorted(
+        route.path
+        for route in routes
+        if isinstance(route, Route | Mount)
+        and route.path not in UNDOCUMENTED
+        and not (isinstance(route, APIRoute) and (route.openapi_extra or {}).get("x-roles"))
+    )
+
+
+def test_every_path_says_whom_it_admits(service: Started) -> None:
+    assert undeclared(service.app) == []
+    # And every path there is was looked at: the application has no router but those listed.
+    assert sum(type(route).__name__ == "_IncludedRouter" for route in service.app.routes) == len(
+        ROUTERS
+    )
+
+
+def test_a_new_path_that_does_not_is_noticed() -> None:
+    app = create_app(Settings())
+
+    @app.get("/forgotten")
+    def forgotten() -> None: ...
+
+    assert undeclared(app) == ["/forgotten"]
+
+
+def test_every_path_with_roles_asks_for_a_key_as_well() -> None:
+    """``x-roles`` is written beside the check, and must not stand there without it."""
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            roles = (route.openapi_extra or {})["x-roles"]
+            lean = type(route).__name__ == "LeanRoute"
+            assert lean or bool(route.dependencies) == (roles != ["public"]), route.path
+
+
+def test_a_key_in_the_password_opens_pages_only(service: Started, decision: str) -> None:
+    for operation in operations(service.app.openapi()):
+        if operation.id in PUBLIC:
+            continue
+        response = call(service, operation, decision, auth=service.basic(Role.ADMIN))
+        if operation.id == "show_decision":
+            assert response.status_code == 200
+        else:
+            # A browser sends it along by itself, also with a form on another site.
+            assert_problem(response, slug="unauthenticated", status=401)
+
+
+def test_a_decision_of_another_caller_is_like_one_that_never_was(
+    service: Started, decision: str
+) -> None:
+    store = KeyStore(service.settings.data_dir / "access.sqlite3")
+    with closing(store):
+        other = store.create(name="other", role=Role.CALLER, clock=utc_now)
+    for path in (f"/v1/decisions/{decision}", f"/v1/decisions/{decision}/proof"):
+        stranger = {"Authorization": f"Bearer {other}"}
+        there = service.client.get(path, headers=stranger)
+        nowhere = service.client.get(
+            path.replace(decision, decision[:-4] + "0000"), headers=stranger
+        )
+        bodies = [
+            assert_problem(response, slug="unknown-decision", status=404)
+            for response in (there, nowhere)
+        ]
+        assert {**bodies[0], "request_id": ""} == {**bodies[1], "request_id": ""}
+        assert service.client.get(path, headers=service.key(Role.CALLER)).status_code == 200
+
+
+def test_a_revoked_key_ends_at_the_next_request(service: Started) -> None:
+    with closing(KeyStore(service.settings.data_dir / "access.sqlite3")) as store:
+        text = store.create(name="leaver", role=Role.CALLER, clock=utc_now)
+        headers = {"Authorization": f"Bearer {text}"}
+        assert service.client.get("/v1/models", headers=headers).status_code == 200
+        store.revoke(text.split("_")[1], clock=utc_now)
+        response = service.client.get("/v1/models", headers=headers)
+    assert_problem(response, slug="unauthenticated", status=401)
+    assert service.client.get("/v1/models", headers=service.key(Role.CALLER)).status_code == 200
