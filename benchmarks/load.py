@@ -24,6 +24,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx
+import yaml
 
 from app.domain import Role
 from app.ids import utc_now
@@ -66,15 +67,23 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=int, default=4)
+    options.add_argument(
+        "--what-would-change",
+        choices=("adverse_or_near_threshold", "never"),
+        default="adverse_or_near_threshold",
+        help="for which outcomes the policy asks what would have changed them",
+    )
     chosen = options.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("this needs wrk (Debian: apt-get install wrk)")
     with tempfile.TemporaryDirectory() as place:
-        _measure(Path(place), rounds=chosen.rounds, seconds=chosen.seconds)
+        _measure(
+            Path(place), chosen.what_would_change, rounds=chosen.rounds, seconds=chosen.seconds
+        )
 
 
-def _measure(place: Path, *, rounds: int, seconds: int) -> None:
-    settings, key = _prepare(place)
+def _measure(place: Path, asked: str, *, rounds: int, seconds: int) -> None:
+    settings, key = _prepare(place, asked)
     bodies = place / "bodies"
     cases = demo_applications().cases[:BODIES]
     bodies.write_text("".join(json.dumps({"case": dict(case)}) + "\n" for case in cases))
@@ -95,13 +104,15 @@ def _measure(place: Path, *, rounds: int, seconds: int) -> None:
         LogReader.open_readonly(settings.data_dir / "log", origin=settings.log_origin)
     ) as log:
         recorded = log.size
+    print(f"the policy asks what would have changed the recommendation: {asked}")
     _print(ours, floor, size=size, recorded=recorded)
 
 
-def _prepare(place: Path) -> tuple[Settings, str]:
+def _prepare(place: Path, asked: str) -> tuple[Settings, str]:
     settings = Settings(models_dir=place / "models", data_dir=place / "data")
     build_demo(settings.models_dir / MODEL / "bundle")
-    (settings.models_dir / MODEL / "policy.yaml").write_bytes(POLICY.read_bytes())
+    policy = {**yaml.safe_load(POLICY.read_text()), "what_would_change": asked}
+    (settings.models_dir / MODEL / "policy.yaml").write_text(yaml.safe_dump(policy))
     with closing(KeyStore(settings.data_dir / "access.sqlite3")) as store:
         return settings, store.create(name="load", role=Role.CALLER, clock=utc_now)
 
@@ -174,8 +185,8 @@ def _wrk(
         answered=int(_found(r"(\d+) requests in", text)),
         refused=int(refused[1]) if refused else 0,
         per_second=float(_found(r"Requests/sec:\s+([\d.]+)", text)),
-        p50_ms=_milliseconds(_found(r"50%\s+(\S+)", text)),
-        p99_ms=_milliseconds(_found(r"99%\s+(\S+)", text)),
+        p50_ms=_milliseconds(_found(r"\n\s+50%\s+(\S+)", text)),
+        p99_ms=_milliseconds(_found(r"\n\s+99%\s+(\S+)", text)),
     )
 
 
