@@ -49,9 +49,8 @@ def learn_sureness(bundle: Bundle) -> Sureness:
         )
     elif calibration is not None:
         places = np.array([card.output.classes.index(label) for label in calibration.labels])
-        conformal = calibrate_classes(
-            _per_class(bundle, calibration.scores), places, coverage=COVERAGE
-        )
+        per_class = [_per_class(bundle, row) for row in calibration.scores.tolist()]
+        conformal = calibrate_classes(np.array(per_class), places, coverage=COVERAGE)
         if len(places) >= MIN_BIN_CASES:
             frequencies = observed_frequencies(
                 calibration.scores[:, bundle.positive_score].astype(np.float64),
@@ -77,9 +76,10 @@ def uncertainty_body(
             "prediction_set": None,
             "prediction_interval": None,
         }
+    numbers: list[float] = scores.tolist()
     prediction_set = prediction_interval = None
     if isinstance(sureness.conformal, ConformalRegressor):
-        interval = sureness.conformal.predict(float(scores[0]))
+        interval = sureness.conformal.predict(numbers[0])
         prediction_interval = {
             "low": interval.low,
             "high": interval.high,
@@ -87,7 +87,7 @@ def uncertainty_body(
             "calibration_rows": interval.calibration_rows,
         }
     else:
-        kept = sureness.conformal.predict(_per_class(bundle, scores.reshape(1, -1))[0])
+        kept = sureness.conformal.predict(_per_class(bundle, numbers))
         prediction_set = {
             "classes": [sureness.classes[place] for place in kept.classes],
             "coverage": kept.coverage,
@@ -95,7 +95,7 @@ def uncertainty_body(
         }
     similar = None
     if sureness.frequencies is not None:
-        frequency = sureness.frequencies.of(float(scores[bundle.positive_score]))
+        frequency = sureness.frequencies.of(numbers[bundle.positive_score])
         similar = {
             "wording": frequency.wording,
             "cases": frequency.cases,
@@ -128,14 +128,13 @@ def familiarity_body(sureness: Sureness, case: EncodedCase) -> dict[str, object]
     }
 
 
-def _per_class(bundle: Bundle, scores: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return a score for each class of the card, shape (N, classes).
+def _per_class(bundle: Bundle, scores: list[float]) -> list[float]:
+    """Return a score for each class of the card.
 
     A graph with a single probability says it of the positive class; the other class has the rest.
     """
-    numbers = scores.astype(np.float64)
     if bundle.session.n_scores > 1:
-        return numbers
-    positive = numbers[:, 0]
+        return scores
+    positive = scores[0]
     pair = [1 - positive, positive]
-    return np.stack(pair if bundle.card.output.positive_index == 1 else pair[::-1], axis=1)
+    return pair if bundle.card.output.positive_index == 1 else pair[::-1]

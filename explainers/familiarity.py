@@ -9,8 +9,10 @@ numbers, 0 or 1 for categories.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,15 @@ from numpy.typing import NDArray
 from explainers.domains import Value
 from explainers.errors import BackgroundError
 from explainers.explanation import Matrix, Vector
+from explainers.nearest import nearest_distance, nearest_others
 
 OUTSIDE = 0.1
 """How far outside the range, as a part of it, a number counts as unfamiliar."""
 RARE = 0.01
 MAX_ROWS = 1000
 """A larger background is thinned to evenly spaced rows for the distances, not for the ranges."""
+
+_UNSEEN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,46 +57,82 @@ class Familiarity:
 
 
 @dataclass(frozen=True, slots=True)
+class NumericField:
+    """What the background says of one number."""
+
+    name: str
+    lowest: float
+    highest: float
+    span: float
+    """highest - lowest, 1 where all are equal."""
+    missing_seen: bool
+    """Whether some row misses it."""
+
+    def novelty(self, number: float) -> Novelty | None:
+        """Return what is new about a number, NaN when it is missing, or None."""
+        if isnan(number):
+            return None if self.missing_seen else Novelty(self.name, "missing", is_far=True)
+        room = OUTSIDE * self.span
+        if number > self.highest:
+            return Novelty(self.name, "above", is_far=number > self.highest + room)
+        if number < self.lowest:
+            return Novelty(self.name, "below", is_far=number < self.lowest - room)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class CategoricalField:
+    """What the background says of one category."""
+
+    name: str
+    codes: Mapping[Value, int]
+    """Of each value seen; None among them where a row misses it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FamiliarityCheck:
     """The background's ranges, categories and distances."""
 
-    numeric: tuple[str, ...]
-    categorical: tuple[str, ...]
-    lowest: Vector
-    """Shape (numeric,): least value of each number."""
-    highest: Vector
-    ranges: Vector
-    """Shape (numeric,): highest - lowest, 1 where all are equal."""
-    seen: tuple[frozenset[Value], ...]
-    """The values of each categorical field; None where a value was missing."""
-    missing_seen: NDArray[np.bool_]
-    """Shape (numeric,): whether some row misses the number."""
-    rows: Matrix
-    """Shape (B, numeric): numbers in units of their range, NaN for missing."""
-    labels: tuple[tuple[Value, ...], ...]
-    """Of each categorical field, the value of each code."""
-    codes: NDArray[np.int64]
-    """Shape (B, categorical)."""
-    nearest: Vector
-    """Shape (B,): each row's distance to its nearest other row, sorted."""
+    numeric: tuple[NumericField, ...]
+    categorical: tuple[CategoricalField, ...]
+    columns: Matrix
+    """Shape (numeric, B): numbers in units of their span, NaN for missing."""
+    code_columns: NDArray[np.int64]
+    """Shape (categorical, B)."""
+    nearest: tuple[float, ...]
+    """Of each of the B rows the distance to its nearest other row, sorted."""
     background_rows: int
 
     def check(self, case: Mapping[str, Value]) -> Familiarity:
         """Return how a case compares; a missing value is None."""
-        numbers = _numbers_of([case[field] for field in self.numeric])
-        novelties = [*self._outside(numbers), *self._unseen(case)]
-        order = {field: place for place, field in enumerate(case)}
-        novelties.sort(key=lambda novelty: order[novelty.field])
-        codes = np.array(
-            [
-                labels.index(case[field]) if case[field] in labels else -1
-                for field, labels in zip(self.categorical, self.labels, strict=True)
-            ],
-            dtype=np.int64,
+        novelties: list[Novelty] = []
+        numbers: list[float] = []
+        for field in self.numeric:
+            number = _number(case[field.name])
+            numbers.append(number / field.span)
+            # In range, as almost always: nothing more to ask. NaN is in no range.
+            if not field.lowest <= number <= field.highest:
+                novelty = field.novelty(number)
+                if novelty is not None:
+                    novelties.append(novelty)
+        codes: list[int] = []
+        for each in self.categorical:
+            value = case[each.name]
+            code = each.codes.get(value, _UNSEEN)
+            codes.append(code)
+            if code == _UNSEEN:
+                kind = "missing" if value is None else "unseen"
+                novelties.append(Novelty(each.name, kind, is_far=True))
+        if len(novelties) > 1:
+            order = {field: place for place, field in enumerate(case)}
+            novelties.sort(key=lambda novelty: order[novelty.field])
+        distance = nearest_distance(
+            self.columns,
+            self.code_columns,
+            numbers=np.array(numbers, dtype=np.float64),
+            codes=np.array(codes, dtype=np.int64),
         )
-        scaled = numbers / self.ranges
-        distance = float(gower(self.rows, self.codes, numbers=scaled, codes=codes).min())
-        at_least = len(self.nearest) - int(np.searchsorted(self.nearest, distance, side="left"))
+        at_least = len(self.nearest) - bisect_left(self.nearest, distance)
         rarity = (1 + at_least) / (1 + len(self.nearest))
         return Familiarity(
             is_unfamiliar=rarity <= RARE or any(novelty.is_far for novelty in novelties),
@@ -101,95 +142,51 @@ class FamiliarityCheck:
             background_rows=self.background_rows,
         )
 
-    def _outside(self, numbers: Vector) -> list[Novelty]:
-        found = []
-        for place, field in enumerate(self.numeric):
-            value, room = numbers[place], OUTSIDE * self.ranges[place]
-            if np.isnan(value):
-                if not self.missing_seen[place]:
-                    found.append(Novelty(field, "missing", is_far=True))
-            elif value > self.highest[place]:
-                found.append(
-                    Novelty(field, "above", is_far=bool(value > self.highest[place] + room))
-                )
-            elif value < self.lowest[place]:
-                found.append(
-                    Novelty(field, "below", is_far=bool(value < self.lowest[place] - room))
-                )
-        return found
-
-    def _unseen(self, case: Mapping[str, Value]) -> list[Novelty]:
-        return [
-            Novelty(field, "missing" if case[field] is None else "unseen", is_far=True)
-            for field, seen in zip(self.categorical, self.seen, strict=True)
-            if case[field] not in seen
-        ]
-
 
 def familiarity_check(background: Mapping[str, Sequence[Value]]) -> FamiliarityCheck:
     """Return the check against a background: field -> its value in each row, None for missing.
 
     A field is numeric when every value present is a number and no boolean. Raises BackgroundError
-    with fewer than two rows or columns of different lengths.
+    with fewer than two rows or columns of different lengths. Compiles what ``check`` needs.
     """
     lengths = {len(column) for column in background.values()}
     if len(lengths) != 1 or min(lengths) < 2:
         raise BackgroundError("rows", got=sorted(lengths), want="one number of at least 2")
     count = lengths.pop()
-    numeric = tuple(field for field, column in background.items() if _is_numeric(column))
-    categorical = tuple(field for field in background if field not in numeric)
-    values = np.array([_numbers_of(background[field]) for field in numeric])
-    values = values.reshape(len(numeric), count).T
-    lowest, highest = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
-    ranges = np.where(highest > lowest, highest - lowest, 1.0)
-    labels = tuple(tuple(dict.fromkeys(background[field])) for field in categorical)
     kept = np.arange(count) if count <= MAX_ROWS else np.arange(MAX_ROWS) * count // MAX_ROWS
-    codes = np.array(
-        [
-            [known.index(background[field][row]) for row in kept.tolist()]
-            for field, known in zip(categorical, labels, strict=True)
-        ],
-        dtype=np.int64,
-    )
-    codes = codes.reshape(len(categorical), len(kept)).T
-    rows = values[kept] / ranges
+    numeric: list[NumericField] = []
+    categorical: list[CategoricalField] = []
+    columns = np.empty((0, len(kept)))
+    code_columns = np.empty((0, len(kept)), dtype=np.int64)
+    for name, column in background.items():
+        if _is_numeric(column):
+            numbers = np.array([_number(value) for value in column])
+            numeric.append(_numeric_field(name, numbers))
+            columns = np.vstack([columns, numbers[kept] / numeric[-1].span])
+        else:
+            codes = {value: code for code, value in enumerate(dict.fromkeys(column))}
+            categorical.append(CategoricalField(name, codes))
+            coded = np.array([codes[value] for value in column], dtype=np.int64)
+            code_columns = np.vstack([code_columns, coded[kept]])
     return FamiliarityCheck(
-        numeric=numeric,
-        categorical=categorical,
-        lowest=lowest,
-        highest=highest,
-        ranges=ranges,
-        seen=tuple(frozenset(known) for known in labels),
-        missing_seen=np.isnan(values).any(axis=0),
-        rows=rows,
-        labels=labels,
-        codes=codes,
-        nearest=np.sort(_nearest_others(rows, codes)),
+        numeric=tuple(numeric),
+        categorical=tuple(categorical),
+        columns=columns,
+        code_columns=code_columns,
+        nearest=tuple(sorted(nearest_others(columns, code_columns).tolist())),
         background_rows=count,
     )
 
 
-def gower(
-    rows: Matrix, row_codes: NDArray[np.int64], *, numbers: Vector, codes: NDArray[np.int64]
-) -> Vector:
-    """Return the Gower distance of one case to every row, shape (B,).
-
-    Numbers are in units of their range. Missing against missing is 0, against a value 1.
-    """
-    apart = np.abs(rows - numbers)
-    one_missing = np.isnan(rows) != np.isnan(numbers)
-    apart = np.where(one_missing, 1.0, np.nan_to_num(apart, nan=0.0, posinf=np.inf))
-    total = apart.sum(axis=1) + (row_codes != codes).sum(axis=1)
-    return np.asarray(total / max(rows.shape[1] + row_codes.shape[1], 1))
-
-
-def _nearest_others(rows: Matrix, codes: NDArray[np.int64]) -> Vector:
-    nearest = np.empty(len(rows))
-    for row in range(len(rows)):
-        distances = gower(rows, codes, numbers=rows[row], codes=codes[row])
-        distances[row] = np.inf
-        nearest[row] = distances.min()
-    return nearest
+def _numeric_field(name: str, numbers: Vector) -> NumericField:
+    lowest, highest = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    return NumericField(
+        name=name,
+        lowest=lowest,
+        highest=highest,
+        span=highest - lowest if highest > lowest else 1.0,
+        missing_seen=bool(np.isnan(numbers).any()),
+    )
 
 
 def _is_numeric(column: Sequence[Value]) -> bool:
@@ -199,7 +196,5 @@ def _is_numeric(column: Sequence[Value]) -> bool:
     )
 
 
-def _numbers_of(values: Sequence[Value]) -> Vector:
-    return np.array(
-        [value if isinstance(value, int | float) else np.nan for value in values], dtype=np.float64
-    )
+def _number(value: Value) -> float:
+    return float(value) if isinstance(value, int | float) else nan

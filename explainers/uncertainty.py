@@ -8,9 +8,12 @@ Vovk, Gammerman and Shafer (2005); Angelopoulos and Bates (2023).
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, inf, sqrt
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,12 +63,12 @@ class ConformalClassifier:
     coverage: float
     calibration_rows: int
 
-    def predict(self, scores: Vector) -> PredictionSet:
-        """Return the set for one case; ``scores``, shape (classes,), as the calibration's.
+    def predict(self, scores: Sequence[float]) -> PredictionSet:
+        """Return the set for one case; ``scores``, one for each class, as the calibration's.
 
         The most likely class is always in it: that can only raise the coverage.
         """
-        order = np.argsort(-scores, kind="stable").tolist()
+        order = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)
         kept = [index for index in order if scores[index] >= self.least_score]
         return PredictionSet(
             classes=tuple(kept or order[:1]),
@@ -170,10 +173,12 @@ class Frequencies:
 
     def of(self, score: float) -> Frequency:
         """Return the bin of a score; a score between bins or beyond them takes the nearest."""
-        return min(
-            self.bins,
-            key=lambda b: max(b.lowest_score - score, score - b.highest_score, 0.0),
-        )
+        place = max(bisect_right(self.bins, score, key=_lowest_score) - 1, 0)
+        below, above = self.bins[place], self.bins[min(place + 1, len(self.bins) - 1)]
+        return below if score - below.highest_score <= above.lowest_score - score else above
+
+
+_lowest_score = attrgetter("lowest_score")
 
 
 def observed_frequencies(scores: Vector, is_class: NDArray[np.bool_]) -> Frequencies:

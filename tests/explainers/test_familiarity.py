@@ -7,7 +7,9 @@ import pytest
 
 from explainers.domains import Value
 from explainers.errors import BackgroundError
-from explainers.familiarity import FamiliarityCheck, Novelty, familiarity_check, gower
+from explainers.familiarity import FamiliarityCheck, Novelty, familiarity_check
+from explainers.nearest import nearest_distance, nearest_others
+from tests.reference.gower import gower
 
 Rows = dict[str, list[Value]]
 
@@ -93,9 +95,49 @@ def test_distance_is_gowers() -> None:
     assert check.check({"x": 10.0, "c": "b"}).distance == 0.0
     assert check.check({"x": None, "c": "a"}).distance == 0.0
     by_hand = gower(
-        check.rows, check.codes, numbers=np.array([0.4]), codes=np.array([0], dtype=np.int64)
+        check.columns.T,
+        check.code_columns.T,
+        numbers=np.array([0.4]),
+        codes=np.array([0], dtype=np.int64),
     )
     np.testing.assert_allclose(by_hand, [(0.4 + 0) / 2, (0.6 + 1) / 2, (1 + 0) / 2])
+
+
+@pytest.mark.parametrize("numeric", [0, 1, 9, 20])
+@pytest.mark.parametrize("rows", [2, 127, 128, 129, 1000])
+def test_the_compiled_search_finds_the_same_nearest_row_as_numpy(
+    numeric: int, rows: int, rng: np.random.Generator
+) -> None:
+    """On whole blocks and rests, with missing values, with neither or either kind of field."""
+    categorical = 3 if numeric < 20 else 0
+    columns = rng.uniform(size=(numeric, rows))
+    columns[rng.uniform(size=columns.shape) < 0.1] = np.nan
+    codes = rng.integers(0, 3, size=(categorical, rows))
+    for _ in range(20):
+        numbers = rng.uniform(-0.2, 1.2, size=numeric)
+        numbers[rng.uniform(size=numeric) < 0.1] = np.nan
+        own = rng.integers(-1, 3, size=categorical)
+        want = gower(columns.T, codes.T, numbers=numbers, codes=own).min()
+        got = nearest_distance(columns, codes, numbers=numbers, codes=own)
+        np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
+        # A near miss: a row only just farther is another answer.
+        with pytest.raises(AssertionError):
+            np.testing.assert_allclose(got, want + 1e-9, rtol=1e-14, atol=0)
+    others = []
+    for row in range(rows):
+        distances = gower(columns.T, codes.T, numbers=columns[:, row], codes=codes[:, row])
+        others.append(np.delete(distances, row).min())
+    np.testing.assert_allclose(nearest_others(columns, codes), others, rtol=1e-14, atol=0)
+
+
+def test_a_case_takes_the_bits_of_its_twins_row(rng: np.random.Generator) -> None:
+    """Ranks among the background's own distances only mean something if ties are ties."""
+    rows = people(300, rng)
+    check = familiarity_check(rows)
+    for row in range(300):
+        found = check.check(case_of(rows, row))
+        assert found.distance == 0.0
+        assert found.rarity == 1.0
 
 
 def test_a_large_background_keeps_its_ranges_and_thins_its_distances(
@@ -103,10 +145,11 @@ def test_a_large_background_keeps_its_ranges_and_thins_its_distances(
 ) -> None:
     rows = people(3000, rng)
     check = familiarity_check(rows)
-    assert len(check.rows) == 1000
+    assert check.columns.shape == (2, 1000)
+    assert check.code_columns.shape == (2, 1000)
     assert check.background_rows == 3000
     ages = [age for age in rows["age"] if isinstance(age, int)]
-    assert check.highest[0] == max(ages)
+    assert check.numeric[0].highest == max(ages)
 
 
 def test_a_background_of_one_row_is_refused() -> None:

@@ -56,7 +56,7 @@ def test_sets_cover_at_least_as_often_as_stated(coverage: float, rng: np.random.
         labels = np.array([rng.choice(3, p=p) for p in true])
         scores = true**2 / (true**2).sum(axis=1, keepdims=True)
         fitted = calibrate_classes(scores[:200], labels[:200], coverage=coverage)
-        sets = [fitted.predict(row).classes for row in scores[200:]]
+        sets = [fitted.predict(row.tolist()).classes for row in scores[200:]]
         hits.append(np.mean([y in s for y, s in zip(labels[200:], sets, strict=True)]))
         sizes.append(np.mean([len(s) for s in sets]))
     assert np.mean(hits) >= coverage - 0.01
@@ -68,14 +68,14 @@ def test_a_set_is_never_empty_and_starts_with_the_likeliest() -> None:
     scores = np.array([[0.9, 0.1]] * 20)
     fitted = calibrate_classes(scores, np.zeros(20, dtype=np.int64), coverage=0.9)
     assert fitted.least_score == 0.9
-    assert fitted.predict(np.array([0.45, 0.55])).classes == (1,)
-    assert fitted.predict(np.array([0.95, 0.93])).classes == (0, 1)
+    assert fitted.predict([0.45, 0.55]).classes == (1,)
+    assert fitted.predict([0.95, 0.93]).classes == (0, 1)
 
 
 def test_with_too_few_rows_nothing_is_ruled_out() -> None:
     few = np.tile([0.99, 0.01], (8, 1))
     fitted = calibrate_classes(few, np.zeros(8, dtype=np.int64), coverage=0.9)
-    assert fitted.predict(np.array([1.0, 0.0])).classes == (0, 1)
+    assert fitted.predict([1.0, 0.0]).classes == (0, 1)
     assert calibrate_numbers(np.zeros(8), np.zeros(8), coverage=0.9).half_width == inf
 
 
