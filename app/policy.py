@@ -5,13 +5,13 @@ body's to say. It is named by the digest of its canonical form, which goes into 
 """
 
 import hashlib
-from math import inf
+from math import inf, isnan
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.domain import Advice, Rule
 
@@ -22,6 +22,13 @@ class PolicyError(Exception):
     """A policy that cannot be used, with what was wrong and what is wanted."""
 
 
+def _lower_end(start: float) -> float:
+    # Not a number compares with nothing, and JSON writes it and infinity alike: one digest for two.
+    if isnan(start) or start == inf:
+        raise ValueError("want a number, or -.inf for no lower end")
+    return start
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +37,7 @@ class Band(_Strict):
     """Scores from ``at_least`` up to the next band's ``at_least`` lead to one outcome."""
 
     rule: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
-    at_least: float
+    at_least: Annotated[float, AfterValidator(_lower_end)]
     outcome: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
     label: Annotated[str, Field(min_length=1, max_length=200)]
     supported_by: Literal["higher", "lower"]
@@ -51,7 +58,7 @@ class Policy(_Strict):
     model: str
     description: str
     bands: Annotated[tuple[Band, ...], Field(min_length=1)]
-    near_threshold: Annotated[float, Field(ge=0)]
+    near_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """Scores closer than this to a threshold are flagged: small changes could turn them."""
     what_would_change: Literal["adverse_or_near_threshold", "never"]
     """For which outcomes the answer says what would have changed it."""
@@ -140,14 +147,14 @@ def load_policy(path: Path, *, lowest_score: float) -> Policy:
         raise PolicyError(f"{path} has {len(raw)} bytes, want at most {MAX_POLICY_BYTES}")
     try:
         policy = Policy.model_validate(yaml.safe_load(raw))
-    except yaml.YAMLError as err:
-        raise PolicyError(f"{path} is not YAML: {err}") from err
     except ValidationError as err:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}"
             for fault in err.errors()
         )
         raise PolicyError(f"{path} is not a policy: {faults}") from err
+    except (yaml.YAMLError, ValueError) as err:  # ValueError: a date that no calendar has
+        raise PolicyError(f"{path} is not YAML: {err}") from err
     if policy.bands[0].at_least > lowest_score:
         raise PolicyError(
             f"{path}: the first band starts at {policy.bands[0].at_least:g}, want "
