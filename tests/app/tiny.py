@@ -88,7 +88,7 @@ def model() -> bytes:
     )
 
 
-def card(name: str = NAME) -> Card:
+def card(name: str = NAME, *, takes_unknown: bool = True) -> Card:
     """Return the card, hostile in every text that a page shows."""
     return Card(
         name=name,
@@ -112,7 +112,7 @@ def card(name: str = NAME) -> Card:
                 label=f"Answer {HOSTILE}",
                 wording="{value}",
                 categories=["yes", "no"],
-                may_be_unknown=True,
+                may_be_unknown=takes_unknown,
                 actionable=True,
                 input="answer",
             ),
@@ -134,12 +134,12 @@ BACKGROUND: tuple[Row, ...] = tuple(
 )
 
 
-def write(directory: Path, *, name: str = NAME) -> BundleFiles:
+def write(directory: Path, *, name: str = NAME, takes_unknown: bool = True) -> BundleFiles:
     """Make ``directory`` a served model: its bundle, and a policy with one line at one half."""
     files = write_bundle(
         directory / "bundle",
         model=model(),
-        card=card(name),
+        card=card(name, takes_unknown=takes_unknown),
         background=BACKGROUND,
         samples=[
             Sample(case, int(margin(case) > 0), (1 - probability(case), probability(case)))

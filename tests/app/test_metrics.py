@@ -1,0 +1,138 @@
+"""What Prometheus sees: exact counts, and no series that a stranger made up."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.domain import Role
+from app.metrics import STAGES
+from app.settings import Settings
+from tests.app import tiny
+from tests.started import Started, start
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+LOW = {"amount": 1.0, "count": 1, "answer": "no"}
+HOSTILE = 'x"} 1\ngrounds_evil{a="'
+
+
+@pytest.fixture
+def service(tiny_models: Path, tmp_path: Path) -> Iterator[Started]:
+    """A service of its own for each test: counters begin at nothing."""
+    with start(Settings(models_dir=tiny_models, data_dir=tmp_path / "data")) as started:
+        yield started
+
+
+def scrape(service: Started) -> Series:
+    response = service.client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def value(series: Series, name: str, **labels: str) -> float:
+    return series[name, tuple(sorted(labels.items()))]
+
+
+def test_every_decision_is_counted_once_under_its_outcome(service: Started) -> None:
+    for _ in range(3):
+        assert service.ask(tiny.NAME, tiny.CASE).json()["recommendation"]["outcome"] == "yes"
+    headers = {"Idempotency-Key": "once"}
+    for _ in range(2):
+        answer = service.ask(tiny.NAME, LOW, headers=headers)
+        assert answer.json()["recommendation"]["outcome"] == "no"
+    service.ask(tiny.NAME, {})
+    service.ask(tiny.NAME, tiny.CASE, role=Role.AUDITOR)
+    series = scrape(service)
+    counted = {key: n for key, n in series.items() if key[0] == "grounds_decisions_total"}
+    assert counted == {
+        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "yes"))): 3,
+        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "no"))): 1,
+    }
+    assert value(series, "grounds_errors_total", type="invalid-case") == 1
+    assert value(series, "grounds_errors_total", type="forbidden") == 1
+
+
+def test_every_stage_of_a_decision_is_observed(service: Started) -> None:
+    before = scrape(service)
+    service.ask(tiny.NAME, LOW)
+    after = scrape(service)
+    for stage in STAGES:
+        grown = value(after, "grounds_stage_seconds_count", stage=stage) - value(
+            before, "grounds_stage_seconds_count", stage=stage
+        )
+        assert grown == 1, stage
+        assert value(after, "grounds_stage_seconds_sum", stage=stage) > 0, stage
+    total = value(after, "grounds_stage_seconds_sum", stage="total")
+    assert total < 60  # seconds, not milliseconds
+    assert {
+        dict(labels)["stage"] for name, labels in after if name == "grounds_stage_seconds_count"
+    } == set(STAGES)
+
+
+def test_log_size_and_readiness_are_those_of_the_log(service: Started) -> None:
+    series = scrape(service)
+    assert value(series, "grounds_log_entries") == service.parts.log.size
+    service.ask(tiny.NAME, tiny.CASE)
+    series = scrape(service)
+    assert value(series, "grounds_log_entries") == service.parts.log.size
+    assert value(series, "grounds_ready") == 1
+    assert value(series, "grounds_queue_depth") == 0
+    assert value(series, "grounds_explanation_residual_count", model="tiny") == 1
+    # The record of the start was a group too, and is not a decision.
+    assert value(series, "grounds_commit_group_size_count") == 2
+
+
+def test_replays_are_counted_by_verdict(service: Started) -> None:
+    identifier = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+    path = f"/v1/decisions/{identifier}/replay"
+    replayed = service.client.post(path, headers=service.key(Role.AUDITOR))
+    assert replayed.json()["verdict"] == "identical"
+    assert value(scrape(service), "grounds_replays_total", verdict="identical") == 1
+
+
+def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
+    def provoke(name: str) -> None:
+        key = service.key(Role.ADMIN)
+        client = service.client
+        strange = {**tiny.CASE, name: name}
+        client.post(f"/v1/models/{quote(name)}/decisions", json={"case": tiny.CASE}, headers=key)
+        service.ask(tiny.NAME, strange)
+        service.ask(tiny.NAME, {**tiny.CASE, "answer": name}, subject=name)
+        client.get(f"/v1/models/{quote(name)}", headers=key)
+        client.get(f"/v1/decisions/{quote(name)}", headers=key)
+        client.get(f"/problems/{quote(name)}")
+        client.get(f"/{quote(name)}")
+        client.get("/v1/models", headers={"Authorization": f"Bearer {name.splitlines()[0]}"})
+        client.request("BREW", "/v1/models", headers=key)
+        client.get("/v1/models", headers={**key, "X-Model": "a", "User-Agent": "b"})
+
+    provoke("first")
+    seen = scrape(service).keys()
+    for name in (HOSTILE, "second", "x" * 300, "tiny2", "%0a"):
+        provoke(name)
+    assert scrape(service).keys() == seen
+    assert "first" not in str(seen)
+
+
+def test_every_label_value_is_known_beforehand(service: Started) -> None:
+    service.ask(tiny.NAME, tiny.CASE)
+    service.ask("no-such", tiny.CASE)
+    served = service.parts.served[tiny.NAME]
+    known = {
+        "model": {"tiny"},
+        "outcome": {"yes", "no"},
+        "stage": set(STAGES),
+        "type": {"unknown-model"},
+        "version": {"1"},
+        "digest": {served.bundle.digest},
+        "method": {served.explainer.method},
+    }
+    for _, labels in scrape(service):
+        for name, label in labels:
+            assert name == "le" or label in known[name], (name, label)
