@@ -55,6 +55,13 @@ class UnsupportedMediaTypeError(AppError):
     """The body is not declared as JSON."""
 
 
+class BodyTooSlowError(AppError):
+    """The body did not arrive in time."""
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__(f"the body did not arrive within {seconds:g} s")
+
+
 class BodyTooLargeError(AppError):
     """The body is larger than this service takes."""
 
@@ -145,6 +152,12 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     ),
     UnknownProblemError: ProblemType(
         404, "unknown-problem", "No such kind of problem", "`/docs` lists what may go wrong."
+    ),
+    BodyTooSlowError: ProblemType(
+        408,
+        "request-timeout",
+        "The body did not arrive in time",
+        "Try again. Nothing was advised or recorded.",
     ),
     IdempotencyConflictError: ProblemType(
         409,

@@ -17,9 +17,6 @@ from app.api.parts import parts_of
 from app.domain import Caller, Role
 from app.errors import NOT_A_VALID_KEY, ForbiddenError, UnauthenticatedError
 
-PUBLIC: tuple[Role, ...] = ()
-"""For routes that anybody may call: said aloud, never by leaving something out."""
-
 EVERY_ROLE = tuple(Role)
 
 bearer_scheme = HTTPBearer(

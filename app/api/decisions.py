@@ -23,6 +23,7 @@ from app.api.problems import faults_of_validation
 from app.domain import Caller, Role
 from app.engine import Earlier, Recorded, Unfinished, Work
 from app.errors import (
+    BodyTooSlowError,
     InvalidJsonError,
     InvalidRequestError,
     TimedOutError,
@@ -93,7 +94,7 @@ router = APIRouter(tags=["decisions"])
                 },
             },
         },
-        **problems(400, 401, 403, 404, 409, 410, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 409, 410, 413, 415, 422, 503),
     },
     openapi_extra={
         "x-roles": [role.value for role in ADVISED_ROLES],
@@ -266,8 +267,14 @@ async def _json_body(request: Request) -> object:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != JSON:
         raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
+    seconds = parts_of(request).settings.request_timeout_seconds
     try:
-        return orjson.loads(await request.body())
+        async with asyncio.timeout(seconds):
+            content = await request.body()
+    except TimeoutError as err:
+        raise BodyTooSlowError(seconds=seconds) from err
+    try:
+        return orjson.loads(content)
     except orjson.JSONDecodeError as err:
         # The parser's message has a place in the text and none of the text itself.
         raise InvalidJsonError(f"not valid JSON at line {err.lineno}, column {err.colno}") from err
