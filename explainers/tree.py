@@ -74,7 +74,8 @@ class TreeExplainer:
     ) -> Explanation:
         """Return the explanation of one row; see ``Explainer.explain``."""
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return self._stated(self._explained(encoded, scores)[0])
+        out, check = self._explained(encoded, scores)
+        return self._stated(out[0], check[0])
 
     def explain_rows(
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
@@ -84,21 +85,27 @@ class TreeExplainer:
         ``scores``, shape (N, n_scores); ``taps``, each (N, width).
         """
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return [self._stated(out) for out in self._explained(encoded, scores)]
+        return [self._stated(*row) for row in zip(*self._explained(encoded, scores), strict=True)]
 
-    def _explained(self, encoded: NDArray[Any], scores: NDArray[Any]) -> Matrix:
-        """Return one row of numbers per row explained, as ``finish_row`` writes them."""
+    def _explained(
+        self, encoded: NDArray[Any], scores: NDArray[Any]
+    ) -> tuple[NDArray[np.float64], Matrix]:
+        """Return what ``finish_row`` writes, for N rows: shapes (N, T, F + 3) and (N, 2)."""
         game, lookup = self.game, self.lookup
         encoded = game.comparable(encoded)
         plain = scores.ravel() if scores.flags.carray else np.array(scores).ravel()
-        out = np.empty((len(encoded), len(self.targets) * (game.n_fields + 3) + 1))
-        if len(plain) != len(encoded) * self.n_scores:
-            raise GraphError("scores", got=len(plain), want=len(encoded) * self.n_scores)
+        rows = len(encoded)
+        if len(plain) != rows * self.n_scores:
+            raise GraphError("scores", got=len(plain), want=rows * self.n_scores)
+        out = np.empty((rows, len(self.targets), game.n_fields + 3))
+        check = np.empty((rows, 2))
         if len(game.walked_roots):
-            for row in range(len(encoded)):
+            for row in range(rows):
                 found = game.found(encoded[row : row + 1])
                 own = plain[row * self.n_scores : (row + 1) * self.n_scores]
-                finish_row(found, lookup.ints, self.signed_bases, own, out[row])
+                finish_row(
+                    found, lookup.ints, self.signed_bases, own, self.tolerance, out[row], check[row]
+                )
         else:
             explain_rows(
                 encoded,
@@ -109,29 +116,27 @@ class TreeExplainer:
                 lookup.cuts,
                 lookup.table,
                 self.signed_bases,
+                self.tolerance,
                 out,
+                check,
             )
-        return out
+        return out, check
 
-    def _stated(self, out: Vector) -> Explanation:
-        """Return the explanation in one row of numbers; raise unless it adds up."""
-        n_targets = len(self.targets)
-        end = n_targets * self.game.n_fields
-        outputs = out[end + n_targets : end + 2 * n_targets]
-        tolerance = self.tolerance * max(1.0, *map(abs, outputs.tolist()))
-        residual = float(out[-1])
+    def _stated(self, out: Matrix, check: Vector) -> Explanation:
+        """Return the explanation of one row; raise unless it adds up."""
+        n_fields = self.game.n_fields
+        residual, tolerance = check.tolist()
+        outputs = out[:, n_fields + 1]
         if not residual <= tolerance:
-            check_residual(
-                out[end + 2 * n_targets : -1], outputs, targets=self.targets, tolerance=tolerance
-            )
+            check_residual(out[:, n_fields + 2], outputs, targets=self.targets, tolerance=tolerance)
         return Explanation(
             self.method,
             self.unit,
             self.link,
             self.targets,
             self.base_values,
-            out[:end].reshape(n_targets, -1),
-            out[end : end + n_targets],
+            out[:, :n_fields],
+            out[:, n_fields],
             outputs,
             residual,
             tolerance,
@@ -378,9 +383,9 @@ def warm_up() -> Iterator[str]:
         arrays = (lookup.ints, lookup.shorts, lookup.offsets, lookup.cuts, lookup.table)
         bases = np.stack([np.ones(1), game.base_values])
         for scores in (np.zeros(1, np.float32), np.zeros(1, np.float64)):
-            out = np.empty((1, 6))
-            finish_row(game.found(row), lookup.ints, bases, scores, out[0])
-            explain_rows(row, scores, *arrays, bases, out)
+            out, check = np.empty((1, 1, 5)), np.empty((1, 2))
+            finish_row(game.found(row), lookup.ints, bases, scores, 1.0, out[0], check[0])
+            explain_rows(row, scores, *arrays, bases, 1.0, out, check)
         yield f"explanations for {np.dtype(kind).name}"
 
 

@@ -27,6 +27,10 @@ TARGET_BYTES = 24 << 20
 """What tables may take before they outgrow the last cache and larger ones stop paying."""
 TABLES_SHARE = 0.9
 """Of the memory budget; the rest is for the codes that lead to the tables' rows."""
+CROWDING = 1.6
+"""What leaves' tables may take alone, relative to the budget: sharing tables saves up to 40 %.
+
+Where it saves less, the limit is halved until the tables fit."""
 WALKED_SHARE = 0.25
 """A tree with more of its leaves to walk than this is walked whole: tables would not pay."""
 
@@ -190,27 +194,8 @@ def build_game(
     values = np.ascontiguousarray(ensemble.leaf_values @ forms.T)
     field_of_column = np.array(fields, dtype=np.int32)
     sizes = leaf_sizes(ensemble, field_of_column)
-    alone = _bytes_alone(sizes, len(forms))
-    budget = int(TABLES_SHARE * memory_budget_bytes)
-    tabled = _tabled(sizes, alone, budget)
-    paths = leaf_paths(ensemble, cuts, sizes.node[tabled])
-    leaves = np.arange(len(paths.node), dtype=np.int32)
-    group = group_leaves(
-        paths,
-        cuts,
-        field_of_column,
-        leaves,
-        sums=len(forms),
-        target_bytes=min(max(TARGET_BYTES, int(alone[tabled].sum())), budget),
-    )
-    tables = build_tables(
-        paths,
-        cuts,
-        fields=field_of_column,
-        leaves=leaves,
-        group=group,
-        values=values[ensemble.leaf[paths.node]],
-        background=ranks,
+    tabled, tables = _fitting_tables(
+        ensemble, cuts, sizes, field_of_column, values, ranks, memory_budget_bytes
     )
     walked = _walked(ensemble, sizes.node[~tabled])
     return TreeGame(
@@ -241,12 +226,51 @@ def _bytes_alone(sizes: LeafSizes, sums: int) -> NDArray[np.int64]:
     return np.asarray(cells * np.maximum(sizes.fields, 1) * sums * 8)
 
 
-def _tabled(sizes: LeafSizes, alone: NDArray[np.int64], budget: int) -> NDArray[np.bool_]:
-    """Return which leaves get tables: the small ones first, until the budget is spent."""
+def _fitting_tables(
+    ensemble: Ensemble,
+    cuts: Cuts,
+    sizes: LeafSizes,
+    fields: Ints,
+    values: Matrix,
+    ranks: Ints,
+    budget: int,
+) -> tuple[NDArray[np.bool_], TreeTables]:
+    """Return which leaves have tables, as many as the budget allows, and the tables."""
+    alone = _bytes_alone(sizes, values.shape[1])
+    tables_budget = int(TABLES_SHARE * budget)
+    crowding = CROWDING
+    while True:
+        tabled = _tabled(sizes, alone, int(crowding * tables_budget))
+        paths = leaf_paths(ensemble, cuts, sizes.node[tabled])
+        leaves = np.arange(len(paths.node), dtype=np.int32)
+        group = group_leaves(
+            paths,
+            cuts,
+            fields,
+            leaves,
+            sums=values.shape[1],
+            target_bytes=min(max(TARGET_BYTES, int(alone[tabled].sum())), tables_budget),
+        )
+        tables = build_tables(
+            paths,
+            cuts,
+            fields=fields,
+            leaves=leaves,
+            group=group,
+            values=values[ensemble.leaf[paths.node]],
+            background=ranks,
+        )
+        if tables.bytes <= budget or not len(leaves):
+            return tabled, tables
+        crowding = crowding / 2 if crowding > 0.1 else 0.0
+
+
+def _tabled(sizes: LeafSizes, alone: NDArray[np.int64], limit: int) -> NDArray[np.bool_]:
+    """Return which leaves get tables: the small ones first, up to the limit."""
     tabled = alone <= LEAF_TABLE_BYTES
     order = np.argsort(alone, kind="stable")
     spent = np.cumsum(np.where(tabled[order], alone[order], 0))
-    tabled[order[spent > budget]] = False
+    tabled[order[spent > limit]] = False
     trees = int(sizes.tree.max(initial=-1)) + 1
     left_out = np.bincount(sizes.tree, weights=~tabled, minlength=trees)
     whole = left_out > WALKED_SHARE * np.bincount(sizes.tree, minlength=trees)

@@ -131,17 +131,20 @@ def _scatter(
 
 
 @njit(cache=True, nogil=True)
-def finish_row(found: Any, ints: Any, bases: Any, scores: Any, out: Any) -> None:
-    """Write contributions, margins, outputs and residual of one row into ``out``.
+def finish_row(
+    found: Any, ints: Any, bases: Any, scores: Any, relative: float, out: Any, check: Any
+) -> None:
+    """Write one row's explanation into ``out`` and ``check``.
 
     ``bases``, shape (2, O): the signs and base values of the O linked margins. ``scores``: what
-    the graph returned. ``out``: T x F contributions, then T margins, T outputs, T linked
-    margins and the residual.
+    the graph returned. ``out``, shape (T, F + 3): contributions, then the margin, the output and
+    the linked margin of each target. ``check``: the residual, and the tolerance, which is
+    ``relative`` times the outputs' scale (see ``allowed_residual``).
     """
     n_fields, sums = np.int64(ints[N_FIELDS]), np.int64(ints[N_SUMS])
     sum_of_output = _part(ints, SUM_OF_OUTPUT)
     explained, targets = _part(ints, EXPLAINED), _part(ints, TARGETS)
-    n_outputs, n_targets = len(sum_of_output), len(targets)
+    n_outputs = len(sum_of_output)
     margins = np.empty(n_outputs)
     linked = np.empty(n_outputs)
     for o in range(n_outputs):
@@ -151,20 +154,19 @@ def finish_row(found: Any, ints: Any, bases: Any, scores: Any, out: Any) -> None
             margin += bases[0, o] * found[f * sums + s]
         margins[o] = margin
     link_row(ints[LINK], margins, linked)
-    residual = 0.0
-    for t in range(n_targets):
+    residual, scale = 0.0, 1.0
+    for t in range(len(targets)):
         o = explained[t]
         s = np.int64(sum_of_output[o])
         for f in range(n_fields):
-            out[t * n_fields + f] = bases[0, o] * found[f * sums + s]
+            out[t, f] = bases[0, o] * found[f * sums + s]
         output = np.float64(scores[targets[t]])
         difference = abs(linked[o] - output)
         # Written so that NaN wins: it must never look like a small residual.
         residual = residual if difference <= residual else difference
-        out[n_targets * n_fields + t] = margins[o]
-        out[n_targets * (n_fields + 1) + t] = output
-        out[n_targets * (n_fields + 2) + t] = linked[o]
-    out[n_targets * (n_fields + 3)] = residual
+        scale = max(scale, abs(output))
+        out[t, n_fields], out[t, n_fields + 1], out[t, n_fields + 2] = margins[o], output, linked[o]
+    check[0], check[1] = residual, relative * scale
 
 
 @njit(cache=True, nogil=True)
@@ -194,12 +196,14 @@ def explain_rows(
     cuts: Any,
     table: Any,
     bases: Any,
+    relative: float,
     out: Any,
+    check: Any,
 ) -> None:
-    """Write the explanation of each row of ``encoded``, shape (N, columns), into ``out``.
+    """Write the explanation of each row of ``encoded``, shape (N, columns).
 
-    ``scores`` holds the rows' scores one after the other; ``out``, shape (N, size), is filled as
-    ``finish_row`` says.
+    ``scores`` holds the rows' scores one after the other; ``out``, shape (N, T, F + 3), and
+    ``check``, shape (N, 2), are filled as ``finish_row`` says.
     """
     ranks = np.empty(encoded.shape[1], np.int32)
     codes = np.empty(len(offsets) - 1 + AHEAD, np.uint16)
@@ -209,4 +213,5 @@ def explain_rows(
         found[:] = 0.0
         rank_row(encoded[n], ints, cuts, ranks)
         add_tables(ranks, ints, shorts, offsets, table, codes, found)
-        finish_row(found, ints, bases, scores[n * n_scores : (n + 1) * n_scores], out[n])
+        own = scores[n * n_scores : (n + 1) * n_scores]
+        finish_row(found, ints, bases, own, relative, out[n], check[n])
