@@ -26,6 +26,10 @@ PAIR_CANDIDATES = 8
 """Values of each field that are combined with another field's."""
 KEPT_FOR_REFINING = 300
 """Evaluations that the search over pairs leaves for drawing answers nearer and confirming them."""
+MOST_AT_ONCE = 512
+"""Trials in one question: bounds memory, and how late the end of the time is noticed."""
+PARTS = 16
+"""Parts of a stretch that are looked at together: a run of the model costs more than a row in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,6 @@ def find_counterfactuals(
     if unknown:
         raise ValueError(f"domains: got fields {unknown}, want fields of the case")
     search = _Search(case, domains, judge, limits or Limits(), clock)
-    search.check_start()
     search.change_one()
     if len(search.found) < search.limits.max_answers and search.limits.max_fields > 1:
         search.change_two()
@@ -124,14 +127,19 @@ def vary(case: Feeds, slots: Mapping[str, Slot], trials: Sequence[Trial]) -> Fee
     ``slots``: field -> where it sits. Unchanged fields keep the case's own encoded value.
     """
     made = {name: np.repeat(column, len(trials), axis=0) for name, column in case.items()}
+    changed: dict[str, tuple[list[int], list[Value]]] = {}
     for row, trial in enumerate(trials):
         for change in trial:
-            slot = slots[change.field]
-            column = made[slot.input]
-            if column.ndim == 1:
-                column[row] = change.after
-            else:
-                column[row, slot.column] = change.after
+            rows, values = changed.setdefault(change.field, ([], []))
+            rows.append(row)
+            values.append(change.after)
+    for field, (rows, values) in changed.items():
+        slot = slots[field]
+        column = made[slot.input]
+        if column.ndim == 1:
+            column[rows] = values
+        else:
+            column[rows, slot.column] = values
     return made
 
 
@@ -148,6 +156,7 @@ class _Search:
     ) -> None:
         self._case = case
         self._domains = tuple(domains)
+        self._by_field = {domain.field: domain for domain in domains}
         self._judge = judge
         self._clock = clock
         self._started = clock()
@@ -157,21 +166,23 @@ class _Search:
         self.complete = True
         self._gains: dict[str, list[tuple[float, float, Value]]] = {}
 
-    def check_start(self) -> None:
-        """Raise ValueError when the case as it is counts as flipped: the judge is turned round."""
-        if self._flips(()):
-            raise ValueError("judge: got a positive score for the case itself, want none")
-
     def change_one(self) -> None:
-        """Find for each field alone the nearest value that flips."""
+        """Find for each field alone the nearest value that flips.
+
+        Raises ValueError when the case as it is counts as flipped: the judge is turned round.
+        """
+        trials: list[Trial] = [()]
         for domain in self._domains:
             current = self._case[domain.field]
-            values = domain.candidates(current)
-            scores = self._ask([(self._change(domain, value),) for value in values])
-            self._gains[domain.field] = [
-                (domain.distance(current, value), float(score), value)
-                for value, score in zip(values, scores, strict=False)
-            ]
+            trials += [(Change(domain.field, current, v),) for v in domain.candidates(current)]
+        scores = self._ask(trials).tolist()
+        if scores and scores[0] > 0:
+            raise ValueError("judge: got a positive score for the case itself, want none")
+        self._gains = {domain.field: [] for domain in self._domains}
+        for (change,), score in zip(trials[1:], scores[1:], strict=False):
+            distance = self._by_field[change.field].distance(change.before, change.after)
+            self._gains[change.field].append((distance, score, change.after))
+        for domain in self._domains:
             flipping = [entry for entry in self._gains[domain.field] if entry[1] > 0]
             if flipping:
                 nearest = min(flipping, key=lambda entry: entry[0])[2]
@@ -183,20 +194,25 @@ class _Search:
         alone = {change.field for answer in self.found for change in answer.changes}
         left = [domain for domain in self._domains if domain.field not in alone]
         worth_trying = {
-            domain.field: frontier(self._gains[domain.field], most=PAIR_CANDIDATES)
+            domain.field: [
+                self._change(domain, value)
+                for value in frontier(self._gains[domain.field], most=PAIR_CANDIDATES)
+            ]
             for domain in left
         }
-        flipping: list[Trial] = []
+        trials: list[Trial] = []
         for first, second in sorted(combinations(left, 2), key=self._promise):
-            trials = [
-                (self._change(first, a), self._change(second, b))
-                for a, b in product(worth_trying[first.field], worth_trying[second.field])
-            ]
-            scores = self._ask(trials, keep=KEPT_FOR_REFINING)
-            past = [trial for trial, score in zip(trials, scores, strict=False) if score > 0]
-            if past:
-                flipping.append(min(past, key=self._distance))
-        for trial in _diverse(sorted(flipping, key=self._distance)):
+            trials += product(worth_trying[first.field], worth_trying[second.field])
+        scores = self._ask(trials, keep=KEPT_FOR_REFINING).tolist()
+        nearest: dict[tuple[str, str], tuple[float, Trial]] = {}
+        for trial, score in zip(trials, scores, strict=False):
+            if score > 0:
+                pair = (trial[0].field, trial[1].field)
+                distance = self._distance(trial)
+                if pair not in nearest or distance < nearest[pair][0]:
+                    nearest[pair] = (distance, trial)
+        ordered = [trial for _, trial in sorted(nearest.values(), key=lambda entry: entry[0])]
+        for trial in _diverse(ordered):
             if len(self.found) < self.limits.max_answers:
                 self._keep(trial)
         self.found.sort(key=lambda answer: (len(answer.changes), answer.distance))
@@ -212,17 +228,22 @@ class _Search:
     def _keep(self, trial: Trial) -> None:
         """Draw every number of a flipping trial nearer, round it, and confirm it alone."""
         for place, change in enumerate(trial):
-            domain = next(d for d in self._domains if d.field == change.field)
+            domain = self._by_field[change.field]
             if isinstance(domain, Numbers) and change.before is not None:
                 trial = self._nearer(trial, place, domain)
                 trial = self._rounder(trial, place, domain)
-        parts = [(change,) for change in trial] if len(trial) > 1 else []
-        trial = next((part for part in parts if self._flips(part)), trial)
+        parts: list[Trial] = [(change,) for change in trial] if len(trial) > 1 else []
+        scores = self._ask(parts).tolist()
+        trial = next((p for p, score in zip(parts, scores, strict=False) if score > 0), trial)
         if self._flips(trial):
             self.found.append(Counterfactual(changes=trial, distance=self._distance(trial)))
 
     def _nearer(self, trial: Trial, place: int, domain: Numbers) -> Trial:
-        """Return the trial with one number bisected towards what it was, while it still flips."""
+        """Return the trial with one number drawn towards what it was, while it still flips.
+
+        The stretch between a value that flips and a nearer one that does not is cut in PARTS again
+        and again, and each time the part before the nearest flipping cut is kept.
+        """
         change = trial[place]
         start, end = as_number(change.before), as_number(change.after)
         rounding = ROUND_CEILING if end < start else ROUND_FLOOR
@@ -231,11 +252,16 @@ class _Search:
         if domain.at(far) != end:
             return trial
         while abs(far - near) > 1:
-            middle = (near + far) // 2
-            nearer = _replaced(trial, place, domain.at(middle))
-            flipped = domain.allows(change.before, domain.at(middle)) and self._flips(nearer)
-            near, far = (near, middle) if flipped else (middle, far)
-            trial = nearer if flipped else trial
+            parts = min(abs(far - near), PARTS)
+            cuts = [near + (far - near) * part // parts for part in range(1, parts)]
+            allowed = [cut for cut in cuts if domain.allows(change.before, domain.at(cut))]
+            asked = [_replaced(trial, place, domain.at(cut)) for cut in allowed]
+            scores = self._ask(asked).tolist()
+            flips = [at for at, score in enumerate(scores) if score > 0]
+            if flips:
+                far, trial = allowed[flips[0]], asked[flips[0]]
+            before = cuts[: cuts.index(far)] if flips else cuts
+            near = before[-1] if before else near
         return trial
 
     def _rounder(self, trial: Trial, place: int, domain: Numbers) -> Trial:
@@ -256,23 +282,23 @@ class _Search:
         if len(trials) > room:
             self.complete = False
             trials = trials[:room]
-        if not trials:
-            return np.zeros(0)
-        scores = self._judge(trials)
-        self.evaluations += len(trials)
-        elapsed = self._clock() - self._started
-        if elapsed > self.limits.time_budget_seconds:
-            raise TimeBudgetError(
-                elapsed_seconds=elapsed, budget_seconds=self.limits.time_budget_seconds
-            )
-        return scores
+        scores = [np.zeros(0)]
+        for start in range(0, len(trials), MOST_AT_ONCE):
+            batch = trials[start : start + MOST_AT_ONCE]
+            scores.append(self._judge(batch))
+            self.evaluations += len(batch)
+            elapsed = self._clock() - self._started
+            if elapsed > self.limits.time_budget_seconds:
+                raise TimeBudgetError(
+                    elapsed_seconds=elapsed, budget_seconds=self.limits.time_budget_seconds
+                )
+        return scores[-1] if len(scores) <= 2 else np.concatenate(scores)
 
     def _change(self, domain: Domain, value: Value) -> Change:
         return Change(field=domain.field, before=self._case[domain.field], after=value)
 
     def _distance(self, trial: Trial) -> float:
-        by_field = {domain.field: domain for domain in self._domains}
-        return sum(by_field[c.field].distance(c.before, c.after) for c in trial)
+        return sum(self._by_field[c.field].distance(c.before, c.after) for c in trial)
 
 
 def _replaced(trial: Trial, place: int, value: Value) -> Trial:

@@ -7,6 +7,7 @@ said aloud. Without a stated range, a number stays within what the background ha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
@@ -61,22 +62,27 @@ class Numbers:
     """Where to try: thresholds of the model and quantiles of the background."""
     is_integer: bool = False
     direction: Direction = Direction.ANY
+    step: Decimal = dataclasses.field(init=False, compare=False)
+    """The width of the grid on which values are suggested: a power of ten."""
+    tried: tuple[int | float, ...] = dataclasses.field(init=False, repr=False, compare=False)
+    """Both sides of every point, on the grid and within the range, ascending."""
 
-    @property
-    def step(self) -> Decimal:
-        """The width of the grid on which values are suggested: a power of ten."""
+    def __post_init__(self) -> None:
+        """Lay the grid once: it is asked for every case."""
         power = floor(log10(self.scale)) if self.scale > 0 and isfinite(self.scale) else 0
         step = Decimal(10) ** power / GRID_STEPS
-        return max(step, Decimal(1)) if self.is_integer else step
-
-    def candidates(self, current: Value) -> tuple[Value, ...]:
-        """Return allowed values on the grid, nearest first: both sides of every point."""
+        object.__setattr__(self, "step", max(step, Decimal(1)) if self.is_integer else step)
         grid: set[int] = set()
         for point in (*self.points, self.minimum, self.maximum):
             below = grid_index(point, self.step, ROUND_FLOOR)
             grid.update((below, below + 1))
-        values = {self.at(index) for index in grid}
-        allowed = [value for value in values if self.allows(current, value)]
+        values = [self.at(index) for index in sorted(grid)]
+        inside = tuple(value for value in values if self.minimum <= value <= self.maximum)
+        object.__setattr__(self, "tried", inside)
+
+    def candidates(self, current: Value) -> tuple[Value, ...]:
+        """Return allowed values on the grid, nearest first: both sides of every point."""
+        allowed = [value for value in self.tried if self.allows(current, value)]
         ordered = sorted(allowed, key=lambda value: (self.distance(current, value), value))
         if len(ordered) <= MOST_CANDIDATES:
             return tuple(ordered)
@@ -173,6 +179,8 @@ def grid_index(value: float, step: Decimal, rounding: str) -> int:
 
 def as_number(value: Value) -> float:
     """Return the value as a number. Raises TypeError for text and None."""
+    if type(value) is float:
+        return value
     if value is None or isinstance(value, str):
         raise TypeError(f"got {type(value).__name__}, want a number")
     return float(value)

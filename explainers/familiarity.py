@@ -197,4 +197,6 @@ def _is_numeric(column: Sequence[Value]) -> bool:
 
 
 def _number(value: Value) -> float:
+    if type(value) is float:  # the usual one, and a third of what isinstance costs
+        return value
     return float(value) if isinstance(value, int | float) else nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -42,7 +43,7 @@ def number(case: Case, field: str) -> float:
 
 def age(**changed: object) -> Numbers:
     domain = Numbers("age", 0, 100, 10.0, tuple(range(0, 101, 10)), is_integer=True)
-    return Numbers(**{f: changed.get(f, getattr(domain, f)) for f in domain.__dataclass_fields__})  # type: ignore[arg-type]
+    return replace(domain, **changed)  # type: ignore[arg-type]
 
 
 def income(points: tuple[float, ...] = (10_000, 20_000, 40_000)) -> Numbers:
