@@ -107,11 +107,11 @@ def summary(advice: Advice, *, base_probability: float | None) -> str:
 
 
 def _together(others: Sequence[Reason]) -> str:
-    count = f"{len(others)} other factors" if len(others) > 1 else "1 other factor"
+    count = f"{len(others)} other factors together" if len(others) > 1 else "1 other factor"
     changes = [reason.probability_change for reason in others]
     direction = "raised" if others[0].contribution > 0 else "lowered"
     if any(change is None for change in changes):
         size = f"{abs(sum(reason.contribution for reason in others)):.3g}"
     else:
         size = points(sum(change for change in changes if change is not None))
-    return f"{count} together {direction} the estimate by {size}."
+    return f"{count} {direction} the estimate by {size}."

@@ -1,0 +1,316 @@
+"""Pages: what a person reads, that nothing in it can act on its own, and that it needs nobody else."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+
+from app.domain import Role
+from app.words import MOST_REASONS
+from models.demo.cases import DEMO_CASES
+from tests.app import tiny
+from tests.problems import KINDS, assert_guarded
+from tests.started import Started
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+UNKNOWN_ID = "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c11"
+VOID = {"meta", "link", "img", "input", "br", "hr", "rect", "line", "stop"}
+
+
+@dataclass
+class Node:
+    tag: str
+    attributes: dict[str, str | None] = field(default_factory=dict)
+    children: list["Node | str"] = field(default_factory=list)
+
+    def text(self) -> str:
+        parts = [child if isinstance(child, str) else child.text() for child in self.children]
+        return " ".join("".join(parts).split())
+
+    def all(self, tag: str) -> list["Node"]:
+        found = [self] if self.tag == tag else []
+        for child in self.children:
+            if isinstance(child, Node):
+                found += child.all(tag)
+        return found
+
+    def nodes(self) -> list["Node"]:
+        return [self] + [
+            node for child in self.children if isinstance(child, Node) for node in child.nodes()
+        ]
+
+
+class Page(HTMLParser):
+    """A page as a tree; whatever is not closed, or closed and not opened, is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.root = Node("")
+        self._open = [self.root]
+        self.feed(text)
+        self.close()
+        assert self._open == [self.root], f"never closed: {self._open[-1].tag}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        node = Node(tag, dict(attrs))
+        self._open[-1].children.append(node)
+        if tag not in VOID:
+            self._open.append(node)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._open[-1].children.append(Node(tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        assert self._open[-1].tag == tag, f"</{tag}> closes <{self._open[-1].tag}>"
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self._open[-1].children.append(data)
+
+
+def shown(service: Started, answer: httpx.Response) -> httpx.Response:
+    page: httpx.Response = service.client.get(
+        f"/decisions/{answer.json()['id']}", auth=service.basic(Role.CASEWORKER), headers=BROWSER
+    )
+    assert page.status_code == 200, page.text
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert_guarded(page)
+    return page
+
+
+def items_under(root: Node, heading: str) -> list[str]:
+    """Return the list items between one heading and the next."""
+    (main,) = root.all("main")
+    children = [child for child in main.children if isinstance(child, Node)]
+    titles = [place for place, node in enumerate(children) if node.tag == "h2"]
+    start = next(place for place in titles if children[place].text() == heading)
+    stop = next((place for place in titles if place > start), len(children))
+    return [item.text() for node in children[start:stop] for item in node.all("li")]
+
+
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_the_page_says_what_the_answer_says(demonstration: Started, name: str) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES[name])
+    body = answer.json()
+    root = Page(shown(demonstration, answer).text).root
+    (heading,) = root.all("h1")
+    assert heading.text() == f"Recommendation: {body['recommendation']['label']}"
+    explanation = body["explanation"]
+    assert items_under(root, "Reasons for this recommendation") == explanation["reasons_for"]
+    assert items_under(root, "Reasons against it") == explanation["reasons_against"]
+    assert explanation["reasons_for"] or explanation["reasons_against"]
+    text = root.text()
+    assert explanation["summary"] in text
+    assert body["recommendation"]["score_meaning"] in text
+    receipt = {node.all("dt")[0].text(): node.all("dd")[0].text() for node in root.all("div")
+               if node.all("dt") and not node.all("div")[1:]}  # fmt: skip
+    assert receipt["Decision"] == body["id"]
+    assert receipt["Log"] == f"{body['receipt']['log']}, entry {body['receipt']['index']}"
+    assert receipt["Entry\N{RIGHT SINGLE QUOTATION MARK}s hash"] == body["receipt"]["leaf_hash"]
+    missing = [flag for flag in body["flags"] if flag["kind"] == "missing"]
+    assert text.count("is missing from this case") == len(missing)
+    assert bool(missing) == (name == "figures-missing")
+
+
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_the_chart_has_the_tables_figures(demonstration: Started, name: str) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES[name])
+    page = shown(demonstration, answer).text
+    table = {row.all("th")[0].text(): row.all("td")[-1].text()
+             for row in Page(page).root.all("tbody")[0].all("tr")}  # fmt: skip
+    contributions = answer.json()["explanation"]["contributions"]
+    assert len(table) == len(contributions) + 2
+    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    bars = bars_of(svg)
+    assert len(bars) == MOST_REASONS + 1
+    by_label = {row["label"]: row["probability_change"] for row in contributions}
+    for label, figure, side, _ in bars[:-1]:
+        full = next(each for each in by_label if each.startswith(label.removesuffix("…")))
+        assert figure == table[full]
+        assert side == ("raises" if by_label[full] > 0 else "lowers")
+        if figure.startswith(("+", "\N{MINUS SIGN}")):
+            size = float(figure[1:].split()[0]) / 100
+            assert abs(size - abs(by_label[full])) <= 0.0005 + 1e-12
+            assert (figure[0] == "+") == (by_label[full] > 0)
+    assert bars[-1][0] == f"{len(contributions) - MOST_REASONS} other factors"
+    # Bars are as long as their figures are large, strongest first.
+    lengths = [length for *_, length in bars[:-1]]
+    assert lengths == sorted(lengths, reverse=True)
+    sizes = sorted((abs(size) for size in by_label.values()), reverse=True)
+    for length, size in zip(lengths, sizes, strict=False):
+        assert abs(length / lengths[0] - size / sizes[0]) < 0.01
+    rest = sum(sorted(by_label.values(), key=abs, reverse=True)[MOST_REASONS:])
+    assert (bars[-1][2] == "raises") == (rest > 0)
+
+
+def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
+    """Return (label, figure, side, length) of each bar, in the order drawn."""
+    tree = ElementTree.fromstring(svg)  # noqa: S314  # our own, and well-formed or it fails
+    labels = [node.text or "" for node in tree.findall("text[@class='label']")]
+    figures = [node.text or "" for node in tree.findall("text[@class='size']")]
+    rects = [
+        (node.get("class", ""), float(node.get("width", "nan"))) for node in tree.findall("rect")
+    ]
+    return [
+        (label, figure, side, length)
+        for label, figure, (side, length) in zip(labels, figures, rects, strict=True)
+    ]
+
+
+HOSTILE_CASES: list[Mapping[str, Any]] = [
+    {"amount": 12.5, "count": 5, "answer": tiny.HOSTILE},
+    {"amount": 1.0, "count": 1, "answer": tiny.HOSTILE},
+    {"amount": 1.0, "count": 1, "answer": "{{ 7 * 7 }}</svg></table>&lt;"},
+    {"amount": 12.5, "count": 5, "answer": "`<u>x</u>`' onload='alert(3)"},
+    {"amount": 12.5, "count": 5, "answer": ""},
+]
+
+
+@pytest.mark.parametrize("case", HOSTILE_CASES, ids=str)
+def test_markup_in_any_text_is_shown_and_not_obeyed(
+    service: Started, case: Mapping[str, Any]
+) -> None:
+    answer = service.ask(tiny.NAME, case)
+    assert answer.status_code == 201, answer.text
+    page = shown(service, answer).text
+    root = Page(page).root
+    assert_inert(root)
+    text = root.text()
+    assert " ".join(tiny.HOSTILE.split()) in text  # from the card and the policy
+    assert " ".join(str(case["answer"]).split()) in text  # from the case
+
+
+def test_markup_would_be_noticed() -> None:
+    page = f"<main><p>{tiny.HOSTILE}</p></main>"
+    with pytest.raises(AssertionError, match="script"):
+        assert_inert(Page(page).root)
+
+
+def assert_inert(root: Node) -> None:
+    allowed = {
+        "", "html", "head", "meta", "title", "link", "body", "a", "header", "div", "span", "main",
+        "p", "h1", "h2", "h3", "strong", "ul", "li", "svg", "defs", "pattern", "rect", "text", "line",
+        "table", "caption", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "code", "pre",
+        "section", "details", "summary", "small",
+    }  # fmt: skip
+    for node in root.nodes():
+        assert node.tag in allowed, node.tag
+        for name, value in node.attributes.items():
+            assert not name.startswith("on"), name
+            assert name != "style", "the policy allows no style of an element's own"
+            if name in {"href", "src", "action", "xlink:href"}:
+                assert re.fullmatch(r"(/(?!/)|#)[\w./#-]*", value or ""), value
+
+
+def every_page(service: Started) -> list[httpx.Response]:
+    decided = service.ask(tiny.NAME, tiny.CASE)
+    paths = [
+        f"/decisions/{decided.json()['id']}",
+        f"/decisions/{UNKNOWN_ID}",
+        "/decisions/none",
+        "/docs",
+        "/nowhere",
+        *(f"/problems/{slug}" for slug in KINDS),
+        "/problems/none",
+    ]
+    return [
+        service.client.get(path, auth=service.basic(Role.ADMIN), headers=BROWSER) for path in paths
+    ]
+
+
+def test_every_page_is_whole_inert_and_needs_nobody_else(service: Started) -> None:
+    pages = every_page(service)
+    assert len(pages) > 20
+    for page in pages:
+        assert page.headers["content-type"] == "text/html; charset=utf-8", page.url
+        assert_guarded(page)
+        root = Page(page.text).root
+        assert_inert(root)
+        (html,) = root.all("html")
+        assert html.attributes["lang"] == "en"
+        assert len(root.all("h1")) == len(root.all("main")) == len(root.all("title")) == 1
+        # No address with a host, in markup or in the style sheet: nothing is fetched from others.
+        linked = [
+            value
+            for node in root.nodes()
+            for name, value in node.attributes.items()
+            if "//" in (value or "") and name != "xmlns"
+        ]
+        assert linked == []
+
+
+def test_the_style_sheet_and_icon_are_there_and_need_nobody_else(service: Started) -> None:
+    for path in ("/static/grounds.css", "/static/icon.svg"):
+        response = service.client.get(path)
+        assert response.status_code == 200
+        assert_guarded(response)
+        fetched = re.findall(r"url\(([^)]*)\)|@import", response.text)
+        assert all(target.startswith("#") for target in fetched), fetched
+
+
+def test_every_answer_of_every_kind_is_guarded(service: Started) -> None:
+    key = service.key(Role.ADMIN)
+    client = service.client
+    answers = [
+        client.get("/health/live"),
+        client.get("/health/ready"),
+        client.get("/metrics"),
+        client.get("/openapi.json"),
+        client.head("/static/grounds.css"),
+        client.get("/v1/models"),
+        client.get("/v1/models", headers=key),
+        client.get("/v1/audit/checkpoint", headers=key),
+        client.options("/v1/models"),
+        client.get("/nowhere"),
+        client.get("/static/none"),
+        service.ask(tiny.NAME, tiny.CASE),
+        service.ask(tiny.NAME, {}),
+    ]
+    assert len({answer.status_code for answer in answers}) >= 6
+    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+    for answer in answers:
+        assert_guarded(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "slug", "status"),
+    [
+        (f"/decisions/{UNKNOWN_ID}", "unknown-decision", 404),
+        ("/decisions/none", "invalid-request", 422),
+        ("/nowhere", "not-found", 404),
+        ("/problems/none", "unknown-problem", 404),
+    ],
+)
+def test_a_browser_gets_an_error_as_a_page(
+    service: Started, path: str, slug: str, status: int
+) -> None:
+    page = service.client.get(path, auth=service.basic(Role.ADMIN), headers=BROWSER)
+    assert page.status_code == status
+    root = Page(page.text).root
+    assert root.all("h1")[0].text() == KINDS[slug].title
+    assert page.headers["x-request-id"] in root.text()
+
+
+def test_a_browser_without_a_key_is_asked_for_one(service: Started) -> None:
+    page = service.client.get(f"/decisions/{UNKNOWN_ID}", headers=BROWSER)
+    assert page.status_code == 401
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers.get_list("www-authenticate")[0].startswith("Basic realm=")
+    assert_guarded(page)
+
+
+def test_the_reference_names_every_operation_and_its_roles(service: Started) -> None:
+    root = Page(service.client.get("/docs").text).root
+    sections = {node.attributes["id"]: node.text() for node in root.all("section")}
+    for path, methods in service.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            text = sections[operation["operationId"]]
+            assert f"{method.upper()} {path}" in text
+            assert f"Roles: {', '.join(operation['x-roles'])}" in text
