@@ -121,6 +121,8 @@ class Bundle:
     @property
     def positive_score(self) -> int:
         """Which of the scores is about the positive class (or is the number of a regression)."""
+        if self.output.number is not None:
+            return self.output.number
         return self.output.positive_index if self.session.n_scores > 1 else 0
 
 

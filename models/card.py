@@ -147,6 +147,9 @@ class Output(_Part):
     """The class that the score is about."""
     class_wording: dict[str, Text] = {}
     unit: Text | None = None
+    number: int | None = None
+    """Which of the graph's numbers a regression is about, counting from 0; only where it returns
+    several."""
     label_output: str | None = None
     """The graph output that holds the label; derived when there is only one way."""
     score_outputs: tuple[str, ...] = ()
@@ -166,6 +169,8 @@ class Output(_Part):
                 "a regression has no classes",
                 not classification and bool(self.classes or self.positive_class is not None),
             ),
+            ("number counts from 0", self.number is not None and self.number < 0),
+            ("number is for regressions", classification and self.number is not None),
             ("class_wording is for classes", not set(self.class_wording) <= self._class_names()),
         ):
             if applies:

@@ -31,6 +31,8 @@ _TEXT_OPERATORS = {
     "TfIdfVectorizer",
     "Tokenizer",
 }
+MAX_FIXED_ROWS = 64
+"""A graph whose number of rows is fixed gets the one row that often; more would only cost time."""
 _INPUT_TYPES = {"float32", "float64", "int32", "int64", "bool", "string"}
 _MAX_NODES = 100_000
 
@@ -170,11 +172,11 @@ def _input(info: onnx.ValueInfoProto) -> GraphInput:
     sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
     if len(sizes) not in {1, 2}:
         raise GraphRefusedError(what, got=f"{len(sizes)} dimensions", want="[N] or [N, width]")
-    if sizes[0] not in {None, 1, 0, -1}:
+    if sizes[0] is not None and sizes[0] > MAX_FIXED_ROWS:
         raise GraphRefusedError(
             what,
             got=f"its number of rows fixed at {sizes[0]}",
-            want="one row at a time: first dimension free or 1",
+            want=f"a number of rows that is free, or at most {MAX_FIXED_ROWS}",
         )
     # Some converters write an unknown size as 0 or -1.
     width = 1 if len(sizes) == 1 else sizes[1] if sizes[1] and sizes[1] > 0 else None

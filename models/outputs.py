@@ -27,6 +27,8 @@ class OutputMap:
     scores: tuple[str, ...]
     is_map: bool
     dtype: str
+    number: int | None
+    """Which number a regression with several is about."""
 
 
 def map_outputs(card: Card, graph: Graph) -> OutputMap:
@@ -72,6 +74,7 @@ def map_outputs(card: Card, graph: Graph) -> OutputMap:
         scores=tuple(output.name for output in scores),
         is_map=is_map,
         dtype=scores[0].dtype,
+        number=wanted.number,
     )
 
 

@@ -170,7 +170,9 @@ def build_foreign_bundle(name: str, target: Path) -> BundleFiles:
             positive_class=classes[-1],
         )
         if classification
-        else Output(task="regression", meaning="a number"),
+        else Output(
+            task="regression", meaning="a number", number=0 if len(scores[0]) > 1 else None
+        ),
         fields=tuple(
             Field(
                 name=field,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from models.bundle import open_bundle
-from models.errors import GraphRefusedError
 from models.session import split_rows
 from tests.oracle import (
     FOREIGN_GRAPHS,
@@ -18,8 +17,6 @@ from tests.oracle import (
     oracle_expected,
     oracle_inputs,
 )
-
-FIXED_ROWS = ("onnx_tree_ensemble_set_membership", "onnx_tree_ensemble_single_tree")
 
 
 @pytest.mark.parametrize("name", ORACLE_SETS)
@@ -42,7 +39,7 @@ def test_many_rows_get_the_bits_of_one_row(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(bundle.session.run_batch(feeds), scores, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in FOREIGN_GRAPHS if name not in FIXED_ROWS])
+@pytest.mark.parametrize("name", FOREIGN_GRAPHS)
 def test_a_foreign_graph_reproduces_its_recorded_answers(name: str, tmp_path: Path) -> None:
     bundle = open_bundle(build_foreign_bundle(name, tmp_path / name))
     labels, scores = foreign_answers(name)
@@ -51,10 +48,3 @@ def test_a_foreign_graph_reproduces_its_recorded_answers(name: str, tmp_path: Pa
     if labels is not None:
         for case, label in zip(foreign_rows(name), labels, strict=True):
             assert bundle.session.run_row(bundle.schema.encode(case).feeds).label == label
-
-
-@pytest.mark.parametrize("name", FIXED_ROWS)
-def test_a_foreign_graph_with_a_fixed_number_of_rows_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(GraphRefusedError, match=r"'X': got its number of rows fixed at [36]"):
-        build_foreign_bundle(name, tmp_path / name)
-    assert not (tmp_path / name).exists()

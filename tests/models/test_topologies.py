@@ -68,9 +68,17 @@ def test_one_tensor_is_served_whatever_it_declares(
     np.testing.assert_allclose(two, [[P], [P]], rtol=0, atol=1e-6)
 
 
-def test_a_fixed_number_of_rows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GraphRefusedError, match="number of rows fixed at 5; want one row"):
-        opened(tmp_path, logistic_model(shape=(5, 3)))
+def test_a_graph_that_wants_more_rows_gets_the_one_row_that_often(tmp_path: Path) -> None:
+    bundle = opened(tmp_path, logistic_model(shape=(5, 3)))
+    scored = bundle.session.run_row(bundle.schema.encode(ROW).feeds)
+    np.testing.assert_allclose(scored.scores, [P], rtol=0, atol=1e-6)
+    two = bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))
+    np.testing.assert_allclose(two, [[P], [P]], rtol=0, atol=1e-6)
+
+
+def test_a_graph_that_wants_very_many_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraphRefusedError, match=r"rows fixed at 65; want .* at most 64"):
+        opened(tmp_path, logistic_model(shape=(65, 3)))
 
 
 def test_a_tensor_of_three_dimensions_is_refused(tmp_path: Path) -> None:
