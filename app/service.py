@@ -6,25 +6,22 @@ what ``recommend`` returns is only prepared, and the engine lets it go after the
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
-from app import records, words
-from app.alternatives import Alternatives, find_alternatives
-from app.domain import Advice, Caller, Clock, Reason
+from app import records
+from app.alternatives import find_alternatives
+from app.answers import Assessment, answer_body
+from app.domain import Advice, Caller, Clock
 from app.engine import Prepared, Unfinished
-from app.ids import timestamp
 from app.metrics import Metrics
 from app.served import ServedModel
-from app.sureness import familiarity_body, uncertainty_body
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
 from explainers.explanation import Explanation
-from explainers.rescale import rescale
 from models.schema import EncodedCase
 from models.session import Scored
 
@@ -41,23 +38,12 @@ class Application:
     """The caller's opaque name of the person, so that all that concerns them can be erased."""
     idempotency: Idempotency | None
     service: "Service"
-    assessment: "Assessment | None" = None
+    assessment: Assessment | None = None
     """Made beforehand, on another thread, where making it is slow."""
 
     def prepare(self) -> Prepared | Unfinished:
         """Return the recommendation for the engine to record, or what it needs first."""
         return self.service.recommend(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Assessment:
-    """What the model says of a case, and why."""
-
-    scored: Scored
-    explanation: Explanation
-    advice: Advice
-    alternatives: Alternatives | None
-    """What would have changed the recommendation; None where the policy does not ask."""
 
 
 class Service:
@@ -115,7 +101,13 @@ class Service:
                 return Unfinished(partial(self.finish, application, assessment))
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         with self._metrics.time("encode"):
-            answer = self._answer(application, assessment)
+            answer = answer_body(
+                served,
+                application.case,
+                assessment,
+                decision_id=application.id,
+                created=self._clock(),
+            )
             payload = records.recommendation_payload(
                 caller=application.caller.key_id,
                 case=application.case.values,
@@ -135,79 +127,6 @@ class Service:
             ),
             answer=answer,
             result=advice.outcome,
-        )
-
-    def _answer(self, application: Application, assessment: Assessment) -> bytes:
-        served, case = application.served, application.case
-        scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
-        card, policy, explainer = served.bundle.card, served.policy, served.explainer
-        base_probability, reasons = reasons_for(served, application.case, explanation, advice)
-        told = words.tell(reasons)
-        return orjson.dumps(
-            {
-                "id": application.id,
-                "created": timestamp(self._clock()),
-                "model": {
-                    "name": card.name,
-                    "version": card.version,
-                    "digest": served.bundle.digest,
-                },
-                "policy": {
-                    "name": policy.policy,
-                    "version": policy.version,
-                    "digest": served.policy_digest,
-                },
-                "recommendation": {
-                    "outcome": advice.outcome,
-                    "label": advice.label,
-                    "score": advice.score,
-                    "score_meaning": card.output.meaning,
-                    "rule": {"id": advice.rule.id, "description": advice.rule.description},
-                    "near_threshold": advice.near_threshold,
-                },
-                "explanation": {
-                    "summary": words.summary(advice, base_probability=base_probability),
-                    "strongest_reasons": told.strongest,
-                    "reasons_for": told.supporting,
-                    "reasons_against": told.opposing,
-                    "method": explanation.method,
-                    "method_reason": explainer.reason,
-                    "unit": explanation.unit,
-                    "link": explanation.link,
-                    "base_value": float(explanation.base_values[0]),
-                    "margin": float(explanation.margins[0]),
-                    "output": float(explanation.outputs[0]),
-                    "base_probability": base_probability,
-                    "contributions": [
-                        {
-                            "field": reason.field.name,
-                            "label": reason.field.label,
-                            "value": reason.value,
-                            "contribution": reason.contribution,
-                            "probability_change": reason.probability_change,
-                        }
-                        for reason in reasons
-                    ],
-                    "residual": explanation.residual,
-                    "tolerance": explanation.tolerance,
-                    "largest_standard_error": (
-                        None
-                        if explanation.standard_errors is None
-                        else float(explanation.standard_errors.max())
-                    ),
-                    "evaluations": explanation.evaluations,
-                    "background": {
-                        "rows": explainer.background_rows,
-                        "digest": explainer.background_digest,
-                    },
-                },
-                "uncertainty": uncertainty_body(served.sureness, served.bundle, scored.scores),
-                "familiarity": familiarity_body(served.sureness, case),
-                "what_would_change": _alternatives_body(assessment.alternatives),
-                "flags": [
-                    {"field": flag.field, "kind": flag.kind} for flag in application.case.flags
-                ],
-            }
         )
 
 
@@ -238,46 +157,3 @@ def _numbers(name: str, values: NDArray[np.float32 | np.float64]) -> Item:
     narrow = values.dtype == np.float32
     little_endian = values.astype("<f4" if narrow else "<f8", copy=False)
     return Item(name, "float32" if narrow else "float64", little_endian.tobytes())
-
-
-def reasons_for(
-    served: ServedModel, case: EncodedCase, explanation: Explanation, advice: Advice
-) -> tuple[float | None, list[Reason]]:
-    """Return the probability that contributions start from, and each field's part, in card order.
-
-    Both are None in probability where the unit has no honest rescaling to it.
-    """
-    contributions = explanation.contributions[0].tolist()
-    rescaled = (
-        rescale(
-            explanation.contributions[0],
-            base=float(explanation.base_values[0]),
-            link=explanation.link,
-        )
-        if served.is_probability
-        else None
-    )
-    changes = [None] * len(contributions) if rescaled is None else rescaled.contributions.tolist()
-    reasons = [
-        Reason(
-            field=field,
-            value=case.values[field.name],
-            contribution=contribution,
-            probability_change=change,
-            supports=None if contribution == 0 else (contribution > 0) == (advice.supported_by > 0),
-        )
-        for field, contribution, change in zip(
-            served.bundle.card.fields, contributions, changes, strict=True
-        )
-    ]
-    return (None if rescaled is None else rescaled.base), reasons
-
-
-def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:
-    if alternatives is None:
-        return {"status": "not_sought", "statement": None, "found": []}
-    return {
-        "status": "found" if alternatives.found else "none_found",
-        "statement": alternatives.statement,
-        "found": [asdict(each) for each in alternatives.found],
-    }
