@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from audit.leaf import parse_leaf
 from audit.log import Log
 from audit.reader import LogReader
 from audit.replay import NotReplayable, Verdict
+from explainers.errors import ExplanationError
 from models.build import write_bundle
 from models.bundle import read
 from models.card import Card, Field, Value, parse_card
-from models.errors import FilesRefusedError, RowsRefusedError
+from models.errors import FilesRefusedError, ModelError, RowsRefusedError
 from models.lint import lint
 from models.rows import Row, parse_background, parse_samples
 from models.session import runtime_facts
@@ -143,6 +145,7 @@ def build_bundle(target: Path, *, model: Path, card: Path, background: Path, sam
         if background.suffix == ".csv"
         else parse_background(_content(background), described)
     )
+    existed = target.exists()
     files = write_bundle(
         target,
         model=_content(model),
@@ -150,7 +153,12 @@ def build_bundle(target: Path, *, model: Path, card: Path, background: Path, sam
         background=rows,
         samples=parse_samples(_content(samples), described),
     )
-    check_bundle(target)
+    try:
+        check_bundle(target)
+    except (ModelError, ExplanationError):
+        if not existed:
+            shutil.rmtree(target)
+        raise
     return files.digest
 
 
@@ -159,16 +167,31 @@ def rows_of_csv(content: bytes, card: Card) -> list[Row]:
 
     Raises RowsRefusedError for columns or cells that do not fit.
     """
-    table = csv.DictReader(io.StringIO(content.decode()))
+    try:
+        text = content.decode("utf-8-sig")  # spreadsheets put a mark before the first name
+    except UnicodeDecodeError as err:
+        raise RowsRefusedError("background", got=str(err), want="UTF-8") from err
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     names = [field.name for field in card.fields]
-    if sorted(table.fieldnames or ()) != sorted(names):
-        raise RowsRefusedError(
-            "background", got=f"columns {', '.join(table.fieldnames or ())}", want=", ".join(names)
-        )
-    return [
-        {field.name: _cell(field, row[field.name], line) for field in card.fields}
-        for line, row in enumerate(table, start=2)
-    ]
+    rows: list[Row] = []
+    try:
+        columns = next(lines, [])
+        if sorted(columns) != sorted(names):
+            raise RowsRefusedError(
+                "background", got=f"columns {', '.join(columns)}", want=", ".join(names)
+            )
+        for cells in filter(None, lines):  # an empty line has no cells
+            line = lines.line_num
+            if len(cells) != len(columns):
+                raise RowsRefusedError(
+                    f"background, line {line}", got=f"{len(cells)} cells", want=str(len(columns))
+                )
+            row = dict(zip(columns, cells, strict=True))
+            rows.append({field.name: _cell(field, row[field.name], line) for field in card.fields})
+    except csv.Error as err:
+        place = f"background, line {lines.line_num}"
+        raise RowsRefusedError(place, got=str(err), want="a CSV file") from err
+    return rows
 
 
 def _cell(field: Field, text: str, line: int) -> Value:

@@ -15,21 +15,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app.domain import Role
+from app.errors import AppError
 from app.ids import new_id, utc_now
 from app.keys import KeyStore, KeyStoreError
 from app.policy import PolicyError
-from app.replay import verdict_name
 from app.settings import Settings
 from audit.errors import AuditError
 from audit.replay import Differs, Identical, NotReplayable, Verdict
 from explainers.errors import ExplanationError
 from models.errors import ModelError
 
+REFUSALS = (AppError, AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError)
+
 FAULTS_FOUND = 1
 CANNOT = 2
 
-out = Console()
-err = Console(stderr=True)
+# No markup: what is printed comes from cards, rows and paths, where a bracket is a bracket.
+out = Console(markup=False)
+err = Console(stderr=True, markup=False)
 
 app = typer.Typer(
     name="grounds",
@@ -52,13 +55,13 @@ def main() -> None:
     """Run the command; what can go wrong in daily use ends in one line, not in a traceback."""
     try:
         app()
-    except (AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError) as error:
-        err.print(f"[bold]grounds:[/bold] {error}", highlight=False, soft_wrap=True)
+    except REFUSALS as error:
+        err.print(f"grounds: {error}", highlight=False, soft_wrap=True)
         sys.exit(CANNOT)
     except ValidationError as error:
         for fault in error.errors():
             name = "GROUNDS_" + "_".join(str(part) for part in fault["loc"]).upper()
-            err.print(f"[bold]grounds:[/bold] {name}: {fault['msg']}", highlight=False)
+            err.print(f"grounds: {name}: {fault['msg']}", highlight=False)
         sys.exit(CANNOT)
 
 
@@ -119,7 +122,8 @@ def replay(
     ] = True,
 ) -> None:
     """Recompute recorded decisions and compare the bits."""
-    from app.checking import replay_log
+    from app.checking import replay_log  # runs models, which takes longer to load
+    from app.replay import verdict_name
 
     settings = Settings()
     settings = settings.model_copy(
@@ -177,7 +181,7 @@ def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's director
 
     files = read(path)
     card = files.card
-    out.print(f"[bold]{card.title}[/bold] ({card.name} {card.version})", highlight=False)
+    out.print(f"{card.title} ({card.name} {card.version})", highlight=False)
     for name, text in (
         ("Digest", files.digest),
         ("Owner", card.owner),

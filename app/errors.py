@@ -27,6 +27,9 @@ class UnknownModelError(AppError):
 class UnknownDecisionError(AppError):
     """No decision has this identifier, or this key may not see it."""
 
+    def __init__(self) -> None:
+        super().__init__("the log has no such decision")
+
 
 class UnknownProblemError(AppError):
     """No kind of problem has this name."""

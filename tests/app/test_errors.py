@@ -4,9 +4,10 @@ Each problem passes one check of its form; none repeats a value of the case; and
 recommendation more afterwards than it had before.
 """
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -241,6 +242,37 @@ def test_a_body_in_pieces_is_refused_as_soon_as_it_is_too_large(service: Started
 
     assert_problem(send(service, pieces()), slug="body-too-large", status=413)
     assert taken > 1  # it was sent in pieces, with no Content-Length to go by
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(service: Started) -> None:
+    settings = service.settings.model_copy(update={"request_timeout_seconds": 0.01})
+    messages: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()  # the rest never comes
+        raise AssertionError
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        messages.append(dict(message))
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": PATH,
+        "query_string": b"",
+        "headers": [
+            (b"authorization", service.key(Role.CALLER)["Authorization"].encode()),
+            (b"content-type", b"application/json"),
+            (b"content-length", b"100"),
+        ],
+    }
+    portal = service.client.portal
+    assert portal is not None
+    with service.replaced(settings=settings):
+        portal.call(service.app, scope, receive, send)
+    start, body = messages
+    response = httpx.Response(start["status"], headers=start["headers"], content=body["body"])
+    assert_problem(response, slug="request-timeout", status=408)
 
 
 def test_a_body_of_just_the_limit_is_read(service: Started) -> None:

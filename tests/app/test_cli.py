@@ -1,0 +1,462 @@
+"""The command line: what it says, and exit codes that a script can go by (0, 1 faults, 2 could not)."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import apsw
+import httpx
+import pytest
+import yaml
+
+from app import cli
+from app.domain import Role
+from app.keys import KeyStore
+from app.settings import Settings
+from audit.reader import LogReader
+from models.bundle import read
+from tests.app import tiny
+from tests.started import start
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ("model.onnx", "card.yaml", "background.parquet", "samples.json")
+
+
+def run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run ``grounds`` as a shell would."""
+    return subprocess.run(  # noqa: S603  # our own program
+        [sys.executable, "-m", "app", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def here(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run ``grounds`` in this process, which spares loading it again."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["grounds", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    tiny_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Settings, list[str]]:
+    """A stopped service's files, and the three decisions in its log."""
+    settings = Settings(
+        models_dir=tiny_models, data_dir=tmp_path_factory.mktemp("recorded") / "data"
+    )
+    with start(settings) as service:
+        ids = [
+            service.ask(tiny.NAME, {**tiny.CASE, "amount": amount}).json()["id"]
+            for amount in (1.0, 10.0, 20.0)
+        ]
+    return settings, ids
+
+
+@pytest.fixture
+def copy(recorded: tuple[Settings, list[str]], tmp_path: Path) -> Settings:
+    """The same, to be changed."""
+    settings, _ = recorded
+    shutil.copytree(settings.data_dir, tmp_path / "data")
+    return settings.model_copy(update={"data_dir": tmp_path / "data"})
+
+
+def replay(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return here(
+        "replay", *arguments, "--data-dir", settings.data_dir, "--models-dir", settings.models_dir
+    )
+
+
+def size(settings: Settings) -> int:
+    with closing(
+        LogReader.open_readonly(settings.data_dir / "log", origin=settings.log_origin)
+    ) as log:
+        return log.size
+
+
+def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
+    made = run("key", "create", "--name", "Desk [7]", "--role", "caller", "--data-dir", tmp_path)
+    assert made.returncode == 0, made.stderr
+    (text,) = made.stdout.splitlines()  # nothing else, so that a script can keep it
+    assert "shown only now" in made.stderr
+    with closing(KeyStore(tmp_path / "access.sqlite3")) as store:
+        caller = store.authenticate(text)
+    assert caller is not None
+    assert caller.role is Role.CALLER
+    listed = run("key", "list", "--data-dir", tmp_path)
+    assert listed.returncode == 0
+    assert caller.key_id in listed.stdout
+    assert "Desk [7]" in listed.stdout
+    assert text.split("_", 2)[2] not in listed.stdout + listed.stderr
+    revoked = run("key", "revoke", caller.key_id, "--data-dir", tmp_path)
+    assert (revoked.returncode, revoked.stdout) == (0, f"{caller.key_id} is revoked\n")
+    again = run("key", "revoke", caller.key_id, "--data-dir", tmp_path)
+    assert again.returncode == 2
+    assert again.stderr == f"grounds: no key in use has the id {caller.key_id}\n"
+
+
+def test_a_role_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    result = here("key", "create", "--name", "x", "--role", "king", "--data-dir", tmp_path)
+    assert result.returncode == 2
+    assert not (tmp_path / "access.sqlite3").exists()
+
+
+def test_a_store_that_cannot_be_opened_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "access.sqlite3").write_bytes(b"[/red] not a database" * 100)
+    done = run("key", "list", "--data-dir", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("grounds: cannot open the access keys in ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
+    done = run("key", "list", GROUNDS_QUEUE_LIMIT="0", GROUNDS_DATA_DIR=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("grounds: GROUNDS_QUEUE_LIMIT: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bundle_that_would_be_served_is_said_to_be(tiny_models: Path) -> None:
+    bundle = tiny_models / tiny.NAME / "bundle"
+    result = here("bundle", "check", bundle)
+    assert result.returncode == 0, result.stdout
+    assert f"{bundle} can be served: {read(bundle).digest}" in result.stdout
+    assert "6 samples are reproduced" in result.stdout
+    assert "warning: " in result.stdout  # five background rows are few
+    assert re.search(r"largest residual over the samples: \d", result.stdout)
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_bundle_that_would_not_be_served_is_refused(
+    tiny_models: Path, tmp_path: Path, missing: str
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny_models / tiny.NAME / "bundle", bundle)
+    (bundle / missing).unlink()
+    result = here("bundle", "check", bundle)
+    assert result.returncode == 2
+    assert missing in result.stderr
+
+
+def test_a_refused_bundle_ends_in_one_line_and_code_2(tmp_path: Path) -> None:
+    done = here("bundle", "check", tmp_path / "[/none]")
+    assert done.returncode == 2
+    assert done.stderr.startswith("grounds: ")
+    assert "[/none]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_card_is_shown_as_it_is_written(tiny_models: Path) -> None:
+    result = here("bundle", "show", tiny_models / tiny.NAME / "bundle")
+    assert result.returncode == 0
+    assert f"Title {tiny.HOSTILE} (tiny 1)" in result.stdout
+    for name in ("amount", "count", "answer", "yes, no"):
+        assert name in result.stdout
+
+
+def parts(tiny_models: Path, tmp_path: Path) -> dict[str, Path]:
+    """A bundle's files in another place, and its background as CSV beside them."""
+    source = tiny_models / tiny.NAME / "bundle"
+    files = {name: tmp_path / "parts" / name for name in FILES}
+    (tmp_path / "parts").mkdir()
+    for name, path in files.items():
+        path.write_bytes((source / name).read_bytes())
+    files["background.csv"] = tmp_path / "parts" / "background.csv"
+    files["background.csv"].write_text(csv_of(list(tiny.BACKGROUND)))
+    return files
+
+
+def csv_of(rows: list[Any]) -> str:
+    written = io.StringIO()
+    table = csv.DictWriter(written, fieldnames=list(rows[0]))
+    table.writeheader()
+    table.writerows(rows)
+    return written.getvalue()
+
+
+def build(
+    target: Path, files: dict[str, Path], background: str
+) -> "subprocess.CompletedProcess[str]":
+    return here(
+        "bundle", "build", target,
+        "--model", files["model.onnx"],
+        "--card", files["card.yaml"],
+        "--background", files[background],
+        "--samples", files["samples.json"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("background", ["background.parquet", "background.csv"])
+def test_a_bundle_is_built_from_its_parts(
+    tiny_models: Path, tmp_path: Path, background: str
+) -> None:
+    target = tmp_path / "built"
+    result = build(target, parts(tiny_models, tmp_path), background)
+    assert result.returncode == 0, result.stderr
+    digest = read(tiny_models / tiny.NAME / "bundle").digest
+    assert result.stdout == f"{target}: {digest}\n"
+    assert read(target).digest == digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("count", "cuont"), "got columns amount, cuont, answer"),
+        (lambda text: text.replace("6", "six"), "background, line 3, count"),
+        (lambda text: text.replace("4.0,1,no", "4.0,1"), "background, line 2: got 2 cells; want 3"),
+        (lambda text: text.replace("4.0,1,no", "4.0,1,no,x"), "background, line 2: got 4 cells"),
+        (lambda text: text.replace("yes", "\udcff"), "want UTF-8"),
+        (lambda text: text.replace("yes", '"yes'), "want a CSV file"),
+        (lambda text: text.replace("8.0", "nan"), "amount"),
+        (lambda _: "", "got columns ; want amount, count, answer"),
+    ],
+)
+def test_a_csv_file_that_does_not_fit_is_refused_with_the_place(
+    tiny_models: Path, tmp_path: Path, change: Callable[[str], str], message: str
+) -> None:
+    files = parts(tiny_models, tmp_path)
+    changed = change(files["background.csv"].read_text())
+    files["background.csv"].write_bytes(changed.encode(errors="surrogateescape"))
+    result = build(tmp_path / "built", files, "background.csv")
+    assert result.returncode == 2
+    assert result.stderr.startswith("grounds: ")
+    assert message in result.stderr
+    assert not (tmp_path / "built").exists()
+
+
+def test_a_csv_file_as_a_spreadsheet_writes_it_is_read(tiny_models: Path, tmp_path: Path) -> None:
+    files = parts(tiny_models, tmp_path)
+    text = files["background.csv"].read_text()
+    files["background.csv"].write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    result = build(tmp_path / "built", files, "background.csv")
+    assert result.returncode == 0, result.stderr
+
+
+def test_samples_that_the_graph_does_not_reproduce_leave_nothing_behind(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    files = parts(tiny_models, tmp_path)
+    text = files["samples.json"].read_text()
+    files["samples.json"].write_text(text.replace("0.9", "0.8"))
+    result = build(tmp_path / "built", files, "background.csv")
+    assert result.returncode == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["parts"]
+
+
+def test_a_sound_log_is_verified(recorded: tuple[Settings, list[str]]) -> None:
+    settings, _ = recorded
+    done = run("verify", "--data-dir", settings.data_dir)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "sound"
+    told = run("verify", "--json", "--data-dir", settings.data_dir)
+    assert told.returncode == 0
+    report = json.loads(told.stdout)
+    assert (report["sound"], report["size"], report["faults"]) == (True, size(settings), [])
+
+
+def test_one_changed_byte_of_a_decision_is_found_with_its_index(copy: Settings) -> None:
+    database = apsw.Connection(str(copy.data_dir / "log" / "log.sqlite3"))
+    index, leaf = database.execute("SELECT seq, leaf FROM entry ORDER BY seq DESC").fetchone()
+    path = copy.data_dir / "log" / "log.sqlite3"
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    content = bytearray(path.read_bytes())
+    place = content.index(leaf)
+    content[place + len(leaf) // 2] ^= 1
+    path.write_bytes(content)
+    done = run("verify", "--data-dir", copy.data_dir)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(rf"FAULT +entry {index}: ", done.stdout)
+    assert done.stdout.splitlines()[-1].endswith(" faults")
+
+
+def test_where_there_is_no_log_nothing_can_be_verified(tmp_path: Path) -> None:
+    done = run("verify", "--data-dir", tmp_path)
+    assert done.returncode == 2
+    assert "cannot verify" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_key_that_is_not_the_logs_does_not_verify_it(
+    recorded: tuple[Settings, list[str]], tmp_path: Path
+) -> None:
+    settings, _ = recorded
+    (tmp_path / "models").symlink_to(settings.models_dir)
+    with start(settings.model_copy(update={"data_dir": tmp_path / "data"})) as other:
+        vkey = other.parts.log.verifier_key
+    done = run("verify", "--vkey", vkey, "--data-dir", settings.data_dir)
+    assert done.returncode == 1, done.stdout + done.stderr
+
+
+def test_every_decision_is_replayed_and_each_replay_recorded(copy: Settings) -> None:
+    before = size(copy)
+    done = replay(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "3 decisions replayed: 3 identical\n"
+    assert size(copy) == before + 3
+    assert run("verify", "--data-dir", copy.data_dir).returncode == 0
+
+
+def test_a_replay_without_a_record_leaves_the_log_as_it_was(
+    recorded: tuple[Settings, list[str]],
+) -> None:
+    settings, ids = recorded
+    log = settings.data_dir / "log"
+    before = {path.name: path.read_bytes() for path in log.iterdir() if path.suffix == ".sqlite3"}
+    entries = size(settings)
+    for arguments, count in (([], 3), ([ids[1]], 1), (["--limit", "2"], 2)):
+        done = replay(settings, "--no-record", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{count} decisions replayed: {count} identical\n"
+    assert size(settings) == entries
+    assert {name: (log / name).read_bytes() for name in before} == before
+
+
+def test_a_decision_of_another_model_is_not_replayable_and_said_so(
+    recorded: tuple[Settings, list[str]], tmp_path: Path
+) -> None:
+    settings, ids = recorded
+    tiny.write(tmp_path / tiny.NAME, takes_unknown=False)
+    other = settings.model_copy(update={"models_dir": tmp_path})
+    done = replay(other, "--no-record", ids[0])
+    assert done.returncode == 1
+    assert f"{ids[0]}: not replayable: the model sha256:" in done.stdout
+    assert "1 not replayable" in done.stdout
+
+
+def test_an_unknown_decision_cannot_be_replayed(recorded: tuple[Settings, list[str]]) -> None:
+    settings, _ = recorded
+    done = replay(settings, "--no-record", "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c11")
+    assert (done.returncode, done.stderr) == (2, "grounds: the log has no such decision\n")
+
+
+def test_a_running_services_log_is_not_written_to(copy: Settings) -> None:
+    with start(copy) as service:
+        before = service.parts.log.size
+        done = replay(copy)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert replay(copy, "--no-record").returncode == 0
+        assert service.parts.log.size == before
+
+
+def test_a_service_without_models_does_not_start_and_says_why(tmp_path: Path) -> None:
+    done = run(
+        "serve",
+        GROUNDS_MODELS_DIR=str(tmp_path / "none"),
+        GROUNDS_DATA_DIR=str(tmp_path / "data"),
+        GROUNDS_PORT="0",
+    )
+    assert done.returncode == 3
+    assert "there is no directory of models" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_document_is_printed_as_yaml() -> None:
+    result = here("openapi")
+    assert result.returncode == 0
+    assert yaml.safe_load(result.stdout)["openapi"].startswith("3.1")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str], Any]]:
+    """``grounds demo`` up to the point where it waits: its directory, its lines, its process."""
+    directory = tmp_path_factory.mktemp("demo")
+    process = subprocess.Popen(  # noqa: S603  # our own program
+        [sys.executable, "-m", "app", "demo", "--port", "0", "--directory", str(directory)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        if "Ctrl-C stops" in line:
+            break
+    yield directory, lines, process
+    watchdog.cancel()
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def after(lines: list[str], label: str) -> str:
+    """Return the line after the one that begins with ``label``."""
+    place = next(place for place, line in enumerate(lines) if line.startswith(label))
+    return lines[place + 1].strip()
+
+
+def test_the_demonstration_tells_a_newcomer_everything(demo: tuple[Path, list[str], Any]) -> None:
+    _, lines, _ = demo
+    text = "\n".join(lines)
+    assert re.search(r"The model suggests: Award .*\. Its estimate for this case is \d+%", text)
+    reasons = [
+        line for line in lines if re.match(r"  [123]\. .* the estimate by .* points?\.", line)
+    ]
+    assert len(reasons) == 3, text
+    assert re.search(r"Receipt: entry \d+ of the log localhost/grounds", text)
+    page = after(lines, "See it as a page")
+    key = after(lines, "Key, with the role caseworker")
+    response = httpx.get(page, auth=("anyone", key))
+    assert response.status_code == 200
+    assert "Recommendation: Award" in response.text
+
+
+def test_the_demonstrations_curl_command_works_as_printed(
+    demo: tuple[Path, list[str], Any],
+) -> None:
+    _, lines, _ = demo
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    start_of = next(place for place, line in enumerate(lines) if line.startswith("Try it yourself"))
+    command = "\n".join(lines[start_of + 1 :]).split("\n\n")[0]
+    assert command.strip().startswith("curl ")
+    done = subprocess.run(  # noqa: S602  # printed to be given to a shell
+        command, shell=True, capture_output=True, text=True, check=True
+    )
+    answer = json.loads(done.stdout)
+    assert answer["recommendation"]["outcome"] == "award"
+    assert answer["receipt"]["index"] > 1
+
+
+def test_ctrl_c_ends_the_demonstration_cleanly_and_its_log_verifies(
+    demo: tuple[Path, list[str], Any],
+) -> None:
+    directory, lines, process = demo
+    process.send_signal(signal.SIGINT)
+    rest = process.stdout.read()
+    assert process.wait(60) == 0
+    assert "Stopped." in rest
+    assert "Traceback" not in rest
+    with pytest.raises(httpx.TransportError):
+        httpx.get(after(lines, "See it as a page"))
+    verified = run("verify", "--data-dir", directory / "data")
+    assert verified.returncode == 0, verified.stdout
+    for line in (directory / "service.log").read_text().splitlines():
+        assert json.loads(line)["level"] in {"info", "warning"}, line
