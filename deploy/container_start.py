@@ -16,8 +16,8 @@ MADE_WITH_THE_IMAGE = Path("/opt/compiled")
 def main() -> None:
     """Never returns: the process becomes ``grounds`` with the same arguments and the same number."""
     cache = Path(os.environ["NUMBA_CACHE_DIR"])
-    if not cache.exists():
-        shutil.copytree(MADE_WITH_THE_IMAGE, cache)
+    if not any(cache.glob("*/*.nbi")):
+        shutil.copytree(MADE_WITH_THE_IMAGE, cache, dirs_exist_ok=True)
     os.execvp("grounds", ["grounds", *sys.argv[1:]])  # noqa: S606, S607  # no shell; the image's own PATH
 
 
