@@ -5,10 +5,10 @@ refused here, at start, with the reason: a service with a doubtful model does no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from numpy.typing import NDArray
 
@@ -17,9 +17,10 @@ from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from app.sureness import Sureness, learn_sureness
 from audit.leaf import Facts
-from explainers import exact, sampled
 from explainers.choose import choose
-from explainers.explainer import Explainer, ExplainerSettings, Feeds, Run, Slot
+from explainers.exact import EnumeratedExplainer
+from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Run, Slot
+from explainers.sampled import SampledExplainer
 from models.bundle import Bundle, BundleFiles, open_bundle, read, with_taps
 from models.session import Session
 
@@ -61,17 +62,45 @@ def open_model(
     name = files.card.name
     progress(f"{name}: checking the graph against its samples")
     plain = open_bundle(files)
-    plan = choose(
-        plain.model,
-        slots=tuple(Slot(slot.input, slot.column) for slot in plain.slots),
-        score_outputs=plain.score_outputs,
-        targets=(plain.positive_score,),
-        n_scores=plain.session.n_scores,
-    )
+    plan = _plan(plain, targets=(plain.positive_score,))
     progress(f"{name}: preparing explanations by {plan.method}")
     bundle = with_taps(plain, plan.taps) if plan.taps else plain
-    explainer = plan.build(
-        bundle.background.feeds,
+    explainer = _build(plan, bundle, bundle.background.feeds, settings)
+    if plan.taps and is_black_box(explainer):
+        # The background disproved the plan: no taps are wanted, and many rows are run at once.
+        game = replace(explainer.game, run=_in_batches(plain.session))
+        return plain, replace(explainer, game=game)
+    return bundle, explainer
+
+
+def explain_against(
+    bundle: Bundle, background: Feeds, settings: Settings, *, targets: tuple[int, ...]
+) -> Explainer:
+    """Return an explainer of the opened ``bundle`` as served, against another background.
+
+    Raises ModelError or ExplanationError with what was wrong.
+    """
+    return _build(_plan(bundle, targets=targets), bundle, background, settings)
+
+
+def is_black_box(explainer: Explainer) -> TypeGuard[EnumeratedExplainer | SampledExplainer]:
+    """Return whether explaining runs the model many times."""
+    return isinstance(explainer, EnumeratedExplainer | SampledExplainer)
+
+
+def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
+    return choose(
+        bundle.model,
+        slots=tuple(Slot(slot.input, slot.column) for slot in bundle.slots),
+        score_outputs=bundle.score_outputs,
+        targets=targets,
+        n_scores=bundle.session.n_scores,
+    )
+
+
+def _build(plan: Plan, bundle: Bundle, background: Feeds, settings: Settings) -> Explainer:
+    return plan.build(
+        background,
         # Tables are made of the very numbers that single rows give; black boxes need many rows fast.
         bundle.session.run_rows if plan.taps else _in_batches(bundle.session),
         ExplainerSettings(
@@ -79,7 +108,6 @@ def open_model(
             memory_budget_bytes=settings.table_memory_bytes,
         ),
     )
-    return bundle, explainer
 
 
 def _in_batches(session: Session) -> Run:
@@ -113,7 +141,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         target=bundle.positive_score,
         sureness=learn_sureness(bundle),
         changeable=changeable_fields(bundle),
-        is_slow=explainer.method in {exact.METHOD, sampled.METHOD},
+        is_slow=is_black_box(explainer),
         facts={
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},

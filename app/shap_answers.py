@@ -1,0 +1,197 @@
+"""Independent answers of what a field contributes: shap's own explainers on a game of fields.
+
+Nothing here is shared with ``explainers``. A case's fields are put into background rows in plain
+numpy, onnxruntime runs them, scores are turned back into margins, and shap (extra ``train``) does
+the arithmetic, on a model whose inputs say only which fields come from the case.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from explainers.errors import ExplanationError
+from models.bundle import Bundle
+from models.session import Feeds
+
+Numbers = NDArray[np.float64]
+
+SCORE_ERROR = 2.0**-22
+"""Two float32 steps at 1: how far a graph's own arithmetic may leave a score from its margin."""
+MARGIN_ERROR = 1e-6
+"""Of the margin's size: sums of hundreds of float32 leaves or weights."""
+COARSEST = 1e-4
+"""A case whose margins are less certain than this, because float32 probabilities near 0 or 1 do
+not tell them apart, says nothing and has no answer."""
+REPEATS = 10
+"""Independent answers of the permutation explainer, from which its standard error is known."""
+STANDARD_ERRORS = 6.0
+"""How far off a mean of ten answers may be. Of the thousands that are compared the worst is
+usually at 4, and an explainer that is wrong is wrong on many rows."""
+_ROWS_AT_ONCE = 8192
+
+
+class NotComparableError(ExplanationError):
+    """There is no independent answer to compare with, with the reason."""
+
+
+class CrossCheckMissingError(ExplanationError):
+    """The cross-check is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "cross-check of explanations: got no library shap; want the extra `train` "
+            "(pip install 'grounds-decision-support[train]')"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What each player contributes, and how far off that may itself be, both (players,)."""
+
+    values: Numbers
+    uncertainty: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGame:
+    """The worth of coalitions of fields: the mean margin of hybrids of a case and a background."""
+
+    bundle: Bundle
+    background: Feeds
+    players: tuple[int, ...]
+    """The fields that may come from the case; the case agrees with the background on the others."""
+    link: str
+
+    def worth(self, case: Feeds, coalitions: NDArray[np.bool_]) -> tuple[Numbers, Numbers]:
+        """Return the worth of N coalitions, shape (N, players), and how far off each may be."""
+        rows = len(next(iter(self.background.values())))
+        at_once = max(_ROWS_AT_ONCE // rows, 1)
+        worths, errors = [], []
+        for start in range(0, len(coalitions), at_once):
+            chunk = coalitions[start : start + at_once]
+            hybrids = {
+                name: np.concatenate([column] * len(chunk))
+                for name, column in self.background.items()
+            }
+            for player, field in enumerate(self.players):
+                slot = self.bundle.slots[field]
+                own = np.flatnonzero(np.repeat(chunk[:, player], rows))
+                value = case[slot.input].ravel()[slot.column]
+                if hybrids[slot.input].ndim == 1:
+                    hybrids[slot.input][own] = value
+                else:
+                    hybrids[slot.input][own, slot.column] = value
+            margins, uncertainty = self._margins(self.bundle.session.run_batch(hybrids))
+            worths.append(margins.reshape(len(chunk), rows).mean(axis=1))
+            errors.append(uncertainty.reshape(len(chunk), rows).mean(axis=1))
+        return np.concatenate(worths), np.concatenate(errors)
+
+    def _margins(self, scores: NDArray[Any]) -> tuple[Numbers, Numbers]:
+        """Return the margin behind each score, and its uncertainty: infinite at 0 and 1."""
+        target = self.bundle.positive_score
+        numbers = scores.astype(np.float64)
+        own = numbers[:, target]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            match self.link:
+                case "identity":
+                    margins = own
+                    error = SCORE_ERROR * np.maximum(np.abs(own), 1.0)
+                case "logistic":
+                    margins = np.log(own) - np.log1p(-own)
+                    error = SCORE_ERROR / (own * (1 - own))
+                case "softmax" | "softmax_zero":
+                    logs = np.log(numbers)
+                    margins = logs[:, target] - logs.mean(axis=1)
+                    error = SCORE_ERROR / numbers.min(axis=1)
+                case _:
+                    raise NotComparableError(
+                        f"cross-check: got the link {self.link}, want one that can be turned round"
+                    )
+        return margins, error + MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+
+
+def check_installed() -> None:
+    """Raise CrossCheckMissingError without shap."""
+    try:
+        import shap  # noqa: F401 - only asked whether it is there
+    except ImportError as err:
+        raise CrossCheckMissingError from err
+
+
+def enumerated(game: FieldGame, case: Feeds) -> Answer | None:
+    """Return shap's exact answer, None when float32 does not tell the margins well enough."""
+    from shap.explainers import Exact
+
+    asked = _Asked(game, case)
+    values = _ask(Exact(asked, asked.masker()), asked.fields, max_evals=1 << asked.fields)
+    return asked.answer(values, np.zeros(asked.fields))
+
+
+def permuted(game: FieldGame, case: Feeds) -> Answer | None:
+    """Return the mean of REPEATS sampled answers of shap, None as for ``enumerated``."""
+    from shap.explainers import Permutation
+
+    asked = _Asked(game, case)
+    answers = np.array(
+        [
+            _ask(
+                Permutation(asked, asked.masker(), seed=repeat),
+                asked.fields,
+                max_evals=2 * asked.fields + 1,
+            )
+            for repeat in range(REPEATS)
+        ]
+    )
+    errors = answers.std(axis=0, ddof=1) / np.sqrt(REPEATS)
+    # A field that few orders show at work may look certain by chance: the others vouch for it.
+    pooled = np.sqrt((errors**2 + (errors**2).mean()) / 2)
+    return asked.answer(answers.mean(axis=0), STANDARD_ERRORS * pooled)
+
+
+class _Shap(Protocol):
+    def __call__(self, rows: Numbers, /, *, max_evals: int, silent: bool) -> Any: ...
+
+
+class _Asked:
+    """The game of one case as shap sees it: a model of rows of zeros and ones."""
+
+    def __init__(self, game: FieldGame, case: Feeds) -> None:
+        self._game = game
+        self._case = case
+        self.fields = len(game.players)
+        self._largest_error = 0.0
+
+    def __call__(self, rows: NDArray[Any]) -> Numbers:
+        worth, error = self._game.worth(self._case, np.asarray(rows) > 0)
+        self._largest_error = max(self._largest_error, float(error.max()))
+        return worth
+
+    def masker(self) -> Any:
+        """Return the masker whose one row has no field of the case.
+
+        The game itself goes through its background: shap 0.51 would cut one to 100 rows unasked.
+        """
+        from shap.maskers import Independent
+
+        masker = Independent(np.zeros((1, self.fields)), max_samples=1)
+        if masker.data.shape != (1, self.fields):
+            raise NotComparableError(
+                f"cross-check: shap holds a background of shape {masker.data.shape}, want "
+                f"(1, {self.fields})"
+            )
+        return masker
+
+    def answer(self, values: Numbers, error: Numbers) -> Answer | None:
+        # A value is a weighted mean of differences between two worths.
+        from_scores = 2 * self._largest_error
+        # Not turned round: an error of NaN is no answer.
+        if not from_scores <= COARSEST * max(1.0, float(np.abs(values).max())):
+            return None
+        return Answer(values, error + from_scores)
+
+
+def _ask(explainer: _Shap, fields: int, *, max_evals: int) -> Numbers:
+    explained = explainer(np.ones((1, fields)), max_evals=max_evals, silent=True)
+    return np.asarray(explained.values, dtype=np.float64).reshape(fields)
