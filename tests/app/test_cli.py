@@ -214,9 +214,11 @@ def test_a_bundle_is_built_from_its_parts(
     target = tmp_path / "built"
     result = build(target, parts(tiny_models, tmp_path), background)
     assert result.returncode == 0, result.stderr
-    digest = read(tiny_models / tiny.NAME / "bundle").digest
-    assert result.stdout == f"{target}: {digest}\n"
-    assert read(target).digest == digest
+    built = read(target)
+    assert result.stdout.splitlines()[-1] == f"{target}: {built.digest}"
+    source = read(tiny_models / tiny.NAME / "bundle")
+    assert {name: built.contents[name] for name in FILES} == dict(source.contents)
+    assert set(built.contents) == {*FILES, "acceptance.json"}
 
 
 @pytest.mark.parametrize(
@@ -277,7 +279,7 @@ def test_a_sound_log_is_verified(recorded: tuple[Settings, list[str]]) -> None:
 
 def test_one_changed_byte_of_a_decision_is_found_with_its_index(copy: Settings) -> None:
     database = apsw.Connection(str(copy.data_dir / "log" / "log.sqlite3"))
-    index, leaf = database.execute("SELECT seq, leaf FROM entry ORDER BY seq DESC").fetchone()
+    *_, (index, leaf) = database.execute("SELECT seq, leaf FROM entry ORDER BY seq")
     path = copy.data_dir / "log" / "log.sqlite3"
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     database.close()

@@ -435,7 +435,7 @@ class Failing:
 def with_explainer_failing(service: Started, error: Exception) -> dict[str, ServedModel]:
     served = service.parts.served[tiny.NAME]
     failing = Failing(served.explainer, "explain", error)
-    return {tiny.NAME: replace(served, explainer=failing)}  # type: ignore[arg-type]
+    return {tiny.NAME: replace(served, explainer=failing)}
 
 
 @contextmanager

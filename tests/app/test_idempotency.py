@@ -163,11 +163,12 @@ def test_bodies_that_differ_at_the_same_time_end_in_one_record_and_conflicts(
 
 
 def test_a_refused_case_does_not_use_up_its_key(service: Started) -> None:
-    for wrong in (
+    refused: list[dict[str, object]] = [
         {"case": {**tiny.CASE, "count": "five"}},
         {"case": tiny.CASE, "subjekt": "x"},
         {"case": {}},
-    ):
+    ]
+    for wrong in refused:
         assert ask(service, "mended", wrong).status_code == 422
     assert ask(service, "mended", b'{"case": NaN}').status_code == 400
     answer = ask(service, "mended", {"case": tiny.CASE})

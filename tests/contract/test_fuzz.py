@@ -87,7 +87,10 @@ def values_of(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    limits = {"min_value": schema.get("minimum"), "max_value": schema.get("maximum")}
+    limits: dict[str, Any] = {
+        "min_value": schema.get("minimum"),
+        "max_value": schema.get("maximum"),
+    }
     strategies = {
         "null": st.none(),
         "boolean": st.booleans(),
