@@ -9,14 +9,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from explainers.aggregation import link_outputs
 from explainers.choose import choose
-from explainers.ensemble import is_tree_ensemble, read_ensemble
+from explainers.ensemble import is_tree_ensemble, raw_sums, read_ensemble
 from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import ExplainerSettings, Question, Slot
 from explainers.fields import single_fields, trace_fields
 from explainers.graph import read_graph
 from explainers.tree import plan_trees
-from tests.explainers.ensembles import Listed, classifier, random_rows, random_trees, regressor
+from tests.explainers.ensembles import (
+    Listed,
+    classifier,
+    opset5,
+    random_rows,
+    random_trees,
+    regressor,
+)
 from tests.explainers.served import SHARED, feeds_of, serve, slots_of
 
 ORACLES = (
@@ -97,6 +105,24 @@ def test_nodes_out_of_order_are_refused(rng: np.random.Generator) -> None:
     model.graph.node.append(helper.make_node("Identity", ["scores"], ["later"]))
     with pytest.raises(GraphError, match="topological order"):
         read_graph(model.SerializeToString())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_trees_as_read_score_like_onnxruntime(seed: int) -> None:
+    """The plain walk over the arrays, which no kernel shares, is the reference of both."""
+    rng = np.random.default_rng(seed)
+    listed = random_trees(rng, columns=4, trees=5, depth=4, targets=(0, 1, 2))
+    data = (
+        opset5(rng, columns=4, trees=4, depth=4, targets=3)
+        if seed % 2
+        else classifier(listed, classes=3, transform="SOFTMAX", base=(0.1, 0.2, 0.3))
+    )
+    rows = random_rows(rng, 60, 4)
+    ensemble = read_ensemble(read_graph(data).nodes[0])
+    margins = ensemble.aggregation.margins(raw_sums(ensemble, rows))
+    own = np.array([link_outputs(ensemble.aggregation.link, row) for row in margins])
+    scores = serve(data, ("scores",))({"X": rows})[0]
+    np.testing.assert_allclose(own, scores, rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("aggregate", ["MIN", "MAX"])
