@@ -1,31 +1,33 @@
 """What the command line checks away from the service: bundles, and replays of the log."""
 
-import csv
-import io
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from app import records
+from app.acceptance import check_repeated, cross_check
+from app.csv_rows import labelled_of_csv, rows_of_csv
 from app.domain import Caller, Clock, NewId, Role
 from app.errors import ErasedDecisionError
 from app.reading import StoredDecision, read_decision
 from app.replay import replay, replay_record
-from app.served import open_all, open_model
+from app.served import explain_against, open_all, open_model
 from app.settings import Settings
+from app.shap_answers import CrossCheckMissingError
 from audit.leaf import parse_leaf
 from audit.log import Log
 from audit.reader import LogReader
 from audit.replay import NotReplayable, Verdict
-from explainers.errors import ExplanationError
+from models.acceptance import Acceptance
 from models.build import write_bundle
 from models.bundle import read
-from models.card import Card, Field, Value, parse_card
-from models.errors import FilesRefusedError, ModelError, RowsRefusedError
+from models.card import Card, parse_card
+from models.errors import FilesRefusedError
 from models.lint import lint
-from models.rows import Row, parse_background, parse_samples
+from models.rows import Labelled, Row, parse_background, parse_calibration, parse_samples
 from models.session import runtime_facts
 
 Advance = Callable[[int, int], None]
@@ -42,31 +44,50 @@ class CheckedBundle:
     """What opening a bundle as the service would has shown."""
 
     digest: str
+    acceptance: Acceptance | None
+    """The cross-check of its explanations; None where the extra ``train`` is not installed."""
     findings: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def check_bundle(path: Path) -> CheckedBundle:
-    """Open the bundle, explain every sample, and return what was found.
+def check_bundle(path: Path, advance: Advance = lambda _done, _total: None) -> CheckedBundle:
+    """Open the bundle, explain every sample, repeat its cross-check, and return what was found.
 
-    Raises ModelError or ExplanationError with the reason when the service would refuse it.
+    Raises ModelError or ExplanationError with the reason when the service would refuse it, or when
+    its explanations are not what an independent answer says.
     """
-    files = read(path)
-    bundle, explainer = open_model(files, Settings())
+    files, settings = read(path), Settings()
+    bundle, explainer = open_model(files, settings)
     largest = 0.0
     for sample in files.samples:
         case = bundle.schema.encode(sample.case)
         scored = bundle.session.run_row(case.feeds)
         explanation = explainer.explain(case.feeds, scored.scores, scored.taps, b"check")
         largest = max(largest, explanation.residual)
+    findings = [
+        f"{len(files.samples)} samples are reproduced within {files.card.sample_tolerance:g}",
+        f"explained by {explainer.method}, in {explainer.unit}: {explainer.reason}",
+        f"largest residual over the samples: {largest:.2g}",
+    ]
+    warnings = [str(warning) for warning in lint(bundle)]
+    acceptance = None
+    try:
+        acceptance = cross_check(
+            bundle, explainer, partial(explain_against, bundle, settings), advance
+        )
+    except CrossCheckMissingError as missing:
+        warnings.append(str(missing))
+    else:
+        findings.append(f"cross-check: {acceptance.sentence}")
+        if files.acceptance is None:
+            warnings.append("acceptance.json: got none; want what `grounds bundle build` writes")
+        else:
+            check_repeated(files.acceptance, acceptance)
     return CheckedBundle(
         digest=bundle.digest,
-        findings=(
-            f"{len(files.samples)} samples are reproduced within {files.card.sample_tolerance:g}",
-            f"explained by {explainer.method}, in {explainer.unit}: {explainer.reason}",
-            f"largest residual over the samples: {largest:.2g}",
-        ),
-        warnings=tuple(str(warning) for warning in lint(bundle)),
+        acceptance=acceptance,
+        findings=tuple(findings),
+        warnings=tuple(warnings),
     )
 
 
@@ -134,83 +155,48 @@ def _read(log: LogReader, decision_id: str) -> StoredDecision | NotReplayable:
         return NotReplayable("erased", "its content was erased")
 
 
-def build_bundle(target: Path, *, model: Path, card: Path, background: Path, samples: Path) -> str:
-    """Put a bundle together at ``target`` and return its digest.
+def build_bundle(
+    target: Path,
+    *,
+    model: Path,
+    card: Path,
+    background: Path,
+    samples: Path,
+    calibration: Path | None = None,
+    advance: Advance = lambda _done, _total: None,
+) -> CheckedBundle:
+    """Put a bundle together at ``target``, cross-checked, and return what was found.
 
-    Nothing is kept unless the service would serve it. Raises ModelError or ExplanationError.
+    Nothing is kept unless the service would serve it and its explanations are what an independent
+    answer says. Raises ModelError or ExplanationError.
     """
     described = parse_card(_content(card))
-    rows = (
-        rows_of_csv(_content(background), described)
-        if background.suffix == ".csv"
-        else parse_background(_content(background), described)
-    )
-    existed = target.exists()
-    files = write_bundle(
-        target,
+    write = partial(
+        write_bundle,
         model=_content(model),
         card=described,
-        background=rows,
+        background=_rows(background, described),
         samples=parse_samples(_content(samples), described),
+        calibration=() if calibration is None else _labelled(calibration, described),
     )
-    try:
-        check_bundle(target)
-    except (ModelError, ExplanationError):
-        if not existed:
-            shutil.rmtree(target)
-        raise
-    return files.digest
+    with TemporaryDirectory() as directory:
+        draft = Path(directory) / "bundle"
+        write(draft)
+        checked = check_bundle(draft, advance)
+    if checked.acceptance is None:
+        raise CrossCheckMissingError
+    files = write(target, acceptance=checked.acceptance)
+    return replace(checked, digest=files.digest)
 
 
-def rows_of_csv(content: bytes, card: Card) -> list[Row]:
-    """Return a CSV file's rows, each value in the type its field says; an empty cell is missing.
-
-    Raises RowsRefusedError for columns or cells that do not fit.
-    """
-    try:
-        text = content.decode("utf-8-sig")  # spreadsheets put a mark before the first name
-    except UnicodeDecodeError as err:
-        raise RowsRefusedError("background", got=str(err), want="UTF-8") from err
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    names = [field.name for field in card.fields]
-    rows: list[Row] = []
-    try:
-        columns = next(lines, [])
-        if sorted(columns) != sorted(names):
-            raise RowsRefusedError(
-                "background", got=f"columns {', '.join(columns)}", want=", ".join(names)
-            )
-        for cells in filter(None, lines):  # an empty line has no cells
-            line = lines.line_num
-            if len(cells) != len(columns):
-                raise RowsRefusedError(
-                    f"background, line {line}", got=f"{len(cells)} cells", want=str(len(columns))
-                )
-            row = dict(zip(columns, cells, strict=True))
-            rows.append({field.name: _cell(field, row[field.name], line) for field in card.fields})
-    except csv.Error as err:
-        place = f"background, line {lines.line_num}"
-        raise RowsRefusedError(place, got=str(err), want="a CSV file") from err
-    return rows
+def _rows(path: Path, card: Card) -> Sequence[Row]:
+    read_rows = rows_of_csv if path.suffix == ".csv" else parse_background
+    return read_rows(_content(path), card)
 
 
-def _cell(field: Field, text: str, line: int) -> Value:
-    if text == "":
-        return None
-    try:
-        match field.type:
-            case "number":
-                return float(text)
-            case "integer":
-                return int(text)
-            case "boolean":
-                return {"true": True, "false": False}[text.lower()]
-            case "string":
-                return text
-    except (ValueError, KeyError) as err:
-        raise RowsRefusedError(
-            f"background, line {line}, {field.name}", got="another kind of value", want=field.type
-        ) from err
+def _labelled(path: Path, card: Card) -> Sequence[Labelled]:
+    read_rows = labelled_of_csv if path.suffix == ".csv" else parse_calibration
+    return read_rows(_content(path), card)
 
 
 def _content(path: Path) -> bytes:

@@ -163,10 +163,11 @@ def openapi() -> None:
 
 @bundle_app.command("check")
 def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]) -> None:
-    """Open a bundle as the service would, explain its samples, and list what could be better."""
+    """Open a bundle as the service would, repeat its cross-check, and list what could be better."""
     from app.checking import check_bundle
 
-    checked = check_bundle(path)
+    with _progress("Cross-checking") as advance:
+        checked = check_bundle(path, advance)
     for line in checked.findings:
         out.print(line, highlight=False, soft_wrap=True)
     for warning in checked.warnings:
@@ -181,6 +182,7 @@ def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's director
 
     files = read(path)
     card = files.card
+    found = files.acceptance
     out.print(f"{card.title} ({card.name} {card.version})", highlight=False)
     for name, text in (
         ("Digest", files.digest),
@@ -188,6 +190,8 @@ def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's director
         ("Purpose", card.purpose),
         ("Legal basis", card.legal_basis),
         ("Output", card.output.meaning),
+        ("Calibration cases", f"{len(files.calibration):,}" if files.calibration else "none"),
+        ("Cross-check", found.sentence if found else "none: it was not built by `bundle build`"),
     ):
         out.print(f"{name}: {text}", highlight=False, soft_wrap=True)
     table = Table("Field", "Label", "Type", "Allowed", "Missing", "Person can change it")
@@ -215,12 +219,27 @@ def bundle_build(
     card: Annotated[Path, typer.Option(help="card.yaml, written by the model's owner.")],
     background: Annotated[Path, typer.Option(help="Comparable cases: .parquet, or .csv.")],
     samples: Annotated[Path, typer.Option(help="samples.json: rows with the trainer's scores.")],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Cases with known answers, in a column `label`: .parquet, or .csv."),
+    ] = None,
 ) -> None:
-    """Put a bundle together, and keep it only if the service would serve it."""
+    """Put a bundle together and cross-check it; keep it only if the service would serve it."""
     from app.checking import build_bundle
 
-    digest = build_bundle(target, model=model, card=card, background=background, samples=samples)
-    out.print(f"{target}: {digest}", highlight=False, soft_wrap=True)
+    with _progress("Cross-checking") as advance:
+        built = build_bundle(
+            target,
+            model=model,
+            card=card,
+            background=background,
+            samples=samples,
+            calibration=calibration,
+            advance=advance,
+        )
+    if built.acceptance is not None:
+        out.print(f"cross-check: {built.acceptance.sentence}", highlight=False, soft_wrap=True)
+    out.print(f"{target}: {built.digest}", highlight=False, soft_wrap=True)
 
 
 @key_app.command("create")

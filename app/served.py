@@ -74,7 +74,7 @@ def open_model(
 
 
 def explain_against(
-    bundle: Bundle, background: Feeds, settings: Settings, *, targets: tuple[int, ...]
+    bundle: Bundle, settings: Settings, background: Feeds, targets: tuple[int, ...]
 ) -> Explainer:
     """Return an explainer of the opened ``bundle`` as served, against another background.
 

@@ -26,6 +26,15 @@ class Acceptance(BaseModel):
     unit: str
     largest_residual: Annotated[float, pydantic.Field(ge=0)]
 
+    @property
+    def sentence(self) -> str:
+        """What was found, for people."""
+        return (
+            f"{self.rows} rows explained by {self.method} differ by at most "
+            f"{self.largest_difference:.2g} {self.unit} (allowed: {self.allowed_difference:.2g}) "
+            f"from {self.against}"
+        )
+
 
 def parse_acceptance(content: bytes) -> Acceptance:
     """Return what the file says. Raises FilesRefusedError."""
