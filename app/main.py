@@ -1,7 +1,6 @@
 """The composition root: the one place that makes the parts and joins them.
 
-``create_app(settings)`` is the production application, and the tests' too. uvicorn runs it through
-``factory``, with the settings from the environment.
+``create_app(settings)`` is the production application, and the tests' too.
 """
 
 import asyncio
@@ -54,11 +53,6 @@ _log = structlog.get_logger("grounds.start")
 
 class StartRefusedError(Exception):
     """The service does not start, for a reason that has been logged."""
-
-
-def factory() -> FastAPI:
-    """Return the application with the settings of the environment."""
-    return create_app(Settings())
 
 
 def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = new_id) -> FastAPI:
@@ -118,6 +112,9 @@ async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIt
         ) as log,
     ):
         parts = assemble(settings, log, keys, served, clock=clock, new_id=new_id)
+        for model in served.values():
+            _log.info("starting", step=f"{model.name}: a first explanation, for practice")
+            parts.service.warm_up(model)
         parts.engine.start()
         try:
             await record_start(parts)

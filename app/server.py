@@ -7,7 +7,7 @@ from contextlib import suppress
 import structlog
 import uvicorn
 
-from app.main import StartRefusedError
+from app.main import StartRefusedError, create_app
 from app.settings import Settings
 
 STARTUP_FAILED = 3
@@ -19,8 +19,7 @@ def run(settings: Settings) -> int:
     configure_logs()
     server = uvicorn.Server(
         uvicorn.Config(
-            "app.main:factory",
-            factory=True,
+            create_app(settings),
             host=settings.host,
             port=settings.port,
             # One line a request comes from our own guard, without addresses or query strings.

@@ -55,6 +55,24 @@ class Service:
         self._metrics = metrics
         self._runtime = runtime
 
+    def warm_up(self, served: ServedModel) -> None:
+        """Do everything that a decision needs once, recording nothing.
+
+        In a fresh installation this compiles the kernels: the first caller must not wait for that.
+        Raises what advising on the bundle's first sample raises: then it cannot advise on others.
+        """
+        case = served.bundle.schema.encode(served.bundle.samples[0].case)
+        scored = served.bundle.session.run_row(case.feeds)
+        explanation = explain(served, case, scored, decision_id="warm-up")
+        advice = advise(served, scored)
+        alternatives = None
+        if served.policy.what_would_change != "never":
+            alternatives = find_alternatives(
+                served.bundle, served.policy, served.changeable, case=case, advice=advice
+            )
+        assessment = Assessment(scored, explanation, advice, alternatives)
+        answer_body(served, case, assessment, decision_id="warm-up", created=self._clock())
+
     def assess(self, application: Application) -> Assessment:
         """Return the model's output for a case with its explanation and what the policy says.
 

@@ -24,7 +24,7 @@ from models.demo.cases import DEMO_CASES
 POLICY = Path(__file__).parent / "policy.yaml"
 MODEL = "housing-support"
 KEY_NAME = "demonstration"
-START_TIMEOUT_SECONDS = 120
+START_TIMEOUT_SECONDS = 300
 COULD_NOT_START = 3
 
 
@@ -36,7 +36,7 @@ def run_demo(directory: Path, *, port: int, console: Console) -> int:
     (model_dir / "policy.yaml").write_bytes(POLICY.read_bytes())
     key = _new_key(directory / "data")
     port = _free_port(port, console)
-    console.print("Starting the service ...")
+    console.print("Starting the service (the first time it compiles, which takes a minute) ...")
     log_path = directory / "service.log"
     with log_path.open("wb") as log:
         service = subprocess.Popen(  # this very program

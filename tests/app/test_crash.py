@@ -10,14 +10,17 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
 from app.domain import Role
+from app.ids import utc_now
+from app.keys import KeyStore
 from app.settings import Settings
 from audit.reader import LogReader
 from audit.verify import verify
-from models.demo.cases import DEMO_CASES
+from tests.app import tiny
 from tests.service import ServiceProcess
 
 ROUNDS = int(os.environ.get("GROUNDS_KILL_ROUNDS", "50"))
@@ -35,12 +38,11 @@ class Load:
 
     def run(self) -> None:
         headers = {"Authorization": f"Bearer {self.key}"}
-        case = DEMO_CASES["close-call"]
         with httpx.Client(base_url=self.address, headers=headers) as client:
             while True:
                 try:
                     response = client.post(
-                        "/v1/models/housing-support/decisions", json={"case": case}
+                        f"/v1/models/{tiny.NAME}/decisions", json={"case": tiny.CASE}
                     )
                 except httpx.TransportError:
                     return
@@ -49,14 +51,16 @@ class Load:
                 self.acknowledged.append((answer["id"], answer["receipt"]["index"]))
 
 
-def test_no_acknowledged_decision_is_lost_when_the_service_is_killed(
-    settings: Settings, keys: dict[Role, str]
-) -> None:
+def test_no_acknowledged_decision_is_lost_when_the_service_is_killed(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    tiny.write(settings.models_dir / tiny.NAME)
+    with closing(KeyStore(settings.data_dir / "access.sqlite3")) as store:
+        key = store.create(name="load", role=Role.CALLER, clock=utc_now)
     rng = random.Random(20261123)  # noqa: S311  # when to kill is no secret
     acknowledged: list[tuple[str, int]] = []
     for _ in range(ROUNDS):
         with ServiceProcess(settings) as service:
-            loads = [Load(service.address, keys[Role.CALLER]) for _ in range(CLIENTS)]
+            loads = [Load(service.address, key) for _ in range(CLIENTS)]
             threads = [threading.Thread(target=load.run) for load in loads]
             for thread in threads:
                 thread.start()
