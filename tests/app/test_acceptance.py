@@ -1,0 +1,277 @@
+"""A bundle's explanations are held against shap's before it serves, and wrong ones are refused."""
+
+import csv
+import io
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from app.acceptance import AcceptanceRefusedError, Make, check_repeated, cross_check
+from app.checking import build_bundle, check_bundle
+from app.cli import app
+from app.served import explain_against, open_model
+from app.settings import Settings
+from app.shap_answers import CrossCheckMissingError, FieldGame, NotComparableError, permuted
+from explainers.explainer import Explainer, Feeds
+from explainers.explanation import Explanation, Vector
+from models.acceptance import Acceptance, write_acceptance
+from models.build import write_bundle
+from models.bundle import Bundle, digest_of, read
+from models.rows import Labelled
+from tests.app import tiny
+from tests.reference.naive_shapley import naive_shapley
+
+
+@pytest.fixture(scope="module")
+def small(tiny_models: Path) -> tuple[Bundle, Explainer]:
+    """Three fields and five background rows: everything can be enumerated."""
+    return open_model(read(tiny_models / tiny.NAME / "bundle"), Settings())
+
+
+@pytest.fixture(scope="module")
+def large(demo_models: Path) -> tuple[Bundle, Explainer]:
+    """Twenty fields and a thousand background rows: nothing can."""
+    return open_model(read(demo_models / "housing-support" / "bundle"), Settings())
+
+
+@dataclass(frozen=True, slots=True)
+class Slanted:
+    """An explainer that gives a little too much to one field and takes it from another."""
+
+    right: Explainer
+    slant: float
+    fields: tuple[int, int] = (0, 1)
+
+    @property
+    def method(self) -> str:
+        return self.right.method
+
+    @property
+    def reason(self) -> str:
+        return self.right.reason
+
+    @property
+    def unit(self) -> str:
+        return self.right.unit
+
+    @property
+    def link(self) -> str:
+        return self.right.link
+
+    @property
+    def base_values(self) -> Vector:
+        return self.right.base_values
+
+    @property
+    def background_rows(self) -> int:
+        return self.right.background_rows
+
+    @property
+    def background_digest(self) -> str:
+        return self.right.background_digest
+
+    def explain(
+        self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...], seed: bytes
+    ) -> Explanation:
+        explanation = self.right.explain(feeds, scores, taps, seed)
+        contributions = explanation.contributions.copy()
+        more, less = self.fields
+        contributions[0, more] += self.slant
+        contributions[0, less] -= self.slant
+        return replace(explanation, contributions=contributions)
+
+
+def maker(bundle: Bundle, slant: float = 0.0) -> Make:
+    make = partial(explain_against, bundle, Settings())
+    return lambda background, targets: Slanted(make(background, targets), slant)
+
+
+def test_few_fields_are_enumerated_against_the_whole_background(
+    small: tuple[Bundle, Explainer],
+) -> None:
+    bundle, explainer = small
+    heard: list[tuple[int, int]] = []
+    found = cross_check(
+        bundle, explainer, maker(bundle), lambda done, total: heard.append((done, total))
+    )
+    assert found.rows == len(bundle.samples) + bundle.background.rows == 11
+    assert found.method == explainer.method
+    assert found.unit == "log-odds"
+    assert "every coalition" in found.against
+    assert "all 5 background rows" in found.against
+    assert found.largest_difference <= 1e-6
+    assert found.largest_difference <= found.allowed_difference <= 1e-4
+    assert heard[0] == (0, 11)
+    assert heard[-1] == (11, 11)
+
+
+def test_an_explainer_that_is_a_thousandth_off_in_one_field_is_refused(
+    small: tuple[Bundle, Explainer],
+) -> None:
+    """It adds up all the same: only an independent answer can tell."""
+    bundle, explainer = small
+    with pytest.raises(AcceptanceRefusedError) as refused:
+        cross_check(bundle, Slanted(explainer, 1e-3), maker(bundle, 1e-3))
+    assert refused.value.row == 0
+    assert refused.value.field in {"amount", "count"}
+    assert abs(refused.value.got - refused.value.want) == pytest.approx(1e-3, rel=0.01)
+    for part in ("row 0", f"field {refused.value.field}", "got", "want", "within"):
+        assert part in str(refused.value)
+    # The near miss of the near miss: what float32 scores cannot tell apart is not held against it.
+    assert cross_check(bundle, Slanted(explainer, 1e-7), maker(bundle, 1e-7)).rows == 11
+
+
+def test_an_answer_that_is_no_number_is_refused(small: tuple[Bundle, Explainer]) -> None:
+    bundle, explainer = small
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, Slanted(explainer, np.nan), maker(bundle))
+
+
+def test_many_fields_are_enumerated_a_few_at_a_time(large: tuple[Bundle, Explainer]) -> None:
+    bundle, explainer = large
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert found.rows == 100
+    assert "8 fields at a time" in found.against
+    assert found.largest_difference <= 1e-6
+    assert found.allowed_difference <= 1e-4
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, explainer, maker(bundle, 1e-3))
+
+
+def test_shaps_answer_is_the_shapley_value_of_the_game_of_fields(
+    small: tuple[Bundle, Explainer],
+) -> None:
+    """By a plain sum over coalitions, of margins known by heart; sampling comes near it."""
+    bundle, _ = small
+    game = FieldGame(bundle, bundle.background.feeds, (0, 1, 2), "logistic")
+    names = [field.name for field in bundle.card.fields]
+
+    def worth(coalition: frozenset[int]) -> float:
+        taken = {name: tiny.CASE[name] for at, name in enumerate(names) if at in coalition}
+        return float(np.mean([tiny.margin({**row, **taken}) for row in tiny.BACKGROUND]))
+
+    want = naive_shapley(worth, 3)
+    found = permuted(game, bundle.schema.encode(tiny.CASE).feeds)
+    assert found is not None
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=found.uncertainty.max())
+    assert found.uncertainty.max() < 1e-4  # the margin is a sum: every order gives the same
+
+
+def test_what_is_built_carries_its_cross_check_in_its_digest(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    built = built_at(tmp_path / "built", tiny_models)
+    files = read(tmp_path / "built")
+    assert files.acceptance is not None
+    assert files.digest == built.digest
+    without = {name: each for name, each in files.contents.items() if name != "acceptance.json"}
+    assert digest_of(without) != files.digest
+    checked = check_bundle(tmp_path / "built")
+    assert checked.acceptance == files.acceptance
+    assert any(finding.startswith("cross-check: 11 rows") for finding in checked.findings)
+    assert not any("acceptance" in warning for warning in checked.warnings)
+    shown = CliRunner().invoke(app, ["bundle", "show", str(tmp_path / "built")])
+    assert "Cross-check: 11 rows explained by tree tables differ by at most" in shown.output
+    assert "Calibration cases: 40" in shown.output
+
+
+def test_a_recorded_figure_that_does_not_hold_is_refused(tiny_models: Path, tmp_path: Path) -> None:
+    source = read(tiny_models / tiny.NAME / "bundle")
+    _, explainer = open_model(source, Settings())
+    told = Acceptance(
+        method=explainer.method,
+        against="nothing",
+        rows=1,
+        largest_difference=0.0,
+        allowed_difference=0.0,
+        unit="log-odds",
+        largest_residual=0.0,
+    )
+    write_bundle(
+        tmp_path / "bundle",
+        model=source.model,
+        card=source.card,
+        background=source.background,
+        samples=source.samples,
+        acceptance=told,
+    )
+    with pytest.raises(NotComparableError, match=r"got a difference of .* want at most 0,"):
+        check_bundle(tmp_path / "bundle")
+    other = told.model_copy(update={"method": "sampled permutations"})
+    with pytest.raises(NotComparableError, match="got tree tables, want sampled permutations"):
+        check_repeated(other, told)
+    with pytest.raises(NotComparableError, match="unit: got log-odds, want probability"):
+        check_repeated(told.model_copy(update={"unit": "probability"}), told)
+    check_repeated(told, told)
+
+
+def test_a_bundle_without_a_cross_check_is_warned_about(tiny_models: Path) -> None:
+    checked = check_bundle(tiny_models / tiny.NAME / "bundle")
+    assert any("acceptance.json: got none" in warning for warning in checked.warnings)
+
+
+def test_without_shap_building_says_what_to_install_and_keeps_nothing(
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(CrossCheckMissingError, match="extra `train`"):
+        built_at(tmp_path / "built", tiny_models)
+    assert not (tmp_path / "built").exists()
+    checked = check_bundle(tiny_models / tiny.NAME / "bundle")
+    assert checked.acceptance is None
+    assert any("shap" in warning for warning in checked.warnings)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("12.5,5,yes,2", "line 42, label"),
+        ("12.5,five,yes,1", "line 42, count"),
+        ("12.5,5,yes", "line 42: got 3 cells; want 4"),
+    ],
+)
+def test_a_calibration_file_that_does_not_fit_is_refused_with_the_place(
+    tiny_models: Path, tmp_path: Path, line: str, message: str
+) -> None:
+    with pytest.raises(Exception, match=message):
+        built_at(tmp_path / "built", tiny_models, extra=line)
+    assert not (tmp_path / "built").exists()
+
+
+def test_calibration_rows_are_read_with_their_labels(tiny_models: Path, tmp_path: Path) -> None:
+    built_at(tmp_path / "built", tiny_models)
+    calibration = read(tmp_path / "built").calibration
+    assert len(calibration) == 40
+    assert calibration[0] == Labelled({"amount": 0.0, "count": 0, "answer": "yes"}, 1)
+    assert calibration[1] == Labelled({"amount": 1.0, "count": 1, "answer": "no"}, 0)
+
+
+def test_an_acceptance_file_reads_back_equal(small: tuple[Bundle, Explainer]) -> None:
+    bundle, explainer = small
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert Acceptance.model_validate_json(write_acceptance(found)) == found
+
+
+def built_at(target: Path, models: Path, *, extra: str | None = None) -> Any:
+    source = models / tiny.NAME / "bundle"
+    calibration = target.parent / "calibration.csv"
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(["amount", "count", "answer", "label"])
+    table.writerows([float(n), n % 10, ("yes", "no")[n % 2], (1, 0)[n % 2]] for n in range(40))
+    calibration.write_text(written.getvalue() + (f"{extra}\n" if extra else ""))
+    return build_bundle(
+        target,
+        model=source / "model.onnx",
+        card=source / "card.yaml",
+        background=source / "background.parquet",
+        samples=source / "samples.json",
+        calibration=calibration,
+    )
