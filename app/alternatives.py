@@ -86,7 +86,8 @@ def find_alternatives(
 
     Raises ScoringError, or TimeBudgetError past the time budget.
     """
-    wanted = policy.other_bands(advice)
+    # A score on a band's lower end is in it: only what is below by a bit more is not.
+    wanted = [(np.nextafter(low, -np.inf), high) for low, high in policy.other_bands(advice)]
 
     def judge(trials: Sequence[Trial]) -> NDArray[np.float64]:
         rows = vary(case.feeds, fields.slots, trials)
@@ -102,10 +103,14 @@ def find_alternatives(
 
 
 def _domain(field: Field, background: Sequence[object]) -> Domain | None:
+    direction = Direction(field.direction)
     if field.type == "boolean":
-        return Categories(field.name, (False, True))
+        return Categories(field.name, (False, True), direction)
     if field.categories:
-        return Categories(field.name, tuple(field.categories))
+        # Numbers by size; words have the order that the card gives them.
+        by_size = field.type in {"number", "integer"}
+        values = sorted(field.categories) if by_size else field.categories
+        return Categories(field.name, tuple(values), direction)
     seen = [float(value) for value in background if isinstance(value, int | float)]
     if not seen:
         return None
@@ -115,7 +120,7 @@ def _domain(field: Field, background: Sequence[object]) -> Domain | None:
         minimum=field.minimum,
         maximum=field.maximum,
         is_integer=field.type == "integer",
-        direction=Direction(field.direction),
+        direction=direction,
     )
 
 

@@ -40,10 +40,22 @@ class Categories:
 
     field: str
     values: tuple[Value, ...]
+    direction: Direction = Direction.ANY
+    """Increase allows what comes later in the list, decrease what comes earlier."""
 
     def candidates(self, current: Value) -> tuple[Value, ...]:
-        """Return every other value, in the order of the list."""
-        return tuple(value for value in self.values if value != current)
+        """Return every other allowed value, in the order of the list.
+
+        A missing value may be given in any direction; a value outside the list has no direction.
+        """
+        if self.direction is Direction.ANY or current is None:
+            return tuple(value for value in self.values if value != current)
+        if current not in self.values:
+            return ()
+        place = self.values.index(current)
+        if self.direction is Direction.INCREASE:
+            return self.values[place + 1 :]
+        return self.values[:place]
 
     def distance(self, current: Value, other: Value) -> float:
         """Return 0 for the same value and 1 for another."""

@@ -80,6 +80,24 @@ def test_directions_are_kept() -> None:
     assert not find_counterfactuals(CASE, [age(direction=Direction.INCREASE)], only_down).found
 
 
+@pytest.mark.parametrize(
+    ("direction", "current", "allowed"),
+    [
+        (Direction.ANY, "b", ("a", "c")),
+        (Direction.INCREASE, "b", ("c",)),
+        (Direction.DECREASE, "b", ("a",)),
+        (Direction.INCREASE, "c", ()),
+        (Direction.DECREASE, None, ("a", "b", "c")),
+        (Direction.INCREASE, "unknown", ()),
+        (Direction.ANY, "unknown", ("a", "b", "c")),
+    ],
+)
+def test_categories_keep_the_direction_of_their_list(
+    direction: Direction, current: Value, allowed: tuple[Value, ...]
+) -> None:
+    assert Categories("x", ("a", "b", "c"), direction).candidates(current) == allowed
+
+
 def test_one_far_change_comes_before_two_near_ones() -> None:
     def score(c: Case) -> float:
         far = number(c, "age") - 89.5
