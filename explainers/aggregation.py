@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from explainers.errors import GraphError, MethodRefusedError
 from explainers.explanation import Matrix, Vector
-from explainers.links import link_outputs as link_outputs
 
 _LINKS = {
     "NONE": "identity",

@@ -9,13 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from explainers.aggregation import link_outputs
 from explainers.choose import choose
 from explainers.ensemble import is_tree_ensemble, raw_sums, read_ensemble
 from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import ExplainerSettings, Question, Slot
 from explainers.fields import single_fields, trace_fields
 from explainers.graph import read_graph
+from explainers.links import link_outputs
 from explainers.tree import plan_trees
 from tests.explainers.ensembles import (
     Listed,
