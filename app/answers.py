@@ -19,6 +19,10 @@ from explainers.rescale import rescale
 from models.schema import EncodedCase
 from models.session import Scored
 
+NOT_FINISHED = Alternatives(
+    (), "The search for what would have changed the recommendation did not finish in time."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -146,6 +150,8 @@ def reasons_for(
 def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:
     if alternatives is None:
         return {"status": "not_sought", "statement": None, "found": []}
+    if alternatives is NOT_FINISHED:
+        return {"status": "not_finished", "statement": alternatives.statement, "found": []}
     return {
         "status": "found" if alternatives.found else "none_found",
         "statement": alternatives.statement,

@@ -7,15 +7,20 @@ one transaction, and only then lets the answers go. A failed append fails every 
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Protocol
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
+from audit.errors import RecordRejectedError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
+
+RECOVERY_SECONDS = 5.0
+"""How long after a failed append the service says that it is not ready. Then it offers itself again:
+a full disk may have room by now, and without traffic nobody would find out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,14 @@ class _Waiting:
     future: asyncio.Future[Outcome]
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A group that could not be appended."""
+
+    kind: str
+    at: float
+
+
 class Engine:
     """Owns the log's only writing thread."""
 
@@ -96,7 +109,7 @@ class Engine:
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._waiting = 0
         self._accepting = False
-        self._broken: Exception | None = None
+        self._last_failure: _Failure | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -108,10 +121,13 @@ class Engine:
     @property
     def fault(self) -> str | None:
         """Why nothing can be recorded at present, or None."""
-        if self._broken is not None:
-            return str(self._broken)
         if not self._accepting or not self._thread.is_alive():
             return "the engine is not running"
+        if self._log.broken is not None:
+            return "a write to the log failed; restart the service once the disk is sound"
+        failure = self._last_failure
+        if failure is not None and monotonic() < failure.at + RECOVERY_SECONDS:
+            return f"the last record could not be written ({failure.kind})"
         return None
 
     def start(self) -> None:
@@ -197,16 +213,20 @@ class Engine:
 
     def _append(
         self, ready: list[tuple[_Waiting, Prepared]]
-    ) -> Iterable[tuple[_Waiting, Outcome | Exception]]:
+    ) -> list[tuple[_Waiting, Outcome | Exception]]:
         if not ready:
             return []
         start = perf_counter()
         try:
             receipts = self._log.append([prepared.record for _, prepared in ready])
+        except RecordRejectedError as error:
+            # One record at fault must not cost the others theirs.
+            refused = (ready[error.position][0], error)
+            return [refused, *self._append(ready[: error.position] + ready[error.position + 1 :])]
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
-            self._broken = error
+            self._last_failure = _Failure(type(error).__name__, monotonic())
             return [(entry, error) for entry, _ in ready]
-        self._broken = None
+        self._last_failure = None
         self._on_group(len(ready), perf_counter() - start)
         return [
             (entry, Recorded(prepared.answer, prepared.result, receipt))

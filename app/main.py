@@ -123,7 +123,7 @@ async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIt
             checkpointer.cancel()
             await asyncio.wait([checkpointer])
         finally:
-            parts.slow_lane.close()
+            await asyncio.to_thread(parts.slow_lane.close)
             await parts.engine.stop()
     _log.info("stopped")
 

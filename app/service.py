@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from app import records
 from app.alternatives import find_alternatives
-from app.answers import Assessment, answer_body
+from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Advice, Caller, Clock
 from app.engine import Prepared, Unfinished
 from app.metrics import Metrics
 from app.served import ServedModel
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
+from explainers.errors import TimeBudgetError
 from explainers.explanation import Explanation
 from models.schema import EncodedCase
 from models.session import Scored
@@ -92,14 +93,18 @@ class Service:
             assessment = self.assess(application)
         served, advice = application.served, assessment.advice
         if served.policy.asks_what_would_change(advice):
-            with self._metrics.time("alternatives"):
-                alternatives = find_alternatives(
-                    served.bundle,
-                    served.policy,
-                    served.changeable,
-                    case=application.case,
-                    advice=advice,
-                )
+            try:
+                with self._metrics.time("alternatives"):
+                    alternatives = find_alternatives(
+                        served.bundle,
+                        served.policy,
+                        served.changeable,
+                        case=application.case,
+                        advice=advice,
+                    )
+            except TimeBudgetError:
+                # The advice and its reasons are sound without it; the answer says it is missing.
+                alternatives = NOT_FINISHED
             assessment = replace(assessment, alternatives=alternatives)
         return replace(application, assessment=assessment)
 

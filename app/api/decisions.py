@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import re
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -274,10 +275,20 @@ async def _json_body(request: Request) -> object:
     except TimeoutError as err:
         raise BodyTooSlowError(seconds=seconds) from err
     try:
-        return orjson.loads(content)
+        body = orjson.loads(content)
+        # orjson lets the last of two members with one name win, and another reader the first.
+        json.loads(content, object_pairs_hook=_unique)
     except orjson.JSONDecodeError as err:
         # The parser's message has a place in the text and none of the text itself.
         raise InvalidJsonError(f"not valid JSON at line {err.lineno}, column {err.colno}") from err
+    except RecursionError as err:
+        raise InvalidRequestError("the body is nested deeper than any case is") from err
+    return body
+
+
+def _unique(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise InvalidRequestError("the body has two members of one name in one object")
 
 
 def _idempotency(request: Request, caller: Caller, model: str, body: object) -> Idempotency | None:

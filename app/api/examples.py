@@ -38,8 +38,8 @@ DECISION: dict[str, Any] = {
     },
     "explanation": {
         "summary": "The model suggests: Award priority support.",
-        "strongest_reasons": ["Six weeks of rent arrears raised the estimate by 21.3 points."],
-        "reasons_for": ["Six weeks of rent arrears raised the estimate by 21.3 points."],
+        "strongest_reasons": ["Rent arrears of £2,140.75 raised the estimate by 35.1 points."],
+        "reasons_for": ["Rent arrears of £2,140.75 raised the estimate by 35.1 points."],
         "reasons_against": [],
         "method": "tree-exact",
         "method_reason": "one tree ensemble behind encoders whose columns belong to one field each",
@@ -51,9 +51,9 @@ DECISION: dict[str, Any] = {
         "base_probability": 0.3752,
         "contributions": [
             {
-                "field": "arrears_weeks",
-                "label": "Weeks of rent arrears",
-                "value": 6,
+                "field": "rent_arrears",
+                "label": "Rent arrears",
+                "value": 2140.75,
                 "contribution": 1.487,
                 "probability_change": 0.3512,
             }
@@ -111,7 +111,7 @@ MODEL: dict[str, Any] = {
     "limitations": ["Trained on made-up data."],
     "positive_class": "1",
     "score_meaning": "Chance that the household would lose its home without support",
-    "case_schema": {"type": "object", "properties": {"arrears_weeks": {"type": "integer"}}},
+    "case_schema": {"type": "object", "properties": {"rent_arrears": {"type": "number"}}},
     "explanation": {
         "method": "tree-exact",
         "reason": "one tree ensemble behind encoders whose columns belong to one field each",

@@ -47,16 +47,19 @@ def problem_response(
     body = errors.problem(kind, detail=detail, request_id=request_id, faults=faults)
     response = (
         HTMLResponse(render("error.html", kind=kind, detail=detail, request_id=request_id))
-        if "text/html" in request.headers.get("accept", "")
+        if _is_page(request)
         else Response(orjson.dumps(body), media_type=MEDIA_TYPE)
     )
     response.status_code = kind.status
     if kind.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(kind.retry_after_seconds)
     if kind.status == HTTPStatus.UNAUTHORIZED:
-        # Two headers, not one with both: browsers read only the first challenge of a header.
-        response.headers.append("WWW-Authenticate", 'Basic realm="grounds", charset="UTF-8"')
-        response.headers.append("WWW-Authenticate", 'Bearer realm="grounds"')
+        # A browser on a page asks for the key when it is challenged with Basic.
+        response.headers["WWW-Authenticate"] = (
+            'Basic realm="grounds", charset="UTF-8"'
+            if _is_page(request)
+            else 'Bearer realm="grounds"'
+        )
     return response
 
 
@@ -147,6 +150,12 @@ async def _from_framework(request: Request, error: Exception) -> Response:
         return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
     kind = ProblemType(status, "invalid-request", HTTPStatus(status).phrase, "See `/docs`.")
     return problem_response(request, kind, detail=HTTPStatus(status).phrase)
+
+
+def _is_page(request: Request) -> bool:
+    """Return whether a person's browser is asking: for HTML, outside of the API."""
+    wants_html = "text/html" in request.headers.get("accept", "")
+    return wants_html and not request.url.path.startswith("/v1/")
 
 
 def _text(error: Exception, kind: ProblemType) -> str:

@@ -212,7 +212,7 @@ class Alternative(_Shape):
 class WhatWouldChange(_Shape):
     """The smallest changes that would have changed the recommendation, confirmed by the model."""
 
-    status: Literal["found", "none_found", "not_sought"]
+    status: Literal["found", "none_found", "not_sought", "not_finished"]
     statement: Annotated[str | None, Field(description="How far the search went.")]
     found: list[Alternative]
 
