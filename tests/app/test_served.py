@@ -1,0 +1,91 @@
+"""Models are opened as their graphs allow, and what the background disproves is not served so."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from app.served import is_black_box, open_model
+from app.settings import Settings
+from models.build import write_bundle
+from models.bundle import read
+from models.card import Card, Output
+from models.rows import Row, Sample
+from models.session import split_rows
+from tests.app import tiny
+from tests.models.graphs import field
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model with its two numbers added up on the way to the trees.
+
+    CumSum is an operator of which only trying shows that its columns mix fields.
+    """
+    model = onnx.load_model_from_string(tiny.model())
+    model.graph.initializer.append(helper.make_tensor("axis", TensorProto.INT64, [], [1]))
+    concat = next(node for node in model.graph.node if node.op_type == "Concat")
+    concat.input[0] = "z"
+    model.graph.node.insert(0, helper.make_node("CumSum", ["x", "axis"], ["z"]))
+    card = Card(
+        name="mixed",
+        version="1",
+        title="Mixed",
+        owner="Nobody",
+        purpose="A test",
+        legal_basis="None",
+        output=Output(task="classification", meaning="yes", classes=(0, 1), positive_class=1),
+        fields=(
+            field("amount", input="x"),
+            field("count", "integer", input="x"),
+            field("answer", "string", categories=["yes", "no"], input="answer"),
+        ),
+        what_it_cannot_know=("Nothing",),
+        limitations=("All",),
+    )
+
+    def summed(case: Row) -> Row:
+        return {**case, "count": int(float(case["amount"] or 0)) + int(case["count"] or 0)}
+
+    probabilities = [tiny.probability(summed(case)) for case in tiny.BACKGROUND]
+    directory = tmp_path_factory.mktemp("mixed") / "bundle"
+    write_bundle(
+        directory,
+        model=model.SerializeToString(),
+        card=card,
+        background=tiny.BACKGROUND,
+        samples=[
+            Sample(case, int(p > 0.5), (1 - p, p))
+            for case, p in zip(tiny.BACKGROUND, probabilities, strict=True)
+        ],
+    )
+    return directory
+
+
+def test_a_plan_that_the_background_disproves_leaves_a_black_box_run_in_batches(
+    mixed: Path,
+) -> None:
+    bundle, explainer = open_model(read(mixed), Settings())
+    assert is_black_box(explainer)
+    assert explainer.method == "exact enumeration"
+    assert "changes with field" in explainer.reason
+    feeds = bundle.background.feeds
+    scores, taps = explainer.game.run(feeds)
+    assert taps == ()
+    assert scores.tobytes() == bundle.session.run_batch(feeds).tobytes()
+    # Nothing is tapped any more: the session is that of the file as it is.
+    row = split_rows(feeds)[0]
+    scored = bundle.session.run_row(row)
+    assert scored.taps == ()
+    explanation = explainer.explain(row, scored.scores, (), b"")
+    np.testing.assert_allclose(explanation.margins, scored.scores[[1]], rtol=0, atol=1e-6)
+
+
+def test_a_plan_that_holds_keeps_its_taps(tiny_models: Path) -> None:
+    """The near miss: the same model without the operator that mixes."""
+    bundle, explainer = open_model(read(tiny_models / tiny.NAME / "bundle"), Settings())
+    assert not is_black_box(explainer)
+    assert explainer.method == "tree tables"
+    assert len(bundle.session.run_row(split_rows(bundle.background.feeds)[0]).taps) == 1
