@@ -1,0 +1,155 @@
+"""The engine: groups, what fails alone, what fails together, and the way back."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app import engine as engine_module
+from app.engine import Engine, Outcome, Prepared, Recorded, Unfinished, Work
+from app.errors import EngineStoppedError, OverloadedError
+from app.ids import new_id, utc_now
+from audit.errors import DuplicateIdError, LogFullError
+from audit.log import Log
+from audit.records import Idempotency, NewRecord, Receipt
+
+
+@dataclass(frozen=True)
+class Note:
+    """Work that records a text."""
+
+    id: str
+    text: bytes = b"{}"
+    idempotency: Idempotency | None = None
+
+    def prepare(self) -> Prepared | Unfinished:
+        record = NewRecord(
+            type="note",
+            id=self.id,
+            facts={},
+            payload=self.text,
+            subject=None,
+            idempotency=self.idempotency,
+        )
+        return Prepared(record, self.text, "noted")
+
+
+@dataclass(frozen=True)
+class Failing(Note):
+    """Work that cannot be done."""
+
+    def prepare(self) -> Prepared | Unfinished:
+        raise ZeroDivisionError
+
+
+class FullDisk:
+    """A log whose disk is full for the next ``failures`` appends."""
+
+    def __init__(self, log: Log, failures: int) -> None:
+        self._log = log
+        self._failures = failures
+        self.broken: str | None = None
+
+    def append(self, records: Sequence[NewRecord]) -> list[Receipt]:
+        if self._failures:
+            self._failures -= 1
+            raise LogFullError("no room")
+        return self._log.append(records)
+
+    def find_idempotent(self, request: Idempotency) -> object:
+        return self._log.find_idempotent(request)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log.open(tmp_path / "log", origin="example.org/test", clock=utc_now, create=True)
+
+
+def run(
+    log: object, work: Sequence[Work], *, check: Callable[[Engine], None] = lambda _: None
+) -> list[Outcome | BaseException]:
+    """Submit all work at once, so that it is one group, and return what came of each."""
+
+    async def submit() -> list[Outcome | BaseException]:
+        engine = Engine(
+            log,  # type: ignore[arg-type]  # a log, or a fake of the parts that are used
+            queue_limit=100,
+            group_limit=64,
+            on_group=lambda _size, _seconds: None,
+        )
+        engine.start()
+        futures = [engine.submit(each) for each in work]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        check(engine)
+        await engine.stop()
+        return outcomes
+
+    return asyncio.run(submit())
+
+
+def test_work_that_fails_costs_only_its_own_answer(log: Log) -> None:
+    good, bad, other = run(log, [Note(new_id()), Failing(new_id()), Note(new_id())])
+    assert isinstance(good, Recorded)
+    assert isinstance(bad, ZeroDivisionError)
+    assert isinstance(other, Recorded)
+    assert log.size == 3  # genesis and two notes
+
+
+def test_a_record_that_the_log_refuses_costs_the_others_nothing(log: Log) -> None:
+    taken = new_id()
+    outcomes = run(log, [Note(taken), Note(new_id()), Note(taken), Note(new_id())])
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds.count(DuplicateIdError) == 1
+    assert kinds.count(Recorded) == 3
+    assert log.size == 4
+
+
+def test_a_full_disk_fails_the_group_and_is_recovered_from(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[str | None] = []
+
+    def look(engine: Engine) -> None:
+        faults.append(engine.fault)
+        # Time passes: without traffic, nobody would find out that there is room again.
+        monkeypatch.setattr(engine_module, "RECOVERY_SECONDS", 0.0)
+        faults.append(engine.fault)
+
+    outcomes = run(FullDisk(log, failures=100), [Note(new_id())], check=look)
+    assert isinstance(outcomes[0], LogFullError)
+    assert faults[0] == "the last record could not be written (LogFullError)"
+    assert faults[1] is None
+    assert log.size == 1
+
+
+def test_after_a_broken_log_nothing_is_ready(log: Log) -> None:
+    disk = FullDisk(log, failures=0)
+    disk.broken = "fsync failed"
+    faults: list[str | None] = []
+    run(disk, [], check=lambda engine: faults.append(engine.fault))
+    assert faults[0] is not None
+    assert "restart" in faults[0]
+
+
+def test_a_stopped_engine_takes_nothing_and_a_full_queue_says_so(log: Log) -> None:
+    async def go() -> None:
+        engine = Engine(log, queue_limit=0, group_limit=1, on_group=lambda _size, _seconds: None)
+        with pytest.raises(EngineStoppedError):
+            engine.submit(Note(new_id()))
+        engine.start()
+        with pytest.raises(OverloadedError):
+            engine.submit(Note(new_id()))
+        await engine.stop()
+
+    asyncio.run(go())
+
+
+def test_the_same_key_twice_in_one_group_makes_one_record(log: Log) -> None:
+    key = Idempotency(scope="a", key="k", fingerprint=b"f")
+    first = Note(new_id(), idempotency=key)
+    outcomes = run(log, [first, Note(new_id(), idempotency=key), Note(new_id(), idempotency=key)])
+    assert isinstance(outcomes[0], Recorded)
+    assert [getattr(outcome, "id", None) for outcome in outcomes[1:]] == [first.id, first.id]
+    assert log.size == 2
