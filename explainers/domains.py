@@ -8,10 +8,12 @@ said aloud. Without a stated range, a number stays within what the background ha
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from math import floor, isfinite, log10
 from typing import TypeAlias
 
@@ -94,12 +96,21 @@ class Numbers:
 
     def candidates(self, current: Value) -> tuple[Value, ...]:
         """Return allowed values on the grid, nearest first: both sides of every point."""
-        allowed = [value for value in self.tried if self.allows(current, value)]
-        ordered = sorted(allowed, key=lambda value: (self.distance(current, value), value))
-        if len(ordered) <= MOST_CANDIDATES:
-            return tuple(ordered)
-        kept = np.linspace(0, len(ordered) - 1, MOST_CANDIDATES).round().astype(int)
-        return tuple(ordered[at] for at in kept)
+        ordered: Sequence[int | float]
+        if current is None:
+            ordered = self.tried
+        else:
+            start = as_number(current)
+            below = self.tried[: bisect_left(self.tried, start)][::-1]
+            above = self.tried[bisect_right(self.tried, start) :]
+            match self.direction:
+                case Direction.INCREASE:
+                    ordered = above
+                case Direction.DECREASE:
+                    ordered = below
+                case Direction.ANY:
+                    ordered = sorted(below + above, key=lambda value: (abs(value - start), value))
+        return tuple([ordered[at] for at in _spread(len(ordered), MOST_CANDIDATES)])
 
     def at(self, index: int) -> int | float:
         """Return the value of a place on the grid."""
@@ -207,5 +218,11 @@ def frontier(gains: Sequence[tuple[float, float, Value]], *, most: int) -> list[
     for entry in sorted(gains, key=lambda entry: (entry[0], -entry[1])):
         if not best or entry[1] > best[-1][1]:
             best.append(entry)
-    kept = np.linspace(0, len(best) - 1, min(most, len(best))).round().astype(int)
-    return [best[at][2] for at in dict.fromkeys(kept.tolist())]
+    return [best[at][2] for at in _spread(len(best), most)]
+
+
+@lru_cache(maxsize=1024)
+def _spread(count: int, most: int) -> tuple[int, ...]:
+    """Return at most ``most`` evenly spaced places of ``count``, the first and last among them."""
+    places = np.linspace(0, count - 1, min(most, count)).round().astype(int)
+    return tuple(dict.fromkeys(places.tolist()))
