@@ -1,6 +1,6 @@
 # Everything here works on a machine with only Python 3.11 and make: uv comes through pip when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format lock openapi bench image-lint clean
+.PHONY: help demo serve test check format lock openapi bench clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -21,7 +21,7 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@uv=$$(command -v uv || echo $(UV_DIR)/bin/uv); export VIRTUAL_ENV=$(abspath $(VENV)); \
 	  { test -x $(BIN)/python || $$uv venv --quiet --python $(PYTHON) $(VENV); } && \
 	  $$uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock && \
-	  $$uv pip install --quiet --no-deps --editable .
+	  $$uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## Set up, train the demonstration model, start the service and show a decision with its reasons
@@ -58,5 +58,6 @@ lock: ## Resolve the dependencies anew into the two lock files (no registry addr
 	uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \
 	  --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
-clean: ## Remove the environment and the demonstration's files
+clean: ## Remove the environment, the compiled kernels and the demonstration's files
 	rm -rf $(VENV) $(UV_DIR) var
+	find app models explainers audit tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -56,13 +56,16 @@ class Work(Protocol):
         """Do the work on the engine's thread; whatever it raises reaches the one who waits."""
         ...
 
+    def recorded(self, prepared: Prepared) -> None:
+        """Hear, on the engine's thread, that the record is durable: the moment to count it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """The work's answer, now durable."""
 
     answer: bytes
-    result: str
     receipt: Receipt
 
 
@@ -228,8 +231,10 @@ class Engine:
             return [(entry, error) for entry, _ in ready]
         self._last_failure = None
         self._on_group(len(ready), perf_counter() - start)
+        for entry, prepared in ready:
+            entry.work.recorded(prepared)
         return [
-            (entry, Recorded(prepared.answer, prepared.result, receipt))
+            (entry, Recorded(prepared.answer, receipt))
             for (entry, prepared), receipt in zip(ready, receipts, strict=True)
         ]
 

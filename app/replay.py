@@ -12,6 +12,7 @@ import orjson
 from app.domain import Caller, Clock, NewId
 from app.engine import Prepared
 from app.ids import timestamp
+from app.metrics import Metrics
 from app.reading import StoredDecision
 from app.records import REPLAY
 from app.served import ServedModel
@@ -89,6 +90,7 @@ class ReplayWork:
     caller: Caller
     clock: Clock
     new_id: NewId
+    metrics: Metrics
 
     @property
     def idempotency(self) -> Idempotency | None:
@@ -104,6 +106,10 @@ class ReplayWork:
             clock=self.clock,
             new_id=self.new_id,
         )
+
+    def recorded(self, prepared: Prepared) -> None:
+        """Count the replay."""
+        self.metrics.replays.labels(prepared.result).inc()
 
 
 def replay_record(

@@ -46,6 +46,10 @@ class Application:
         """Return the recommendation for the engine to record, or what it needs first."""
         return self.service.recommend(self)
 
+    def recorded(self, prepared: Prepared) -> None:
+        """Count the recommendation."""
+        self.service.count(self, prepared)
+
 
 class Service:
     """Turns applications into prepared recommendations."""
@@ -73,6 +77,10 @@ class Service:
             )
         assessment = Assessment(scored, explanation, advice, alternatives)
         answer_body(served, case, assessment, decision_id="warm-up", created=self._clock())
+
+    def count(self, application: Application, prepared: Prepared) -> None:
+        """Count a recommendation that is durable, whether or not its caller still waits."""
+        self._metrics.decisions.labels(application.served.name, prepared.result).inc()
 
     def assess(self, application: Application) -> Assessment:
         """Return the model's output for a case with its explanation and what the policy says.

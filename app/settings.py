@@ -1,4 +1,4 @@
-"""Every setting of the service, read once from the environment (``GROUNDS_...``) or a ``.env`` file.
+"""Every setting of the service, read once from the environment (``GROUNDS_...``).
 
 No secret has a default: keys live in files under ``data_dir`` and are made at first start.
 """

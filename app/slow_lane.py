@@ -27,12 +27,16 @@ class SlowLane:
         """Return what ``work`` returns. Raises OverloadedError when too much is waiting."""
         if self._waiting >= WAITING_LIMIT:
             raise OverloadedError(limit=WAITING_LIMIT)
+        loop = asyncio.get_running_loop()
         self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        finally:
-            self._waiting -= 1
+        future = self._pool.submit(work)
+        # Not when the caller stops waiting: a thread cannot be stopped, and its place is taken.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """Drop what has not begun and wait for what has."""
         self._pool.shutdown(cancel_futures=True)
+
+    def _leave(self) -> None:
+        self._waiting -= 1

@@ -23,6 +23,9 @@ class StartWork:
         """Each start is an event of its own."""
         return None
 
+    def recorded(self, prepared: Prepared) -> None:
+        """Nothing is counted."""
+
     def prepare(self) -> Prepared:
         """Return the record of this start."""
         parts = self.parts

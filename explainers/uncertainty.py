@@ -151,7 +151,8 @@ class Frequency:
         p, n = self.positives / self.cases, self.cases
         centre = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        low = 0.0 if self.positives == 0 else max(0.0, centre - half)
+        return low, 1.0 if self.positives == n else min(1.0, centre + half)
 
     @property
     def wording(self) -> str:

@@ -6,6 +6,7 @@ thread, in sequential mode.
 """
 
 import math
+import os
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -14,8 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
+
+# onnxruntime's Linux builds report their use to their maker, and keep an identifier of the machine
+# in the home directory, unless told not to before they are loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _errors
 
 from models.card import ClassLabel

@@ -169,7 +169,6 @@ async def create_decision(request: Request) -> Response:
     outcome = await _recorded(parts, application)
     if isinstance(outcome, Earlier):
         return _repeated(parts, caller, outcome.id)
-    parts.metrics.decisions.labels(served.name, outcome.result).inc()
     parts.metrics.stages["total"].observe(perf_counter() - start)
     return Response(
         records.with_receipt(outcome.answer, outcome.receipt),
@@ -231,11 +230,11 @@ async def replay_decision(
         caller=caller,
         clock=parts.clock,
         new_id=parts.new_id,
+        metrics=parts.metrics,
     )
     outcome = await _recorded(parts, work)
     if isinstance(outcome, Earlier):
         raise TypeError("a replay carries no Idempotency-Key, so it cannot have been done before")
-    parts.metrics.replays.labels(outcome.result).inc()
     return Response(
         records.with_receipt(outcome.answer, outcome.receipt),
         media_type=JSON,

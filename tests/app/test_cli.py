@@ -443,7 +443,7 @@ def test_the_demonstrations_curl_command_works_as_printed(
         command, shell=True, capture_output=True, text=True, check=True
     )
     answer = json.loads(done.stdout)
-    assert answer["recommendation"]["outcome"] == "award"
+    assert answer["recommendation"]["outcome"] == "priority"
     assert answer["receipt"]["index"] > 1
 
 

@@ -35,6 +35,9 @@ class Note:
         )
         return Prepared(record, self.text, "noted")
 
+    def recorded(self, prepared: Prepared) -> None:
+        assert prepared.result == "noted"
+
 
 @dataclass(frozen=True)
 class Failing(Note):

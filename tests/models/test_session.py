@@ -1,5 +1,8 @@
 """The session gives the same bits for the same row, and refuses answers that mean nothing."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,8 @@ from models.errors import ScoringError
 from models.rows import Sample
 from models.session import runtime_facts
 from tests.models.graphs import REGRESSION, ROW, card, constant, make_model, tensor, write
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def reciprocal_model() -> bytes:
@@ -62,3 +67,14 @@ def test_the_facts_name_what_the_bits_depend_on() -> None:
     assert set(facts) == {"onnxruntime", "numpy", "python", "system", "machine", "cpu_features"}
     assert all(facts.values())
     assert facts == runtime_facts()
+
+
+def test_onnxruntime_reports_nothing_and_keeps_no_identifier(tmp_path: Path) -> None:
+    program = (
+        "from models.session import runtime_facts\nimport time\nruntime_facts()\ntime.sleep(1)\n"
+    )
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run(  # noqa: S603  # this very interpreter
+        [sys.executable, "-c", program], env=environment, cwd=ROOT, check=True, timeout=120
+    )
+    assert not list(tmp_path.rglob("*deviceid*"))
