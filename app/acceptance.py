@@ -29,7 +29,6 @@ from explainers.errors import ExplanationError
 from explainers.explainer import Explainer
 from explainers.explanation import Explanation
 from explainers.game import open_game
-from explainers.sampled import SampledExplainer
 from models.acceptance import Acceptance
 from models.bundle import Bundle
 from models.schema import stack
@@ -208,8 +207,7 @@ def _contests(
 ) -> tuple[list[_Contest], str]:
     """Return who meets whom, and what is said of it."""
     fields = len(bundle.slots)
-    # A sampled explainer would enumerate a few fields: its draws are met on all of them.
-    if fields > MOST_ENUMERATED and not isinstance(explainer, SampledExplainer):
+    if fields > MOST_ENUMERATED:
         contests = list(_groups(bundle, explainer, make, cases, targets))
         if all(_is_alike(contest.explainer, explainer) for contest in contests):
             return contests, (

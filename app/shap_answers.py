@@ -24,10 +24,10 @@ MARGIN_ERROR = 1e-6
 COARSEST = 1e-4
 """A case whose margins are less certain than this, because float32 probabilities near 0 or 1 do
 not tell them apart, says nothing and has no answer."""
-REPEATS = 10
+REPEATS = 20
 """Independent answers of the permutation explainer, from which its standard error is known."""
 STANDARD_ERRORS = 6.0
-"""How far off a mean of ten answers may be. Of the thousands that are compared the worst is
+"""How far off a mean of REPEATS answers may be. Of the thousands that are compared the worst is
 usually at 4, and an explainer that is wrong is wrong on many rows."""
 _ROWS_AT_ONCE = 8192
 
@@ -146,8 +146,8 @@ def permuted(game: FieldGame, case: Feeds) -> Answer | None:
     )
     errors = answers.std(axis=0, ddof=1) / np.sqrt(REPEATS)
     # A field that few orders show at work may look certain by chance: the others vouch for it.
-    pooled = np.sqrt((errors**2 + (errors**2).mean()) / 2)
-    return asked.answer(answers.mean(axis=0), STANDARD_ERRORS * pooled)
+    least = np.sqrt((errors**2).mean())
+    return asked.answer(answers.mean(axis=0), STANDARD_ERRORS * np.maximum(errors, least))
 
 
 class _Shap(Protocol):
