@@ -93,6 +93,34 @@ def test_regressors_of_every_mode_are_brute_force(seed: int, mode: tuple[str, ..
     check(regressor(trees, base=(0.25,)), rng, columns, n=1)
 
 
+@pytest.mark.parametrize("columns", [7, 8, 9, 10])
+@pytest.mark.parametrize("depth", [3, 8, 20])
+def test_up_to_ten_fields_are_brute_force_by_tables_and_by_walking(
+    columns: int, depth: int, rng: np.random.Generator
+) -> None:
+    listed = random_trees(rng, columns=columns, trees=3, depth=depth)
+    background = random_rows(rng, 6, columns)
+    model = regressor(listed, base=(-0.5,))
+    it = served(model, background)
+    plan = choose(
+        model,
+        slots=tuple(Slot("X", column) for column in range(columns)),
+        score_outputs=("scores",),
+        targets=(0,),
+        n_scores=1,
+    )
+    walker = plan.build({"X": background}, it.run, ExplainerSettings(memory_budget_bytes=0))
+    assert isinstance(walker, TreeExplainer)
+    (row,) = random_rows(rng, 1, columns)
+    want = brute_force(lambda rows: it.run({"X": rows})[0].astype(np.float64), row, background)
+    got = explain(it, row).contributions
+    np.testing.assert_allclose(got, want, rtol=0, atol=ATOL)
+    walked = explain(Served(walker, it.run, background), row).contributions
+    np.testing.assert_allclose(walked, want, rtol=0, atol=ATOL)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(np.roll(got, 1), want, rtol=0, atol=ATOL)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("aggregate", ["SUM", "AVERAGE"])
 @pytest.mark.parametrize("double", [False, True])
