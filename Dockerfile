@@ -39,8 +39,7 @@ RUN NUMBA_CACHE_DIR=/opt/compiled /opt/venv/bin/python -c \
 FROM python:3.11-slim-bookworm
 
 LABEL org.opencontainers.image.title="Grounds" \
-      org.opencontainers.image.description="Explainable decision support for public bodies" \
-      org.opencontainers.image.licenses="EUPL-1.2"
+      org.opencontainers.image.description="Explainable decision support for public bodies"
 
 # A fixed number, so that a volume's owner can be set before the first start.
 RUN groupadd --system --gid 10001 grounds \

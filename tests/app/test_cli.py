@@ -417,7 +417,9 @@ def after(lines: list[str], label: str) -> str:
 def test_the_demonstration_tells_a_newcomer_everything(demo: tuple[Path, list[str], Any]) -> None:
     _, lines, _ = demo
     text = "\n".join(lines)
-    assert re.search(r"The model suggests: Give priority\. Its estimate for this case is \d+%", text)
+    assert re.search(
+        r"The model suggests: Give priority\. Its estimate for this case is \d+%", text
+    )
     reasons = [
         line for line in lines if re.match(r"  [123]\. .* the estimate by .* points?\.", line)
     ]
