@@ -33,7 +33,7 @@ RUN python -m pip wheel --no-deps --wheel-dir dist . \
 # of processor time, which no start should pay.
 WORKDIR /
 RUN NUMBA_CACHE_DIR=/opt/compiled /opt/venv/bin/python -c \
-    "from explainers.tree import warm_up; print(*warm_up(), sep='\n')"
+    "from explainers.warm import warm_up; print(*warm_up(), sep='\n')"
 
 
 FROM python:3.11-slim-bookworm

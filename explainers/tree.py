@@ -7,7 +7,6 @@ the session's on the background.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -341,75 +340,3 @@ def _is_probability(ensemble: Ensemble) -> bool:
     highest_sum = highest.sum(axis=0) + ensemble.aggregation.offsets
     lowest_sum = lowest.sum(axis=0) + ensemble.aggregation.offsets
     return bool((highest_sum <= 1 + 1e-5).all() and (lowest_sum >= -1e-5).all())
-
-
-def warm_up() -> Iterator[str]:
-    """Compile the kernels, or load them from numba's cache, saying what was done at each step.
-
-    Without it the first bundle would pay: about 40 s compiling, under 1 s from the cache. The
-    cache lies beside the package, or in ``NUMBA_CACHE_DIR`` where the file system is read-only.
-    """
-    tree = _two_splits()
-    for kind in (np.float32, np.float64):
-        game = build_game(
-            tree,
-            forms=np.eye(1),
-            fields=(0, 1),
-            n_fields=2,
-            background=np.zeros((2, 2), dtype=kind),
-            memory_budget_bytes=1 << 16,
-        )
-        yield f"tree tables for {np.dtype(kind).name}"
-        walker = build_game(
-            tree,
-            forms=np.eye(1),
-            fields=(0, 1),
-            n_fields=2,
-            background=np.zeros((2, 2), dtype=kind),
-            memory_budget_bytes=0,
-        )
-        row = np.ones((1, 2), dtype=kind)
-        walker.contributions(row)
-        yield f"tree walks for {np.dtype(kind).name}"
-        lookup = pack(
-            game.tables,
-            game.cuts,
-            columns=tree.used_columns().astype(np.int32),
-            n_fields=2,
-            n_sums=1,
-            outputs=((0,), (0,), (0,)),
-            n_scores=1,
-        )
-        arrays = (lookup.ints, lookup.shorts, lookup.offsets, lookup.cuts, lookup.table)
-        bases = np.stack([np.ones(1), game.base_values])
-        for scores in (np.zeros(1, np.float32), np.zeros(1, np.float64)):
-            out, check = np.empty((1, 1, 5)), np.empty((1, 2))
-            finish_row(game.found(row), lookup.ints, bases, scores, 1.0, out[0], check[0])
-            explain_rows(row, scores, *arrays, bases, 1.0, out, check)
-        yield f"explanations for {np.dtype(kind).name}"
-
-
-def _two_splits() -> Ensemble:
-    """Return the smallest ensemble that reaches every kernel."""
-    return read_ensemble(
-        Node(
-            op="TreeEnsembleRegressor",
-            domain="ai.onnx.ml",
-            inputs=("X",),
-            outputs=("Y",),
-            attributes={
-                "n_targets": 1,
-                "nodes_treeids": (0, 0, 0, 0, 0),
-                "nodes_nodeids": (0, 1, 2, 3, 4),
-                "nodes_featureids": (0, 1, 0, 0, 0),
-                "nodes_modes": ("BRANCH_LEQ", "BRANCH_LT", "LEAF", "LEAF", "LEAF"),
-                "nodes_values": (0.5, 0.5, 0.0, 0.0, 0.0),
-                "nodes_truenodeids": (1, 3, 0, 0, 0),
-                "nodes_falsenodeids": (2, 4, 0, 0, 0),
-                "target_ids": (0, 0, 0),
-                "target_nodeids": (2, 3, 4),
-                "target_treeids": (0, 0, 0),
-                "target_weights": (1.0, 2.0, 3.0),
-            },
-        )
-    )

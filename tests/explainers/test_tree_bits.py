@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from explainers.choose import choose
 from explainers.explainer import ExplainerSettings, Slot
-from explainers.tree import TreeExplainer, warm_up
+from explainers.tree import TreeExplainer
+from explainers.warm import warm_up
 from tests.explainers.ensembles import classifier, random_rows, random_trees
 from tests.explainers.served import serve
 
