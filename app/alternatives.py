@@ -134,7 +134,7 @@ def _shown(
     except CaseRejectedError:
         return None
     scored = bundle.session.run_row(encoded.feeds)
-    other = policy.apply(float(scored.scores[advice.target]), target=advice.target)
+    other = policy.apply(scored.scores[advice.target], target=advice.target)
     if other.outcome == advice.outcome:
         return None
     fields = [(bundle.card.field(change.field), change) for change in answer.changes]

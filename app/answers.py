@@ -10,15 +10,16 @@ import orjson
 
 from app import words
 from app.alternatives import Alternatives
-from app.domain import Advice, Reason
+from app.domain import Advice, Contrast, Reason
 from app.ids import timestamp
 from app.served import ServedModel
 from app.sureness import familiarity_body, uncertainty_body
-from explainers.explanation import Explanation
-from explainers.rescale import rescale
+from explainers.explanation import Explanation, Vector
+from explainers.rescale import Rescaled, rescale
 from models.schema import EncodedCase
 from models.session import Scored
 
+PAIR = 2
 NOT_FINISHED = Alternatives(
     (), "The search for what would have changed the recommendation did not finish in time."
 )
@@ -46,7 +47,9 @@ def answer_body(
     """Return the answer's JSON without its receipt."""
     scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
     card, policy, explainer = served.bundle.card, served.policy, served.explainer
-    base_probability, reasons = reasons_for(served, case, explanation, advice)
+    account = account_of(served, explanation)
+    base_probability = None if account.rescaled is None else account.rescaled.base
+    reasons = reasons_for(served, case, account, advice)
     told = words.tell(reasons)
     return orjson.dumps(
         {
@@ -71,17 +74,22 @@ def answer_body(
                 "near_threshold": advice.near_threshold,
             },
             "explanation": {
-                "summary": words.summary(advice, base_probability=base_probability),
+                "summary": words.summary(
+                    advice,
+                    is_probability=served.is_probability,
+                    base_probability=base_probability,
+                ),
                 "strongest_reasons": told.strongest,
                 "reasons_for": told.supporting,
                 "reasons_against": told.opposing,
                 "method": explanation.method,
                 "method_reason": explainer.reason,
-                "unit": explanation.unit,
+                "unit": account.unit,
                 "link": explanation.link,
-                "base_value": float(explanation.base_values[0]),
-                "margin": float(explanation.margins[0]),
-                "output": float(explanation.outputs[0]),
+                "contrast": None if account.contrast is None else asdict(account.contrast),
+                "base_value": account.base_value,
+                "margin": account.margin,
+                "output": advice.score,
                 "base_probability": base_probability,
                 "contributions": [
                     {
@@ -114,37 +122,82 @@ def answer_body(
     )
 
 
-def reasons_for(
-    served: ServedModel, case: EncodedCase, explanation: Explanation, advice: Advice
-) -> tuple[float | None, list[Reason]]:
-    """Return the probability that contributions start from, and each field's part, in card order.
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The explained class' contributions as they are told."""
 
-    Both are None in probability where the unit has no honest rescaling to it.
+    base_value: float
+    margin: float
+    contributions: Vector
+    unit: str
+    contrast: Contrast | None
+    """Which class is told against which, where only their difference means something."""
+    rescaled: Rescaled | None
+    """The same in probability, where there is an honest way."""
+
+
+def account_of(served: ServedModel, explanation: Explanation) -> Account:
+    """Return what is told of the policy's score.
+
+    With a softmax a class' own margin says little: every class' margin moves its probability. There
+    the class is told against its closest rival, whose margins' difference is the log-odds between
+    the two; the Shapley values of a difference are the differences.
     """
-    contributions = explanation.contributions[0].tolist()
-    rescaled = (
-        rescale(
-            explanation.contributions[0],
-            base=float(explanation.base_values[0]),
-            link=explanation.link,
+    row = explanation.targets.index(served.target)
+    bases, contributions = explanation.base_values, explanation.contributions
+    if explanation.link.startswith("softmax"):
+        others = [place for place in range(len(bases)) if place != row]
+        rival = max(others, key=lambda place: float(explanation.outputs[place]))
+        classes = served.bundle.card.output.classes
+        contrast = Contrast(
+            str(classes[explanation.targets[row]]), str(classes[explanation.targets[rival]])
         )
-        if served.is_probability
-        else None
+        base = float(bases[row] - bases[rival])
+        difference = contributions[row] - contributions[rival]
+        return Account(
+            base_value=base,
+            margin=float(explanation.margins[row] - explanation.margins[rival]),
+            contributions=difference,
+            unit=f"log-odds of {contrast.favoured} against {contrast.rival}",
+            contrast=contrast,
+            rescaled=rescale(difference, base=base, link="logistic")
+            if len(bases) == PAIR
+            else None,
+        )
+    return Account(
+        base_value=float(bases[row]),
+        margin=float(explanation.margins[row]),
+        contributions=contributions[row],
+        unit=explanation.unit,
+        contrast=None,
+        rescaled=(
+            rescale(contributions[row], base=float(bases[row]), link=explanation.link)
+            if served.is_probability
+            else None
+        ),
     )
+
+
+def reasons_for(
+    served: ServedModel, case: EncodedCase, account: Account, advice: Advice
+) -> list[Reason]:
+    """Return each field's part, in card order."""
+    contributions = account.contributions.tolist()
+    rescaled = account.rescaled
     changes = [None] * len(contributions) if rescaled is None else rescaled.contributions.tolist()
-    reasons = [
+    return [
         Reason(
             field=field,
             value=case.values[field.name],
             contribution=contribution,
             probability_change=change,
+            contrast=None if rescaled is not None else account.contrast,
             supports=None if contribution == 0 else (contribution > 0) == (advice.supported_by > 0),
         )
         for field, contribution, change in zip(
             served.bundle.card.fields, contributions, changes, strict=True
         )
     ]
-    return (None if rescaled is None else rescaled.base), reasons
 
 
 def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:

@@ -11,6 +11,7 @@ from app import records
 from app.acceptance import check_repeated, cross_check
 from app.csv_rows import labelled_of_csv, rows_of_csv
 from app.domain import Caller, Clock, NewId, Role
+from app.environment import environment
 from app.errors import ErasedDecisionError
 from app.reading import StoredDecision, read_decision
 from app.replay import replay, replay_record
@@ -28,7 +29,6 @@ from models.card import Card, parse_card
 from models.errors import FilesRefusedError
 from models.lint import lint
 from models.rows import Labelled, Row, parse_background, parse_calibration, parse_samples
-from models.session import runtime_facts
 
 Advance = Callable[[int, int], None]
 """Hears how much of how much is done."""
@@ -106,7 +106,7 @@ def replay_log(
     Raises UnknownDecisionError, AuditError, ModelError, ExplanationError.
     """
     served = open_all(settings, lambda _: None)
-    runtime = runtime_facts()
+    runtime = environment(settings)
     directory = settings.data_dir / "log"
     log: LogReader = (
         Log.open(directory, origin=settings.log_origin, clock=clock)

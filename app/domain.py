@@ -58,6 +58,14 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """Two classes told against each other."""
+
+    favoured: str
+    rival: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """One field's part in a recommendation."""
 
@@ -67,5 +75,7 @@ class Reason:
     """Exact Shapley value, in the explanation's unit."""
     probability_change: float | None
     """The same in probability; None where the unit has no such rescaling."""
+    contrast: Contrast | None
+    """The classes it decides between, where it can be told in no other way."""
     supports: bool | None
     """True for the outcome, False against it, None when it made no difference."""

@@ -13,10 +13,14 @@ from queue import SimpleQueue
 from time import monotonic, perf_counter
 from typing import Protocol
 
+import structlog
+
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
 from audit.errors import RecordRejectedError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
+
+_log = structlog.get_logger("grounds.engine")
 
 RECOVERY_SECONDS = 5.0
 """How long after a failed append the service says that it is not ready. Then it offers itself again:
@@ -162,6 +166,17 @@ class Engine:
         return future
 
     def _run(self) -> None:
+        """Work until stopped. Should the thread ever die, nobody may be left waiting."""
+        try:
+            self._work()
+        finally:
+            self._accepting = False
+            while not self._queue.empty():
+                entry = self._queue.get()
+                if entry is not None:
+                    self._deliver([(entry, EngineStoppedError())])
+
+    def _work(self) -> None:
         stopping = False
         postponed: list[_Waiting] = []
         while not stopping or postponed:
@@ -182,6 +197,10 @@ class Engine:
         postponed: list[_Waiting] = []
         keys_in_group: set[tuple[str, str]] = set()
         for entry in group:
+            if entry.future.cancelled():
+                # Nobody waits any more, and nothing has been recorded: then nothing shall be.
+                settled.append((entry, EngineStoppedError()))
+                continue
             key = entry.work.idempotency
             if key is not None and (key.scope, key.key) in keys_in_group:
                 # The first request with this key is in this very group: answer from its record.
@@ -230,13 +249,20 @@ class Engine:
             self._last_failure = _Failure(type(error).__name__, monotonic())
             return [(entry, error) for entry, _ in ready]
         self._last_failure = None
-        self._on_group(len(ready), perf_counter() - start)
-        for entry, prepared in ready:
-            entry.work.recorded(prepared)
+        self._count(ready, perf_counter() - start)
         return [
             (entry, Recorded(prepared.answer, receipt))
             for (entry, prepared), receipt in zip(ready, receipts, strict=True)
         ]
+
+    def _count(self, ready: list[tuple[_Waiting, Prepared]], seconds: float) -> None:
+        """Tell whoever counts. Records are durable by now: no miscount may cost their answers."""
+        try:
+            self._on_group(len(ready), seconds)
+            for entry, prepared in ready:
+                entry.work.recorded(prepared)
+        except Exception as error:  # noqa: BLE001
+            _log.error("counting", error=type(error).__name__)
 
     def _deliver(self, settled: list[tuple[_Waiting, Outcome | Exception]]) -> None:
         if self._loop is not None and settled:

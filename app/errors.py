@@ -7,6 +7,7 @@ next; it never repeats a value from a case, because those are personal data.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.keys import KeyStoreError
 from app.policy import PolicyError
 from audit.errors import AuditError
 from explainers.errors import ExplanationError
@@ -221,6 +222,12 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "The decision could not be recorded, so nothing was advised",
         "Try again with the same Idempotency-Key. `/health/ready` says whether the log works.",
         retry_after_seconds=5,
+    ),
+    KeyStoreError: ProblemType(
+        503,
+        "keys-unavailable",
+        "The access keys cannot be read",
+        "Tell the service's operator. Nothing was advised or recorded.",
     ),
     OverloadedError: ProblemType(
         503,

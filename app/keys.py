@@ -71,14 +71,20 @@ class KeyStore:
         return f"{PREFIX}_{key_id}_{secret}"
 
     def authenticate(self, text: str) -> Caller | None:
-        """Return who holds the key, or None when it is unknown, wrong or revoked."""
+        """Return who holds the key, or None when it is unknown, wrong or revoked.
+
+        Raises KeyStoreError when the store cannot be read.
+        """
         parts = text.split("_", PARTS - 1)
         if len(parts) != PARTS or parts[0] != PREFIX:
             return None
-        row = self._connection.execute(
-            "SELECT secret_sha256, role FROM access_key WHERE id = ? AND revoked IS NULL",
-            (parts[1],),
-        ).fetchone()
+        try:
+            row = self._connection.execute(
+                "SELECT secret_sha256, role FROM access_key WHERE id = ? AND revoked IS NULL",
+                (parts[1],),
+            ).fetchone()
+        except apsw.Error as err:
+            raise KeyStoreError("the access keys cannot be read") from err
         if row is None or not hmac.compare_digest(row[0], _digest(parts[2])):
             return None
         return Caller(key_id=parts[1], role=Role(row[1]))

@@ -19,6 +19,7 @@ from app.api.parts import Parts
 from app.checkpointer import keep_signing
 from app.domain import Clock, NewId
 from app.engine import Engine
+from app.environment import environment
 from app.ids import new_id, utc_now
 from app.keys import KeyStore, KeyStoreError
 from app.metrics import Metrics
@@ -33,7 +34,6 @@ from audit.errors import AuditError
 from audit.log import Log
 from explainers.errors import ExplanationError
 from models.errors import ModelError
-from models.session import runtime_facts
 
 DESCRIPTION = """\
 Explainable decision support for public bodies. One call answers with a recommendation from an ONNX
@@ -143,7 +143,7 @@ def assemble(
         metrics.model_info.labels(
             model.name, model.bundle.card.version, model.bundle.digest, model.explainer.method
         ).set(1)
-    runtime = runtime_facts()
+    runtime = environment(settings)
     return Parts(
         settings=settings,
         clock=clock,

@@ -9,6 +9,7 @@ from math import inf, isnan
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import numpy as np
 import orjson
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -81,14 +82,16 @@ class Policy(_Strict):
         """``sha256:<hex>`` of the canonical form."""
         return "sha256:" + hashlib.sha256(self.canonical()).hexdigest()
 
-    def apply(self, score: float, *, target: int) -> Advice:
+    def apply(self, score: float | np.float32 | np.float64, *, target: int) -> Advice:
         """Return the outcome for ``score``, the bundle's score number ``target``.
+
+        Thresholds are compared in the score's own precision: a 32-bit 0.7 is not below 0.7.
 
         Raises PolicyError when no band covers the score.
         """
         chosen: Band | None = None
         for band in self.bands:
-            if score >= band.at_least:
+            if score >= type(score)(band.at_least):
                 chosen = band
         if chosen is None:
             raise PolicyError(f"policy {self.policy} has no band for the score it was given")
@@ -96,11 +99,11 @@ class Policy(_Strict):
             outcome=chosen.outcome,
             label=chosen.label,
             rule=Rule(id=chosen.rule, description=self._describe(chosen)),
-            score=score,
+            score=float(score),
             target=target,
             supported_by=1 if chosen.supported_by == "higher" else -1,
             near_threshold=any(
-                abs(score - band.at_least) < self.near_threshold for band in self.bands[1:]
+                abs(float(score) - band.at_least) < self.near_threshold for band in self.bands[1:]
             ),
             adverse=chosen.adverse,
         )
@@ -128,10 +131,10 @@ class Policy(_Strict):
         if low is None and high is None:
             return "every score"
         if low is None:
-            return f"the score is below {high:g}"
+            return f"the score is below {high!r}"
         if high is None:
-            return f"the score is {low:g} or more"
-        return f"the score is {low:g} or more and below {high:g}"
+            return f"the score is {low!r} or more"
+        return f"the score is {low!r} or more and below {high!r}"
 
 
 def load_policy(path: Path, *, lowest_score: float) -> Policy:

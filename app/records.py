@@ -18,6 +18,8 @@ RECOMMENDATION = "recommendation"
 REPLAY = "replay"
 STARTED = "started"
 
+SIZE_CLASS_BYTES = 16 * 1024
+
 Bits = Sequence[Item]
 """The numbers, and the outcome, that a replay must reproduce bit for bit."""
 
@@ -44,8 +46,12 @@ def recommendation_payload(
     bits: Bits,
     runtime: Mapping[str, str],
 ) -> bytes:
-    """Return the payload of a recommendation."""
-    return orjson.dumps(
+    """Return the payload of a recommendation, padded to its size class.
+
+    The leaf says how long the payload is, and an answer's length tells its outcome: an adverse one
+    says what would have changed it. White space at the end of JSON means nothing.
+    """
+    payload = orjson.dumps(
         {
             "v": 1,
             "caller": caller,
@@ -57,6 +63,7 @@ def recommendation_payload(
             "runtime": runtime,
         }
     )
+    return payload + b" " * (-len(payload) % SIZE_CLASS_BYTES)
 
 
 def parse_recommendation(payload: bytes) -> StoredRecommendation:

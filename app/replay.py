@@ -6,9 +6,11 @@ why). A replay never changes the decision; each one is an entry of its own in th
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import orjson
 
+from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Caller, Clock, NewId
 from app.engine import Prepared
 from app.ids import timestamp
@@ -16,9 +18,9 @@ from app.metrics import Metrics
 from app.reading import StoredDecision
 from app.records import REPLAY
 from app.served import ServedModel
-from app.service import advise, bits_of, explain
+from app.service import advise, alternatives_for, bits_of, explain
 from audit.records import Idempotency, NewRecord
-from audit.replay import Differs, Identical, NotReplayable, Verdict, compare
+from audit.replay import Differs, Identical, Item, NotReplayable, Verdict, compare
 from models.errors import CaseRejectedError
 
 IDENTICAL, DIFFERS, NOT_REPLAYABLE = "identical", "differs", "not_replayable"
@@ -28,6 +30,8 @@ def replay(
     stored: StoredDecision, served: Mapping[str, ServedModel], runtime: Mapping[str, str]
 ) -> Verdict:
     """Recompute a decision with the model, explanation and policy it names by digest.
+
+    Compared are the raw numbers and the whole answer, every word of it.
 
     Raises ScoringError or ExplanationError when what once could be computed no longer can.
     """
@@ -45,9 +49,24 @@ def replay(
         return NotReplayable("model_changed", f"the recorded case is refused today: {err}")
     scored = model.bundle.session.run_row(case.feeds)
     explanation = explain(model, case, scored, decision_id=stored.id)
+    advice = advise(model, scored)
+    said = orjson.loads(content.answer)
+    unfinished = said["what_would_change"]["status"] == "not_finished"
+    answer = answer_body(
+        model,
+        case,
+        Assessment(
+            scored,
+            explanation,
+            advice,
+            NOT_FINISHED if unfinished else alternatives_for(model, case, advice),
+        ),
+        decision_id=stored.id,
+        created=datetime.fromisoformat(said["created"]),
+    )
     return compare(
-        content.bits,
-        bits_of(scored, explanation, advise(model, scored)),
+        (*content.bits, Item("answer", "bytes", content.answer)),
+        (*bits_of(scored, explanation, advice), Item("answer", "bytes", answer)),
         recorded_environment=content.runtime,
         current_environment=runtime,
     )

@@ -70,6 +70,10 @@ def open_model(
     progress(f"{name}: preparing explanations by {plan.method}")
     bundle = with_taps(plain, plan.taps) if plan.taps else plain
     explainer = _build(plan, bundle, bundle.background.feeds, settings)
+    if explainer.link.startswith("softmax"):
+        # A class' probability moves with every class' margin, so all of them are explained.
+        plan = _plan(plain, targets=tuple(range(plain.session.n_scores)))
+        explainer = _build(plan, bundle, bundle.background.feeds, settings)
     if plan.taps and is_black_box(explainer):
         # The background disproved the plan: no taps are wanted, and many rows are run at once.
         game = replace(explainer.game, run=_in_batches(plain.session))
@@ -99,6 +103,7 @@ def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
         score_outputs=bundle.score_outputs,
         targets=targets,
         n_scores=bundle.session.n_scores,
+        score_columns=bundle.session.score_columns,
     )
 
 
@@ -145,7 +150,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         target=bundle.positive_score,
         sureness=learn_sureness(bundle),
         changeable=changeable_fields(bundle),
-        is_slow=_practised_seconds(bundle, explainer) > SLOW_SECONDS,
+        is_slow=is_black_box(explainer) or _practised_seconds(bundle, explainer) > SLOW_SECONDS,
         facts={
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},

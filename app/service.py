@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app import records
-from app.alternatives import find_alternatives
+from app.alternatives import Alternatives, find_alternatives
 from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Advice, Caller, Clock
 from app.engine import Prepared, Unfinished
@@ -100,20 +100,9 @@ class Service:
         if assessment is None:
             assessment = self.assess(application)
         served, advice = application.served, assessment.advice
-        if served.policy.asks_what_would_change(advice):
-            try:
-                with self._metrics.time("alternatives"):
-                    alternatives = find_alternatives(
-                        served.bundle,
-                        served.policy,
-                        served.changeable,
-                        case=application.case,
-                        advice=advice,
-                    )
-            except TimeBudgetError:
-                # The advice and its reasons are sound without it; the answer says it is missing.
-                alternatives = NOT_FINISHED
-            assessment = replace(assessment, alternatives=alternatives)
+        with self._metrics.time("alternatives"):
+            alternatives = alternatives_for(served, application.case, advice)
+        assessment = replace(assessment, alternatives=alternatives)
         return replace(application, assessment=assessment)
 
     def recommend(self, application: Application) -> Prepared | Unfinished:
@@ -170,7 +159,20 @@ def explain(
 
 def advise(served: ServedModel, scored: Scored) -> Advice:
     """Return what the policy makes of a scored case."""
-    return served.policy.apply(float(scored.scores[served.target]), target=served.target)
+    return served.policy.apply(scored.scores[served.target], target=served.target)
+
+
+def alternatives_for(served: ServedModel, case: EncodedCase, advice: Advice) -> Alternatives | None:
+    """Return what would have changed the recommendation, None where the policy does not ask."""
+    if not served.policy.asks_what_would_change(advice):
+        return None
+    try:
+        return find_alternatives(
+            served.bundle, served.policy, served.changeable, case=case, advice=advice
+        )
+    except TimeBudgetError:
+        # The advice and its reasons are sound without it; the answer says that it is missing.
+        return NOT_FINISHED
 
 
 def bits_of(scored: Scored, explanation: Explanation, advice: Advice) -> records.Bits:

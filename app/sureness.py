@@ -45,7 +45,9 @@ def learn_sureness(bundle: Bundle) -> Sureness:
     if calibration is not None and card.output.task == "regression":
         answers = np.array(calibration.labels, dtype=np.float64)
         conformal = calibrate_numbers(
-            calibration.scores[:, 0].astype(np.float64), answers, coverage=COVERAGE
+            calibration.scores[:, bundle.positive_score].astype(np.float64),
+            answers,
+            coverage=COVERAGE,
         )
     elif calibration is not None:
         places = np.array([card.output.classes.index(label) for label in calibration.labels])
@@ -79,7 +81,7 @@ def uncertainty_body(
     numbers: list[float] = scores.tolist()
     prediction_set = prediction_interval = None
     if isinstance(sureness.conformal, ConformalRegressor):
-        interval = sureness.conformal.predict(numbers[0])
+        interval = sureness.conformal.predict(numbers[bundle.positive_score])
         prediction_interval = {
             "low": interval.low,
             "high": interval.high,

@@ -74,6 +74,8 @@ def sentence(reason: Reason) -> str:
     """Return one field's part as a sentence."""
     words = phrase(reason.field, reason.value) or reason.field.label  # a text may be empty
     subject = words[0].upper() + words[1:]
+    if reason.contrast is not None:
+        return f"{subject} {_side(reason)}."
     direction = "raised" if reason.contribution > 0 else "lowered"
     if reason.probability_change is None:
         return f"{subject} {direction} the estimate by {abs(reason.contribution):.3g}."
@@ -89,9 +91,11 @@ def rank(reasons: Sequence[Reason]) -> list[Reason]:
     )
 
 
-def summary(advice: Advice, *, base_probability: float | None) -> str:
+def summary(advice: Advice, *, is_probability: bool, base_probability: float | None) -> str:
     """Return the recommendation and its estimate in two or three sentences."""
-    if base_probability is None:
+    if is_probability and base_probability is None:
+        estimate = f"Its estimate for this case is {percent(advice.score)}."
+    elif base_probability is None:
         estimate = f"Its estimate for this case is {advice.score:,.4g}."
     else:
         estimate = (
@@ -108,6 +112,8 @@ def summary(advice: Advice, *, base_probability: float | None) -> str:
 
 def _together(others: Sequence[Reason]) -> str:
     count = f"{len(others)} other factors together" if len(others) > 1 else "1 other factor"
+    if others[0].contrast is not None:
+        return f"{count} {_side(others[0])}."
     changes = [reason.probability_change for reason in others]
     direction = "raised" if others[0].contribution > 0 else "lowered"
     if any(change is None for change in changes):
@@ -115,3 +121,13 @@ def _together(others: Sequence[Reason]) -> str:
     else:
         size = points(sum(change for change in changes if change is not None))
     return f"{count} {direction} the estimate by {size}."
+
+
+def _side(reason: Reason) -> str:
+    """Return which of two classes a factor spoke for: odds have no figure that people read."""
+    contrast = reason.contrast
+    if contrast is None:
+        raise ValueError("got no contrast, want a reason that has one")
+    sides = (contrast.favoured, contrast.rival)
+    spoken_for, other = sides if reason.contribution > 0 else sides[::-1]
+    return f"counted for {spoken_for} rather than {other}"

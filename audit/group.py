@@ -77,13 +77,14 @@ class GroupBuilder:
     ) -> PreparedGroup:
         """Return the group's rows and receipts; ``tree`` is left as it is.
 
-        Raises RecordRejectedError naming the record whose facts cannot become a leaf.
+        Raises RecordRejectedError naming the record whose facts cannot become a leaf, or whose
+        subject's stored key does not open.
         """
         group = PreparedGroup(tree.copy(), Group(), [], {})
         for position, record in enumerate(records):
             try:
                 self._add(group, record, timestamp)
-            except (LeafError, UnicodeEncodeError) as err:
+            except (DamagedLogError, LeafError, UnicodeEncodeError) as err:
                 raise RecordRejectedError(str(err), position=position) from err
         return group
 

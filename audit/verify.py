@@ -18,8 +18,8 @@ from audit.errors import DamagedLogError, LeafError, NoteError
 from audit.faults import Fault, Faults
 from audit.keys import LogKeys, read_keys
 from audit.layout import CHECKPOINT_FILE, DATABASE_FILE, KEYS_DIRECTORY, LOCK_FILE
-from audit.leaf import parse_leaf
-from audit.note import VerifierKey, open_note, parse_note
+from audit.leaf import Facts, parse_leaf
+from audit.note import VerifierKey, encode_base64, open_note, parse_note
 from audit.records import GENESIS
 from audit.scan import Scanner
 from audit.tiles import FullTile, GrowingTree
@@ -99,6 +99,7 @@ class _Verification:
         self._progress = progress
         self._key_source = "given" if trusted else "genesis"
         self._origin = ""
+        self._genesis_facts: Facts = {}
         self._tree = GrowingTree()
         self._tiles = 0
         self._checkpoints = 0
@@ -110,7 +111,7 @@ class _Verification:
         self._read_genesis()
         keys: LogKeys | None = None
         if use_keys and (self._directory / KEYS_DIRECTORY).is_dir() and self._origin:
-            keys = read_keys(self._directory / KEYS_DIRECTORY, origin=self._origin)
+            keys = self._own_keys()
         outside = self._outside_checkpoint()
         size = self._extent()
         checks = EntryChecks(scanner, faults, keys)
@@ -148,11 +149,12 @@ class _Verification:
         """Learn the log's name and, when none was given, its key from its first entry."""
         rows = self._scanner.rows("SELECT leaf FROM entry WHERE seq = 0")
         try:
-            origin, key = _genesis(rows[0][0] if rows else None)
+            origin, key, facts = _genesis(rows[0][0] if rows else None)
         except (LeafError, NoteError) as err:
             self._faults.add(0, "genesis", f"the log's first entry is not a genesis entry: {err}")
             return
         self._origin = origin
+        self._genesis_facts = facts
         if not self._trusted:
             self._trusted = [key]
 
@@ -257,7 +259,51 @@ class _Verification:
         except FileNotFoundError:
             self._faults.add(None, "checkpoint-file", f"{path.name} is missing")
             return None
-        return self._open(note, f"the file {path.name}")
+        checkpoint = self._open(note, f"the file {path.name}")
+        if checkpoint is not None:
+            self._check_remembered(checkpoint.size)
+        return checkpoint
+
+    def _check_remembered(self, size: int) -> None:
+        """Report stored checkpoints and the one outside that do not remember each other.
+
+        The file may be one behind, after a crash between the two writes.
+        """
+        newest = self._scanner.value("SELECT max(size) FROM checkpoint")
+        if newest is None:
+            self._faults.add(None, "checkpoint", "no signed checkpoint is stored, one is outside")
+        elif size <= newest:
+            if not self._scanner.rows("SELECT 1 FROM checkpoint WHERE size = ?", size):
+                self._faults.add(
+                    None,
+                    "checkpoint",
+                    f"the checkpoint of size {size}, kept outside, is not stored",
+                )
+            later = self._scanner.rows("SELECT 1 FROM checkpoint WHERE size > ?", size)
+            if later is not None and len(later) > 1:
+                self._faults.add(
+                    None,
+                    "checkpoint-file",
+                    f"it is of size {size}, a later one of size {newest} was signed: a rolled-back "
+                    "database would go unnoticed",
+                )
+
+    def _own_keys(self) -> LogKeys | None:
+        """Return the keys beside the log, None and a fault when they are another log's."""
+        keys = read_keys(self._directory / KEYS_DIRECTORY, origin=self._origin)
+        facts = self._genesis_facts
+        strange = [
+            what
+            for name, got, what in (
+                ("vkey", keys.signing.verifier.format(), "signing key"),
+                ("master_check", encode_base64(keys.master_check), "master key"),
+                ("digest_check", encode_base64(keys.digest_check), "digest key"),
+            )
+            if facts.get(name) != got
+        ]
+        for what in strange:
+            self._faults.add(None, "key-file", f"the {what} in the key files is not this log's")
+        return None if strange else keys
 
     def _check_tile(self, tile: FullTile) -> None:
         self._tiles += 1
@@ -296,20 +342,25 @@ class _Verification:
             self._faults.add(None, "tile", f"there are not {self._tiles} tiles, as there should be")
 
 
-def _genesis(content: object) -> tuple[str, VerifierKey]:
-    """Return the origin and key that the log's first entry names."""
+def _genesis(content: object) -> tuple[str, VerifierKey, Facts]:
+    """Return the origin and key that the log's first entry names, and all its facts."""
     if not isinstance(content, bytes):
         raise LeafError("it cannot be read")
     genesis = parse_leaf(content)
     origin, vkey = genesis.facts.get("origin"), genesis.facts.get("vkey")
     if genesis.type != GENESIS or not isinstance(origin, str) or not isinstance(vkey, str):
         raise LeafError("it does not name a log and its key")
-    return origin, VerifierKey.parse(vkey)
+    return origin, VerifierKey.parse(vkey), genesis.facts
 
 
 def _page_faults(directory: Path) -> list[str]:
     scanner = Scanner(directory / DATABASE_FILE, lock=directory / LOCK_FILE)
     try:
-        return scanner.integrity_faults()
+        found = scanner.integrity_faults()
+        pages, size = scanner.value("PRAGMA page_count"), scanner.value("PRAGMA page_size")
+        on_disk = (directory / DATABASE_FILE).stat().st_size
+        if pages is not None and size is not None and on_disk > pages * size:
+            found.append(f"{on_disk - pages * size} bytes lie beyond the last page")
+        return found
     finally:
         scanner.close()

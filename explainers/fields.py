@@ -2,8 +2,9 @@
 
 First by walking the graph forward from its inputs, operator by operator; then, always, by
 perturbation: every field is exchanged between background rows and only its own columns may
-change. Columns that the walk cannot name are named by the perturbation; columns that mix fields
-are refused, because then fields are not the players of the game on those columns.
+change. Perturbation can disprove a name and never prove one: a column of two fields may stay still
+over a whole background when the second is exchanged. So columns that the walk cannot name are
+refused, and columns that mix fields too: fields are not the players of the game on those.
 """
 
 from __future__ import annotations
@@ -97,11 +98,19 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
     return known
 
 
-def single_fields(sources: Sources, *, used: Sequence[int], method: str) -> tuple[int, ...]:
+def single_fields(sources: Sources | None, *, used: Sequence[int], method: str) -> tuple[int, ...]:
     """Return the one field of each column; -1 for columns of no field.
 
-    Raises MixedColumnsError when a column in ``used`` depends on several fields.
+    Raises MixedColumnsError when a column in ``used`` depends on several fields, or when the walk
+    lost its way (None) and any could.
     """
+    if sources is None:
+        raise MixedColumnsError(
+            method,
+            "the encoded columns pass through an operator that cannot be traced, so that each may "
+            "depend on several fields",
+            columns=(),
+        )
     mixed = tuple(c for c in used if c < len(sources) and len(sources[c]) > 1)
     if mixed:
         raise MixedColumnsError(
@@ -117,20 +126,18 @@ def verify_fields(
     background: Feeds,
     *,
     slots: Sequence[Slot],
-    walked: tuple[int, ...] | None,
-    used: Sequence[int],
+    walked: tuple[int, ...],
     method: str,
 ) -> tuple[int, ...]:
-    """Return the field of each encoded column, proved by perturbation.
+    """Return the field of each encoded column, ``walked``, unless perturbation disproves it.
 
-    ``encode`` runs the graph up to the encoded columns, shape (N, columns). ``walked`` is what the
-    walk found, None when it lost its way. Raises MixedColumnsError when a column changes with a
-    field that is not its own, or when a column in ``used`` cannot be named.
+    ``encode`` runs the graph up to the encoded columns, shape (N, columns). Raises
+    MixedColumnsError when a column changes with a field that is not its own.
     """
     rows = np.arange(min(rows_of(background), MAX_PERTURBED_ROWS))
     start = {name: column[rows] for name, column in background.items()}
     encoded = encode(start)
-    found = [-1] * encoded.shape[1] if walked is None else list(walked)
+    found = walked
     if len(found) != encoded.shape[1]:
         raise MixedColumnsError(
             method,
@@ -139,8 +146,6 @@ def verify_fields(
         )
     for field, slot in enumerate(slots):
         for column in _changed_columns(encode, start, encoded, slot):
-            if found[column] == -1 and walked is None:
-                found[column] = field
             if found[column] != field:
                 raise MixedColumnsError(
                     method,
@@ -148,15 +153,7 @@ def verify_fields(
                     f"{found[column]}",
                     columns=(column,),
                 )
-    unnamed = tuple(column for column in used if walked is None and found[column] == -1)
-    if unnamed:
-        raise MixedColumnsError(
-            method,
-            f"encoded columns {list(unnamed[:5])} cannot be traced to a field and never change "
-            "over the background",
-            columns=unnamed,
-        )
-    return tuple(found)
+    return found
 
 
 def _changed_columns(

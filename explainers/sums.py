@@ -112,7 +112,7 @@ class _PartPlan:
     ensemble_output: str | None
     """The score tensor of the ensemble, None for a linear part."""
     used: tuple[int, ...]
-    walked: tuple[int, ...] | None
+    walked: tuple[int, ...]
 
 
 def plan_sums(question: Question) -> Plan:
@@ -160,8 +160,7 @@ def _plan_parts(question: Question, reading: Reading) -> list[_PartPlan]:
             node = question.graph.producers[tensor]
             source = node.inputs[0]
             used = tuple(int(column) for column in read_ensemble(node).used_columns())
-        sources = traced.get(source)
-        walked = None if sources is None else single_fields(sources, used=used, method=SUM)
+        walked = single_fields(traced.get(source), used=used, method=SUM)
         parts.append(_PartPlan(source, weights, tensor if is_margin else None, used, walked))
     return parts
 
@@ -200,7 +199,6 @@ def _build(
             background,
             slots=question.slots,
             walked=plan.walked,
-            used=plan.used,
             method=method,
         )
         part, offsets = _build_part(

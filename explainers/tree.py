@@ -152,8 +152,8 @@ def plan_trees(question: Question) -> Plan:
     tensor = node.inputs[0]
     walked = _walked_fields(question, ensemble, tensor)
     how = (
-        f"the scores are the output of one {node.op} of {len(ensemble.roots)} trees; its "
-        f"{'encoded columns are traced to fields' if walked else 'columns are named by exchange'}"
+        f"the scores are the output of one {node.op} of {len(ensemble.roots)} trees; its encoded "
+        "columns are traced to fields"
     )
     return Plan(
         method=METHOD,
@@ -169,7 +169,7 @@ def _build(
     ensemble: Ensemble,
     tensor: str,
     columns: tuple[int, ...],
-    walked: tuple[int, ...] | None,
+    walked: tuple[int, ...],
     reason: str,
     background: Feeds,
     run: Run,
@@ -178,14 +178,11 @@ def _build(
     if rows_of(background) == 0:
         raise BackgroundError("rows", got=0, want="at least 1")
     direct = tensor in question.graph.inputs
-    used = [int(column) for column in ensemble.used_columns()]
 
     def encode(feeds: Feeds) -> NDArray[Any]:
         return np.asarray(feeds[tensor] if direct else run(feeds)[1][0])
 
-    fields = verify_fields(
-        encode, background, slots=question.slots, walked=walked, used=used, method=METHOD
-    )
+    fields = verify_fields(encode, background, slots=question.slots, walked=walked, method=METHOD)
     scores, taps = run(background)
     encoded = np.asarray(background[tensor] if direct else taps[0])
     if ensemble.n_columns > encoded.shape[1]:
@@ -308,10 +305,8 @@ def score_sources(
     return tuple(found)
 
 
-def _walked_fields(question: Question, ensemble: Ensemble, tensor: str) -> tuple[int, ...] | None:
+def _walked_fields(question: Question, ensemble: Ensemble, tensor: str) -> tuple[int, ...]:
     sources = trace_fields(question.graph, question.slots).get(tensor)
-    if sources is None:
-        return None
     used = [int(column) for column in ensemble.used_columns()]
     return single_fields(sources, used=used, method=METHOD)
 

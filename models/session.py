@@ -101,6 +101,8 @@ class Session:
         self._classes: dict[ClassLabel, ClassLabel] = {label: label for label in output.classes}
         self._keys: tuple[ClassLabel, ...] = ()
         self._key_set: frozenset[ClassLabel] = frozenset()
+        self.score_columns: tuple[int, ...] | None = None
+        """Score -> place in the graph's own order of classes, where a ZipMap has another."""
         self.n_scores = self._probe(probe)
 
     def run_row(self, feeds: Feeds) -> Scored:
@@ -234,6 +236,8 @@ class Session:
                 got=f"classes {list(keys)[:20]}",
                 want=f"the card's {list(self._classes)[:20]}",
             )
+        order = list(row)
+        self.score_columns = tuple(order.index(keys[label]) for label in self._output.classes)
         return tuple(keys[label] for label in self._output.classes)
 
 

@@ -45,6 +45,7 @@ DECISION: dict[str, Any] = {
         "method_reason": "one tree ensemble behind encoders whose columns belong to one field each",
         "unit": "log-odds",
         "link": "logistic",
+        "contrast": None,
         "base_value": -0.51,
         "margin": 0.977,
         "output": 0.7264,

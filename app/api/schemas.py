@@ -101,6 +101,13 @@ class Background(_Shape):
     digest: Digest
 
 
+class Contrast(_Shape):
+    """Two classes told against each other: the policy's, and its closest rival."""
+
+    favoured: str
+    rival: str
+
+
 class Explanation(_Shape):
     """Why: base value and contributions that add up to the model's own output."""
 
@@ -114,6 +121,11 @@ class Explanation(_Shape):
     method_reason: str
     unit: str
     link: str
+    contrast: Annotated[
+        Contrast | None,
+        Field(description="Set where the model compares classes (softmax): base value, margin and "
+              "contributions are then of the difference between these two."),
+    ]  # fmt: skip
     base_value: float
     margin: float
     output: float

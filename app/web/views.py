@@ -37,7 +37,8 @@ class DecisionView:
     near_threshold: bool
     score: str
     score_meaning: str
-    base: str
+    base: str | None
+    """None where the starting point is in no unit that people read."""
     reasons_for: list[str]
     reasons_against: list[str]
     flags: list[str]
@@ -72,6 +73,7 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
     explanation, recommendation = body["explanation"], body["recommendation"]
     factors = sorted(explanation["contributions"], key=lambda row: -abs(row["contribution"]))
     in_probability = explanation["base_probability"] is not None
+    contrast = None if in_probability else explanation["contrast"]
     labels = {row["field"]: row["label"] for row in factors}
     return DecisionView(
         id=body["id"],
@@ -84,14 +86,10 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
         rule=recommendation["rule"]["description"],
         near_threshold=recommendation["near_threshold"],
         score=percent(recommendation["score"])
-        if in_probability
+        if in_probability or contrast is not None
         else f"{recommendation['score']:,.4g}",
         score_meaning=recommendation["score_meaning"],
-        base=(
-            percent(explanation["base_probability"])
-            if in_probability
-            else f"{explanation['base_value']:,.4g}"
-        ),
+        base=_base(explanation),
         reasons_for=explanation["reasons_for"],
         reasons_against=explanation["reasons_against"],
         flags=[
@@ -100,13 +98,17 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
         how_sure=_how_sure(body["uncertainty"], body["familiarity"]),
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
         alternatives_statement=body["what_would_change"]["statement"],
-        chart=_chart(factors),
+        chart=_chart(factors, contrast),
         rows=[
-            FactorRow(label=row["label"], value=_shown(row, served), effect=_effect(row))
+            FactorRow(label=row["label"], value=_shown(row, served), effect=_effect(row, contrast))
             for row in factors
         ],
         unit_note=(
-            "in percentage points of the estimate" if in_probability else explanation["unit"]
+            "in percentage points of the estimate"
+            if in_probability
+            else "which way each factor counted"
+            if contrast is not None
+            else explanation["unit"]
         ),
         what_it_cannot_know=[] if served is None else list(served.bundle.card.what_it_cannot_know),
         method=explanation["method"],
@@ -115,6 +117,12 @@ def decision_view(stored: StoredDecision, served: ServedModel | None) -> Decisio
         index=body["receipt"]["index"],
         leaf_hash=body["receipt"]["leaf_hash"],
     )
+
+
+def _base(explanation: Mapping[str, Any]) -> str | None:
+    if explanation["base_probability"] is not None:
+        return percent(explanation["base_probability"])
+    return None if explanation["contrast"] is not None else f"{explanation['base_value']:,.4g}"
 
 
 def _how_sure(uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any]) -> list[str]:
@@ -128,7 +136,9 @@ def _how_sure(uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any]) ->
         )
     kept = uncertainty["prediction_set"]
     if kept is not None and len(kept["classes"]) > 1:
-        lines.append("Neither outcome can be ruled out for this case from the past cases we have.")
+        lines.append(
+            "More than one outcome is possible for this case, going by the past cases we have."
+        )
     interval = uncertainty["prediction_interval"]
     if interval is not None:
         lines.append(
@@ -145,16 +155,16 @@ def _how_sure(uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any]) ->
     return lines
 
 
-def _chart(factors: list[dict[str, Any]]) -> str:
+def _chart(factors: list[dict[str, Any]], contrast: Mapping[str, str] | None) -> str:
     named, rest = factors[:MOST_REASONS], factors[MOST_REASONS:]
-    bars = [Bar(row["label"], _size(row), _effect(row)) for row in named]
+    bars = [Bar(row["label"], _size(row), _effect(row, contrast)) for row in named]
     if rest:
         total = sum(_size(row) for row in rest)
         summed = {
             "contribution": total,
             "probability_change": None if rest[0]["probability_change"] is None else total,
         }
-        bars.append(Bar(f"{len(rest)} other factors", total, _effect(summed)))
+        bars.append(Bar(_others(len(rest)), total, _effect(summed, contrast)))
     return signed_bars(
         bars,
         title="How each factor moved the estimate",
@@ -167,10 +177,16 @@ def _size(row: Mapping[str, Any]) -> float:
     return float(row["contribution"] if change is None else change)
 
 
-def _effect(row: Mapping[str, Any]) -> str:
+def _others(count: int) -> str:
+    return "1 other factor" if count == 1 else f"{count} other factors"
+
+
+def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None) -> str:
     size = _size(row)
     if size == 0:
         return "no change"
+    if contrast is not None:
+        return f"for {contrast['favoured' if size > 0 else 'rival']}"
     sign = "+" if size > 0 else "\N{MINUS SIGN}"
     if row["probability_change"] is None:
         return f"{sign}{abs(size):.3g}"

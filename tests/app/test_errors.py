@@ -583,7 +583,7 @@ def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
 
 def test_every_kind_of_problem_is_met_here_or_named_as_not() -> None:
     """A new kind of problem must come with a test of it."""
-    elsewhere = {"idempotency-conflict", "erased"}
+    elsewhere = {"idempotency-conflict", "erased", "keys-unavailable"}
     source = Path(__file__).read_text()
     assert {slug for slug in KINDS if f'"{slug}"' not in source} == set()
     assert elsewhere < KINDS.keys()

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from app.api.parts import Parts
 from app.domain import Caller, Role
 from app.keys import KeyStore, KeyStoreError
+from tests.problems import assert_problem
 
 
 def clock() -> datetime:
@@ -121,3 +124,10 @@ def test_a_file_that_is_no_store_is_refused_with_its_path(tmp_path: Path) -> Non
     path.write_bytes(b"not a database at all, though long enough to be looked at" * 20)
     with pytest.raises(KeyStoreError, match=r"cannot open the access keys in .*access\.sqlite3"):
         KeyStore(path)
+
+
+def test_keys_that_cannot_be_read_are_a_problem_of_the_service(client: TestClient) -> None:
+    parts: Parts = client.app.state.parts  # type: ignore[attr-defined]  # any ASGI application to it
+    parts.keys._connection.execute("DROP TABLE access_key")
+    response = client.get("/v1/models", headers={"Authorization": "Bearer grounds_00000000_x"})
+    assert_problem(response, slug="keys-unavailable", status=503)

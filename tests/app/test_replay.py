@@ -11,8 +11,10 @@ import pytest
 import yaml
 from fastapi.testclient import TestClient
 
+from app import words
 from app.checking import OPERATOR, replay_log
 from app.domain import Role
+from app.environment import environment
 from app.ids import new_id, utc_now
 from app.main import create_app
 from app.reading import read_decision
@@ -26,7 +28,6 @@ from audit.verify import verify
 from explainers.explainer import Explainer
 from models.demo.build import demo_applications
 from models.demo.cases import DEMO_CASES
-from models.session import runtime_facts
 
 PATH = "/v1/models/housing-support/decisions"
 COUNT = 1000
@@ -103,12 +104,25 @@ def test_one_bit_less_is_a_difference_with_its_distance(
     ) as log:
         row = log.entries(2, 3)[0]
         stored = read_decision(log, row.id, reader=OPERATOR)
-    verdict = replay(stored, tampered, runtime_facts())
+    verdict = replay(stored, tampered, environment(settings))
     assert isinstance(verdict, Differs)
+    # The number itself, and the answer that says it.
     assert [(each.name, each.positions) for each in verdict.differences] == [
-        ("contributions", (3,))
+        ("contributions", (3,)),
+        ("answer", ()),
     ]
-    assert verdict.max_ulps == 1
+    assert verdict.differences[0].max_ulps == 1
+
+
+def test_other_words_are_a_difference(
+    settings: Settings, keys: dict[Role, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded(settings, keys[Role.CALLER], 1)
+    assert [verdict_name(verdict) for _, verdict in replayed(settings)] == ["identical"]
+    monkeypatch.setattr(words, "MOST_REASONS", 3)
+    ((_, verdict),) = replayed(settings)
+    assert isinstance(verdict, Differs)
+    assert [each.name for each in verdict.differences] == ["answer"]
 
 
 def test_a_decision_under_another_policy_is_not_replayable_and_says_why(

@@ -64,13 +64,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_a_plan_that_the_background_disproves_leaves_a_black_box_run_in_batches(
+def test_a_graph_that_cannot_be_traced_leaves_a_black_box_run_in_batches(
     mixed: Path,
 ) -> None:
     bundle, explainer = open_model(read(mixed), Settings())
     assert is_black_box(explainer)
     assert explainer.method == "exact enumeration"
-    assert "changes with field" in explainer.reason
+    assert "cannot be traced" in explainer.reason
     feeds = bundle.background.feeds
     scores, taps = explainer.game.run(feeds)
     assert taps == ()

@@ -88,6 +88,7 @@ def reason(
         value=value,
         contribution=contribution,
         probability_change=contribution / 4 if in_probability else None,
+        contrast=None,
         supports=None if contribution == 0 else (contribution > 0) == (supported_by > 0),
     )
 
@@ -110,6 +111,7 @@ def test_a_text_without_letters_leaves_the_fields_name() -> None:
         value="",
         contribution=0.4,
         probability_change=0.1,
+        contrast=None,
         supports=True,
     )
     assert sentence(empty) == "Remark raised the estimate by 10 points."
@@ -192,10 +194,12 @@ def advice(*, score: float, near: bool) -> Advice:
 
 
 def test_the_summary_says_outcome_estimate_and_starting_point() -> None:
-    assert summary(advice(score=0.8, near=False), base_probability=0.004) == (
+    assert summary(advice(score=0.8, near=False), is_probability=True, base_probability=0.004) == (
         "The model suggests: Award support. Its estimate for this case is 80%, from a starting "
         "point of less than 1% for comparable cases."
     )
-    near = summary(advice(score=0.5, near=True), base_probability=0.4)
+    near = summary(advice(score=0.5, near=True), is_probability=True, base_probability=0.4)
     assert near.endswith("a small change could turn it.")
-    assert "%" not in summary(advice(score=1234.5, near=False), base_probability=None)
+    assert "%" not in summary(
+        advice(score=1234.5, near=False), is_probability=False, base_probability=None
+    )

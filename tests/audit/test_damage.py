@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +317,36 @@ def verify_key(directory: Path) -> object:
     vkey = log.read_index(0).facts["vkey"]
     log.close()
     return vkey
+
+
+def test_a_checkpoint_file_put_back_to_an_older_one_is_found(tmp_path: Path) -> None:
+    """It is what remembers the last signature when the database is rolled back."""
+    with closing(Log.open(tmp_path, origin=ORIGIN, clock=Clock(), create=True)) as log:
+        notes = []
+        for number in range(4):
+            log.append([NewRecord("note", f"n{number}", {}, b"x")])
+            notes.append(log.checkpoint())
+    assert verify(tmp_path).sound
+    (tmp_path / "checkpoint").write_bytes(notes[2])
+    assert verify(tmp_path).sound  # one behind: a crash between the two writes leaves that
+    (tmp_path / "checkpoint").write_bytes(notes[1])
+    assert [fault.kind for fault in verify(tmp_path).faults] == ["checkpoint-file"]
+
+
+def test_keys_of_another_log_are_found(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        Log.open(tmp_path / name, origin=ORIGIN, clock=Clock(), create=True).close()
+    for key in ("log.key", "digest.key", "master.key"):
+        mine = tmp_path / "one" / "keys" / key
+        own = mine.read_bytes()
+        mine.write_bytes((tmp_path / "other" / "keys" / key).read_bytes())
+        assert {fault.kind for fault in verify(tmp_path / "one").faults} == {"key-file"}
+        mine.write_bytes(own)
+    assert verify(tmp_path / "one").sound
+
+
+def test_bytes_beyond_the_last_page_are_found(tmp_path: Path) -> None:
+    Log.open(tmp_path, origin=ORIGIN, clock=Clock(), create=True).close()
+    with (tmp_path / "log.sqlite3").open("ab") as file:
+        file.write(bytes(8192))
+    assert any("beyond the last page" in fault.message for fault in verify(tmp_path).faults)

@@ -1,0 +1,91 @@
+"""Models that compare classes: what is said of a class must be true of its probability.
+
+The margins of a softmax mean something only against each other: a field may raise a class' own
+margin and lower its probability, because it raises another's more.
+"""
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from onnx import TensorProto, helper
+
+from app.domain import Role
+from app.settings import Settings
+from models.build import write_bundle
+from models.card import Output
+from models.rows import Sample
+from tests.app import tiny
+from tests.models.graphs import card, constant, field, make_model, tensor
+from tests.started import start
+
+WEIGHTS = {2: [[1.0, 3.0], [0.0, 1.0]], 3: [[1.0, 3.0, 0.0], [0.0, 0.0, 1.0]]}
+"""Margins: the first class gets a, the second three times a."""
+
+
+def probabilities(classes: int, a: float, b: float) -> tuple[float, ...]:
+    weights = WEIGHTS[classes]
+    margins = [a * weights[0][k] + b * weights[1][k] for k in range(classes)]
+    total = sum(math.exp(m) for m in margins)
+    return tuple(math.exp(m) / total for m in margins)
+
+
+def write(directory: Path, classes: int) -> None:
+    model = make_model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["margins"]),
+            helper.make_node("Softmax", ["margins"], ["scores"], axis=1),
+        ],
+        [tensor("x", TensorProto.FLOAT, (None, 2))],
+        [tensor("scores", TensorProto.FLOAT, (None, classes))],
+        [constant("w", WEIGHTS[classes])],
+    )
+    names = tuple("ABC"[:classes])
+    rows = [{"a": a, "b": b} for a, b in ((0.0, 0.0), (0.0, 0.5), (0.0, -0.5), (1.0, 0.0))]
+    samples = []
+    for row in rows:
+        scores = probabilities(classes, row["a"], row["b"])
+        samples.append(Sample(row, names[scores.index(max(scores))], scores))
+    described = card(
+        fields=(field("a", wording="an a of {value}"), field("b", wording="a b of {value}")),
+        output=Output(
+            task="classification", meaning="how likely A is", classes=names, positive_class="A"
+        ),
+    )
+    described = described.model_copy(update={"name": "classes"})
+    write_bundle(
+        directory / "bundle", model=model, card=described, background=rows[:3], samples=samples
+    )
+    (directory / "policy.yaml").write_text(yaml.safe_dump(tiny.policy("classes")))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
+    classes: int, tmp_path: Path
+) -> None:
+    """With a = 2 the first class' margin rises by 2, and its probability falls."""
+    write(tmp_path / "models" / "classes", classes)
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    with start(settings) as service:
+        answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
+        page = service.client.get(f"/decisions/{answer['id']}", auth=service.basic(Role.CASEWORKER))
+    explanation = answer["explanation"]
+    assert answer["recommendation"]["score"] == pytest.approx(probabilities(classes, 2, 0)[0])
+    assert explanation["contrast"] == {"favoured": "A", "rival": "B"}
+    by_field = {each["field"]: each for each in explanation["contributions"]}
+    assert by_field["a"]["contribution"] == pytest.approx(-4.0, abs=1e-6)
+    assert explanation["margin"] == pytest.approx(-4.0, abs=1e-6)
+    told = [*explanation["reasons_for"], *explanation["reasons_against"]]
+    assert not any(text.startswith("An a of 2 raised") for text in told)
+    if classes == 2:
+        total = explanation["base_probability"] + sum(
+            each["probability_change"] for each in explanation["contributions"]
+        )
+        assert total == pytest.approx(answer["recommendation"]["score"], abs=1e-6)
+        assert any(text.startswith("An a of 2 lowered the estimate") for text in told)
+    else:
+        assert explanation["base_probability"] is None
+        assert explanation["reasons_for"] == ["An a of 2 counted for B rather than A."]
+        assert "add up from the starting point" not in page.text
+        assert "log-odds" not in page.text
