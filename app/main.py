@@ -158,7 +158,7 @@ def assemble(
             group_limit=settings.group_limit,
             on_group=metrics.observe_group,
         ),
-        slow_lane=SlowLane(),
+        slow_lane=SlowLane(limit=settings.slow_limit),
         service=Service(clock=clock, metrics=metrics, runtime=runtime),
         runtime=runtime,
     )

@@ -41,6 +41,14 @@ class Settings(BaseSettings):
         int,
         Field(description="Decisions waiting beyond this are refused with 503.", ge=1),
     ] = 4096
+    slow_limit: Annotated[
+        int,
+        Field(
+            description="Decisions that wait for something slow (what would have changed the "
+            "recommendation, or an explanation of a black box) beyond this are refused with 503.",
+            ge=1,
+        ),
+    ] = 256
     group_limit: Annotated[
         int, Field(description="The most decisions committed in one transaction.", ge=1)
     ] = 256

@@ -11,22 +11,21 @@ from typing import TypeVar
 
 from app.errors import OverloadedError
 
-WAITING_LIMIT = 64
-
 Result = TypeVar("Result")
 
 
 class SlowLane:
     """A bounded pool of threads. Use from the event loop's thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int) -> None:
+        self._limit = limit
         self._pool = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="slow")
         self._waiting = 0
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Return what ``work`` returns. Raises OverloadedError when too much is waiting."""
-        if self._waiting >= WAITING_LIMIT:
-            raise OverloadedError(limit=WAITING_LIMIT)
+        if self._waiting >= self._limit:
+            raise OverloadedError(limit=self._limit)
         loop = asyncio.get_running_loop()
         self._waiting += 1
         future = self._pool.submit(work)
