@@ -20,7 +20,7 @@ from explainers.warm import warm_up
 from tests.explainers.ensembles import classifier, random_rows, random_trees
 from tests.explainers.served import serve
 
-REPEATS = 10_000 if os.environ.get("GROUNDS_LONG") else 2_000
+REPEATS = 10_000
 BUDGETS = (256 << 20, 0)
 """Tables, and walked trees."""
 
