@@ -16,7 +16,7 @@ help: ## Show these commands
 $(STAMP): requirements-dev.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Grounds needs Python 3.11: $(PYTHON) was not found (name another with make PYTHON=...)"; exit 1; }
 	@command -v uv >/dev/null || test -x $(UV_DIR)/bin/uv || \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(UV_DIR) uv
+	  $(PYTHON) -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target $(UV_DIR) uv
 	@echo "Installing the locked dependencies into $(VENV) (the first time takes about a minute) ..."
 	@uv=$$(command -v uv || echo $(UV_DIR)/bin/uv); export VIRTUAL_ENV=$(abspath $(VENV)); \
 	  { test -x $(BIN)/python || $$uv venv --quiet --python $(PYTHON) $(VENV); } && \
