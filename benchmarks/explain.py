@@ -227,22 +227,24 @@ def environment(folder: Path, variable: str, requirements: Sequence[str]) -> str
     return str(python)
 
 
-def time_peer(python: str | None, folder: Path, name: str, peer: str) -> float | None:
-    """Return the peer's median in microseconds, None when it does not work here."""
-    if python is None:
-        return None
+def time_peers(
+    python: str | None, folder: Path, name: str, peers: dict[str, str]
+) -> dict[str, float]:
+    """Return the medians in microseconds of the peers that work here; column -> peer in."""
+    if python is None or not peers:
+        return {}
     done = subprocess.run(
-        [python, str(PEERS), "time", str(folder), name, peer],
+        [python, str(PEERS), "time", str(folder), name, *peers.values()],
         capture_output=True,
         text=True,
         check=False,
         env=os.environ | THREADS,
     )
-    if done.returncode:
-        why = done.stderr.strip().splitlines()[-1:] or ["no output"]
-        print(f"{peer} on {name}: {why[0]}", file=sys.stderr)
-        return None
-    return float(json.loads(done.stdout.splitlines()[-1])["median"]) * 1e6
+    for line in done.stderr.strip().splitlines()[-len(peers) :]:
+        print(line, file=sys.stderr)
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    medians = {each["peer"]: float(each["median"]) * 1e6 for each in said}
+    return {column: medians[peer] for column, peer in peers.items() if peer in medians}
 
 
 def _in_own_process(*arguments: str) -> dict[str, Any]:
@@ -260,16 +262,16 @@ def _in_own_process(*arguments: str) -> dict[str, Any]:
 def measure(folder: Path, name: str, n_rows: int, python: str, fast: str | None) -> dict[str, Any]:
     """Return all figures of one model."""
     figures = _in_own_process("--one", name, "--folder", str(folder), "--rows", str(n_rows))
-    shallow = name in TREES
-    if shallow or name.startswith("logistic"):
-        for rows in (100, 1_000):
-            figures[f"shap {rows}"] = time_peer(python, folder, name, f"interventional-{rows}")
-    if shallow:
-        figures["shap path"] = time_peer(python, folder, name, "path-dependent")
-        figures["woodelf"] = time_peer(python, folder, name, "woodelf")
-        figures["fasttreeshap"] = time_peer(fast, folder, name, "fasttreeshap")
+    peers: dict[str, str] = {}
+    if name in TREES or name.startswith("logistic"):
+        peers |= {"shap 100": "interventional-100", "shap 1000": "interventional-1000"}
+    if name in TREES:
+        peers |= {"shap path": "path-dependent", "woodelf": "woodelf"}
     if name in BOOSTERS:
-        figures["own"] = time_peer(python, folder, name, "own")
+        peers["own"] = "own"
+    figures |= time_peers(python, folder, name, peers)
+    if name in TREES:
+        figures |= time_peers(fast, folder, name, {"fasttreeshap": "fasttreeshap"})
     return figures
 
 

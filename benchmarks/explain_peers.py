@@ -1,12 +1,12 @@
 """The other side of ``benchmarks.explain``: trains the models and times the other explainers.
 
 Run by the harness with the Python of an environment that has the peers; imports nothing of this
-project. ``train DIR`` writes each model as ONNX and as a pickle of its own making, which
-``time DIR NAME PEER`` loads in a process of its own and prints as JSON.
+project. ``train DIR`` writes each model as ONNX. ``time DIR NAME PEER...`` trains one of them again,
+the same way, and times each peer on it in a process forked from there: nothing is unpickled.
 """
 
 import json
-import pickle
+import os
 import sys
 import time
 import warnings
@@ -61,17 +61,23 @@ def estimators() -> dict[str, Any]:
     return dict(zip(MODELS, made, strict=True))
 
 
-def train(folder: Path) -> None:
-    """Train every model on the same made rows and write it into ``folder``."""
-    import onnxmltools
-    from onnxmltools.convert.common.data_types import FloatTensorType
-    from skl2onnx import to_onnx
+def rows_and_labels() -> tuple[Any, Any]:
+    """Return the made rows, shape (20,000, COLUMNS), and their classes."""
     from sklearn.datasets import make_classification
 
     x, y = make_classification(
         20_000, COLUMNS, n_informative=12, n_redundant=4, random_state=0, flip_y=0.05
     )
-    x = x.astype(np.float32)
+    return x.astype(np.float32), y
+
+
+def train(folder: Path) -> None:
+    """Train every model on the same made rows and write it into ``folder``."""
+    import onnxmltools
+    from onnxmltools.convert.common.data_types import FloatTensorType
+    from skl2onnx import to_onnx
+
+    x, y = rows_and_labels()
     np.save(folder / "rows.npy", x)
     inputs = [("X", FloatTensorType([None, COLUMNS]))]
     for name, model in estimators().items():
@@ -83,7 +89,6 @@ def train(folder: Path) -> None:
         else:
             graph = to_onnx(model, x[:1], options={id(model): {"zipmap": False}})
         (folder / f"{file_name(name)}.onnx").write_bytes(graph.SerializeToString())
-        (folder / f"{file_name(name)}.pickle").write_bytes(pickle.dumps(model))
         print(f"trained {name}", file=sys.stderr, flush=True)
 
 
@@ -130,16 +135,8 @@ def explainer_of(peer: str, name: str, model: Any, x: Any) -> Callable[[Any], An
     return lambda row: trees.shap_values(row, check_additivity=False)
 
 
-def main() -> None:
-    """Train, or time one peer on one model."""
-    command, folder = sys.argv[1], Path(sys.argv[2])
-    if command == "train":
-        train(folder)
-        return
-    name, peer = sys.argv[3], sys.argv[4]
-    # The harness wrote this pickle itself, a moment ago.
-    model = pickle.loads((folder / f"{file_name(name)}.pickle").read_bytes())  # noqa: S301
-    x = np.load(folder / "rows.npy")
+def time_peer(name: str, peer: str, model: Any, x: Any) -> None:
+    """Print, as one line of JSON, how long the peer takes for a row."""
     explain = explainer_of(peer, name, model, x)
     explain(x[FIRST_ROW : FIRST_ROW + 1])
     times: list[float] = []
@@ -150,7 +147,29 @@ def main() -> None:
         times.append(time.perf_counter() - begin)
         if time.perf_counter() - start > SECONDS and len(times) >= 3:
             break
-    print(json.dumps({"median": float(np.median(times)), "rows": len(times)}))
+    found = {"peer": peer, "median": float(np.median(times)), "rows": len(times)}
+    print(json.dumps(found), flush=True)
+
+
+def main() -> None:
+    """Train all models, or time peers on one."""
+    command, folder = sys.argv[1], Path(sys.argv[2])
+    if command == "train":
+        train(folder)
+        return
+    name, peers = sys.argv[3], sys.argv[4:]
+    x, y = rows_and_labels()
+    model = estimators()[name].fit(x, y)
+    for peer in peers:
+        child = os.fork()
+        if child == 0:
+            try:
+                time_peer(name, peer, model, x)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a peer dies of
+                print(f"{peer} on {name}: {type(error).__name__}: {error}", file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":
