@@ -37,10 +37,6 @@ class ScoringError(ModelError):
     """The graph failed on a row, or returned scores that mean nothing (wrong shape, not finite)."""
 
 
-class UnknownModelError(ModelError):
-    """No model, or no such version of it, is registered under that name."""
-
-
 class BundleExistsError(ModelError):
     """The place to write a bundle is taken by something else."""
 

@@ -23,10 +23,8 @@ from models.errors import (
     FilesRefusedError,
     GraphRefusedError,
     RowsRefusedError,
-    UnknownModelError,
 )
 from models.lint import lint
-from models.registry import Registry
 from models.rows import Sample
 from tests.models.graphs import (
     REGRESSION,
@@ -547,25 +545,6 @@ def test_lint_names_protected_inputs_and_what_no_sample_tried(tmp_path: Path) ->
     codes = [warn.code for warn in lint(open_bundle(files))]
     assert codes[0] == "protected-input"
     assert {"missing-untried", "categories-untried"} <= set(codes)
-
-
-def test_the_registry_answers_only_for_what_it_was_given(path: Path) -> None:
-    first = open_bundle(read(path))
-    second = open_bundle(write(path.parent / "second", card_=card(sample_tolerance=2e-5)))
-    registry = Registry([first])
-    registry.add(second)
-    assert registry.active("test") is first
-    assert registry.activate("test", second.digest) is second
-    assert registry.active("test") is second
-    assert registry.get("test", first.digest) is first
-    assert registry.bundles("test") == (first, second)
-    assert registry.bundles("other") == ()
-    assert registry.names() == ("test",)
-    with pytest.raises(UnknownModelError, match="got 'other'; want one of test"):
-        registry.active("other")
-    with pytest.raises(UnknownModelError, match="with digest 'sha256:0'"):
-        registry.activate("test", "sha256:0")
-    assert registry.active("test") is second
 
 
 def test_a_sample_file_is_plain_json(path: Path) -> None:
