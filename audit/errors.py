@@ -30,6 +30,37 @@ class UntrustedNoteError(SignatureError):
     """No known key has signed the note."""
 
 
+class TrustPolicyError(NoteError):
+    """A file of known logs and witnesses is not a tlog-policy."""
+
+
+class QuorumError(SignatureError):
+    """Too few witnesses have cosigned a checkpoint."""
+
+    def __init__(self, *, have: list[str], want: str) -> None:
+        super().__init__(
+            f"cosigned by {', '.join(have) or 'no known witness'}, want the quorum {want}"
+        )
+        self.have = have
+        self.want = want
+
+
+class WitnessStateError(AuditError):
+    """A witness' directory cannot be used as it stands."""
+
+
+class TimestampError(AuditError):
+    """A timestamp (RFC 3161) was not given, or does not say what it should."""
+
+
+class UnderHoldError(AuditError):
+    """What is to be erased is under a legal hold."""
+
+    def __init__(self, *, holds: list[str]) -> None:
+        super().__init__(f"under legal hold: {', '.join(holds)}; lift it first")
+        self.holds = holds
+
+
 class LeafError(AuditError):
     """Facts cannot become a leaf: a float, a key that is not ASCII, too large."""
 
