@@ -2,7 +2,8 @@
 #
 #   docker build --tag grounds .
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --publish 8080:8080 \
-#     --volume grounds-data:/data --volume "$PWD/var/models:/models:ro" grounds
+#     --volume grounds-data:/data --volume "$PWD/var/models:/models:ro" \
+#     --volume "$PWD/var/suppliers:/suppliers:ro" grounds
 #
 # docs/operations.md says more.
 
@@ -45,7 +46,7 @@ LABEL org.opencontainers.image.title="Grounds" \
 RUN groupadd --system --gid 10001 grounds \
  && useradd --system --uid 10001 --gid grounds --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin grounds \
  && install --directory --mode=0700 --owner=grounds --group=grounds /data \
- && install --directory /models
+ && install --directory /models /suppliers
 
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/compiled /opt/compiled
@@ -60,6 +61,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     GROUNDS_DATA_DIR=/data \
     GROUNDS_MODELS_DIR=/models \
+    GROUNDS_SUPPLIERS_DIR=/suppliers \
     GROUNDS_HOST=0.0.0.0 \
     GROUNDS_PORT=8080 \
     NUMBA_CACHE_DIR=/tmp/compiled \

@@ -59,6 +59,7 @@ def answer_body(
                 "name": card.name,
                 "version": card.version,
                 "digest": served.bundle.digest,
+                "signature": served.vouched.body(),
             },
             "policy": {
                 "name": policy.policy,

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from app import bundle_commands
 from app.domain import Role
 from app.errors import AppError
 from app.ids import new_id, utc_now
@@ -44,6 +45,7 @@ app = typer.Typer(
 bundle_app = typer.Typer(help="Make, check and read model bundles.", no_args_is_help=True)
 key_app = typer.Typer(help="Make, list and revoke access keys.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+bundle_app.add_typer(bundle_commands.app)
 app.add_typer(key_app, name="key")
 
 DataDir = Annotated[

@@ -5,7 +5,7 @@ why). A replay never changes the decision; each one is an entry of its own in th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
@@ -19,6 +19,7 @@ from app.reading import StoredDecision
 from app.records import REPLAY
 from app.served import ServedModel
 from app.service import advise, alternatives_for, bits_of, explain
+from app.trust import Vouched
 from audit.records import Idempotency, NewRecord
 from audit.replay import Differs, Identical, Item, NotReplayable, Verdict, compare
 from models.errors import CaseRejectedError
@@ -51,6 +52,9 @@ def replay(
     explanation = explain(model, case, scored, decision_id=stored.id)
     advice = advise(model, scored)
     said = orjson.loads(content.answer)
+    # Who was trusted then is a fact of the record, and not something to compute.
+    told = said["model"]["signature"]
+    model = replace(model, vouched=Vouched(told["supplier"], model.vouched.fingerprint))
     unfinished = said["what_would_change"]["status"] == "not_finished"
     answer = answer_body(
         model,

@@ -17,6 +17,7 @@ from app.alternatives import ChangeableFields, changeable_fields
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from app.sureness import Sureness, learn_sureness
+from app.trust import Vouched, vouched
 from audit.leaf import Facts
 from explainers.choose import choose
 from explainers.exact import EnumeratedExplainer
@@ -49,6 +50,8 @@ class ServedModel:
     """Whether explaining takes so long that it belongs on a thread of its own."""
     facts: Facts
     """What the log's leaf says of the model: names and digests."""
+    vouched: Vouched
+    """Who signed the bundle."""
 
     @property
     def is_probability(self) -> bool:
@@ -131,7 +134,9 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
 
     Raises ModelError, ExplanationError or PolicyError with what was wrong.
     """
-    bundle, explainer = open_model(read(directory / "bundle"), settings, progress)
+    files = read(directory / "bundle")
+    vouched_for = vouched(files, settings)
+    bundle, explainer = open_model(files, settings, progress)
     card = bundle.card
     policy = load_policy(
         directory / "policy.yaml",
@@ -155,6 +160,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},
         },
+        vouched=vouched_for,
     )
 
 

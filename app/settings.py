@@ -24,6 +24,20 @@ class Settings(BaseSettings):
         Path,
         Field(description="One directory per served model, holding `bundle/` and `policy.yaml`."),
     ] = Path("var/models")
+    suppliers_dir: Annotated[
+        Path,
+        Field(
+            description="The suppliers whose signatures on bundles are trusted: a public key or "
+            "certificates, as `NAME.pem`, for each."
+        ),
+    ] = Path("var/suppliers")
+    allow_unsigned: Annotated[
+        bool,
+        Field(
+            description="For development: serve bundles that nobody has signed. Every answer, the "
+            "log and the record of the start say so."
+        ),
+    ] = False
     log_origin: Annotated[
         str,
         Field(

@@ -39,6 +39,10 @@ class StartWork:
                     name: {
                         "version": served.bundle.card.version,
                         "digest": served.bundle.digest,
+                        "signature": {
+                            **served.vouched.body(),
+                            "fingerprint": served.vouched.fingerprint,
+                        },
                         "method": served.explainer.method,
                         "background": served.explainer.background_digest,
                         "policy": served.policy.model_dump(mode="json"),

@@ -32,6 +32,7 @@ from app.keys import KeyStore
 from app.settings import Settings
 from audit.reader import LogReader
 from models.demo.build import build_demo, demo_applications
+from models.signing import make_key, sign_bundle
 
 CONNECTIONS = (1, 16, 64)
 BODIES = 500
@@ -109,8 +110,13 @@ def _measure(place: Path, asked: str, *, rounds: int, seconds: int) -> None:
 
 
 def _prepare(place: Path, asked: str) -> tuple[Settings, str]:
-    settings = Settings(models_dir=place / "models", data_dir=place / "data")
-    build_demo(settings.models_dir / MODEL / "bundle")
+    settings = Settings(
+        models_dir=place / "models", data_dir=place / "data", suppliers_dir=place / "suppliers"
+    )
+    bundle = settings.models_dir / MODEL / "bundle"
+    build_demo(bundle)
+    key, _ = make_key(settings.suppliers_dir, "load")
+    sign_bundle(bundle, key=key)
     policy = {**yaml.safe_load(POLICY.read_text()), "what_would_change": asked}
     (settings.models_dir / MODEL / "policy.yaml").write_text(yaml.safe_dump(policy))
     with closing(KeyStore(settings.data_dir / "access.sqlite3")) as store:
@@ -123,6 +129,7 @@ def _service(settings: Settings, place: Path) -> Iterator[str]:
         **os.environ,
         "GROUNDS_DATA_DIR": str(settings.data_dir),
         "GROUNDS_MODELS_DIR": str(settings.models_dir),
+        "GROUNDS_SUPPLIERS_DIR": str(settings.suppliers_dir),
         "GROUNDS_PORT": "8181",
     }
     address = "http://127.0.0.1:8181"

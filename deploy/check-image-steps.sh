@@ -16,13 +16,17 @@ export uv=${UV:-$(command -v uv || echo "$source_dir/.uv/bin/uv")}
 export python=${PYTHON:-/usr/bin/python3.11}
 
 echo "== the demonstration's model"
-(cd "$source_dir" && .venv/bin/python - "$work/models/housing-support" <<'PY'
+(cd "$source_dir" && .venv/bin/python - "$work/models/housing-support" "$work/suppliers" <<'PY'
 import sys
 from pathlib import Path
 from app.demo.show import POLICY
 from models.demo.build import build_demo
-target = Path(sys.argv[1])
+from models.signing import make_key, sign_bundle
+target, suppliers = Path(sys.argv[1]), Path(sys.argv[2])
 build_demo(target / "bundle")
+key, _ = make_key(suppliers, "check")
+sign_bundle(target / "bundle", key=key)
+key.unlink()
 (target / "policy.yaml").write_bytes(POLICY.read_bytes())
 PY
 )
@@ -56,6 +60,7 @@ cd "$work/data"
 exec setpriv --reuid 10001 --regid 10001 --clear-groups --no-new-privs \
   env --ignore-environment PATH=/opt/venv/bin:/usr/bin:/bin HOME=/nonexistent TMPDIR="$work/tmp" \
   PYTHONDONTWRITEBYTECODE=1 GROUNDS_DATA_DIR="$work/data" GROUNDS_MODELS_DIR="$work/models" \
+  GROUNDS_SUPPLIERS_DIR="$work/suppliers" \
   GROUNDS_PORT="${GROUNDS_PORT:-18080}" NUMBA_CACHE_DIR="$work/tmp/compiled" ORT_DISABLE_TELEMETRY=1 \
   source_dir="$source_dir" bash -euo pipefail <<'USER'
 if touch /opt/written 2>/dev/null; then echo "the file system is not read-only"; exit 1; fi

@@ -2,7 +2,8 @@
 
 ``read`` trusts nothing and runs nothing: it takes the bytes in and digests them. ``open_bundle``
 then proves that the card fits the graph and that the graph still gives the trainer's own scores.
-The digest covers every byte of every file, so a record that names it names exactly one model.
+The digest covers every byte of every file but the signature, so a record that names it names exactly
+one model.
 """
 
 import hashlib
@@ -41,11 +42,13 @@ BACKGROUND = "background.parquet"
 SAMPLES = "samples.json"
 CALIBRATION = "calibration.parquet"
 ACCEPTANCE = acceptance.FILE
+SIGNATURE = "model.sig"
+"""The name that OpenSSF's tool gives it."""
 
 _MIB = 1 << 20
 SIZE_LIMITS = {MODEL: 256 * _MIB, CARD: _MIB, BACKGROUND: 64 * _MIB, SAMPLES: 16 * _MIB}
 """The files of every bundle and the most bytes each may have."""
-OPTIONAL = {CALIBRATION: 64 * _MIB, ACCEPTANCE: _MIB}
+OPTIONAL = {CALIBRATION: 64 * _MIB, ACCEPTANCE: _MIB, SIGNATURE: _MIB}
 """The files that a bundle may have besides."""
 
 
@@ -149,9 +152,12 @@ def read(path: Path) -> BundleFiles:
 
 
 def digest_of(contents: Mapping[str, bytes]) -> str:
-    """Return ``sha256:<hex>`` over every name and every byte, each with its length before it."""
+    """Return ``sha256:<hex>`` over every name and every byte, each with its length before it.
+
+    Without the signature, which is about the rest: signing a bundle again does not make it another.
+    """
     digest = hashlib.sha256(b"grounds bundle 1\n")
-    for name in sorted(contents):
+    for name in sorted(contents.keys() - {SIGNATURE}):
         for part in (name.encode(), contents[name]):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)

@@ -33,6 +33,14 @@ class RowsRefusedError(BundleRefusedError):
     """Background or sample rows cannot be read, or the graph does not reproduce the samples."""
 
 
+class SignatureRefusedError(BundleRefusedError):
+    """A bundle is not signed, was edited since, or was signed by somebody who is not trusted."""
+
+
+class SigningError(ModelError):
+    """A bundle cannot be signed with this key, or a trusted supplier's file cannot be read."""
+
+
 class ScoringError(ModelError):
     """The graph failed on a row, or returned scores that mean nothing (wrong shape, not finite)."""
 

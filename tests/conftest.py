@@ -12,15 +12,22 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
 from models.demo.build import build_demo
+from tests.signed import signed, trust_tests
 
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _trusted_supplier(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every bundle that a test serves is signed, as anywhere else."""
+    trust_tests(tmp_path_factory.mktemp("trust"))
 
 
 @pytest.fixture(scope="session")
 def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models directory with the demonstration's bundle and policy, made once a session."""
     directory = tmp_path_factory.mktemp("models")
-    build_demo(directory / "housing-support" / "bundle")
+    signed(build_demo(directory / "housing-support" / "bundle"))
     (directory / "housing-support" / "policy.yaml").write_bytes(POLICY.read_bytes())
     return directory
 

@@ -14,7 +14,12 @@ _POLICY_DIGEST = "sha256:0d9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3
 _BACKGROUND_DIGEST = "sha256:11aa22bb33cc44dd55ee66ff7700889911aa22bb33cc44dd55ee66ff77008899"
 _LEAF_HASH = "Zm9yIGV4YW1wbGUsIHRoZSBoYXNoIG9mIHRoaXMgZW4="
 
-_MODEL = {"name": MODEL_NAME, "version": "1.0.0", "digest": _MODEL_DIGEST}
+_MODEL = {
+    "name": MODEL_NAME,
+    "version": "1.0.0",
+    "digest": _MODEL_DIGEST,
+    "signature": {"status": "verified", "supplier": "northmoor", "warning": None},
+}
 _POLICY = {"name": "housing-support-policy", "version": "2026-11", "digest": _POLICY_DIGEST}
 _RECEIPT = {"log": "localhost/grounds", "index": 41, "leaf_hash": _LEAF_HASH}
 _BACKGROUND = {"rows": 1000, "digest": _BACKGROUND_DIGEST}

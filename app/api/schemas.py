@@ -46,12 +46,25 @@ class DecisionRequest(_Shape):
     ] = None
 
 
+class Signature(_Shape):
+    """Who vouches for the model's bundle."""
+
+    status: Literal["verified", "unsigned"]
+    supplier: Annotated[
+        str | None, Field(description="The trusted supplier that signed it; null where nobody did.")
+    ]
+    warning: Annotated[
+        str | None, Field(description="Set where an unsigned bundle is served for development.")
+    ]
+
+
 class ModelName(_Shape):
     """Which exact model."""
 
     name: str
     version: str
     digest: Digest
+    signature: Signature
 
 
 class PolicyName(_Shape):

@@ -20,10 +20,12 @@ from app.ids import utc_now
 from app.keys import KeyStore
 from models.demo.build import build_demo
 from models.demo.cases import DEMO_CASES
+from models.signing import make_key, sign_bundle
 
 POLICY = Path(__file__).parent / "policy.yaml"
 MODEL = "housing-support"
 KEY_NAME = "demonstration"
+SUPPLIER = "northmoor"
 START_TIMEOUT_SECONDS = 300
 COULD_NOT_START = 3
 
@@ -33,6 +35,7 @@ def run_demo(directory: Path, *, port: int, console: Console) -> int:
     model_dir = directory / "models" / MODEL
     console.print("Training the demonstration model (made-up data, a few seconds) ...")
     build_demo(model_dir / "bundle")
+    _sign(directory, model_dir / "bundle")
     (model_dir / "policy.yaml").write_bytes(POLICY.read_bytes())
     key = _new_key(directory / "data")
     port = _free_port(port, console)
@@ -129,6 +132,17 @@ def _new_key(data: Path) -> str:
         return store.create(name=KEY_NAME, role=Role.CASEWORKER, clock=utc_now)
 
 
+def _sign(directory: Path, bundle: Path) -> None:
+    """Sign the bundle as its supplier would, with a key made for this machine, and trust that key."""
+    private = directory / "supplier" / f"{SUPPLIER}.key"
+    trusted = directory / "suppliers" / f"{SUPPLIER}.pem"
+    if not private.exists():
+        private, public = make_key(directory / "supplier", SUPPLIER)
+        trusted.parent.mkdir(parents=True, exist_ok=True)
+        trusted.write_bytes(public.read_bytes())
+    sign_bundle(bundle, key=private)
+
+
 def _free_port(wanted: int, console: Console) -> int:
     """Return the wanted port, or a free one, saying so, when it is taken."""
     with socket.socket() as probe:
@@ -148,6 +162,7 @@ def _environment(directory: Path, port: int) -> dict[str, str]:
         **os.environ,
         "GROUNDS_DATA_DIR": str(directory / "data"),
         "GROUNDS_MODELS_DIR": str(directory / "models"),
+        "GROUNDS_SUPPLIERS_DIR": str(directory / "suppliers"),
         "GROUNDS_HOST": "127.0.0.1",
         "GROUNDS_PORT": str(port),
     }

@@ -16,6 +16,7 @@ from models.demo.cases import DEMO_CASES
 from models.rows import Row, Sample
 from tests.app import tiny
 from tests.models.graphs import field, make_model, tensor
+from tests.signed import signed
 from tests.started import Started, start
 
 DEMO = "housing-support"
@@ -138,7 +139,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         {"up": float(n % 31), "down": float(n % 7), "age": float(n % 29), "fixed": float(n % 5)}
         for n in range(60)
     ]
-    write_bundle(
+    files = write_bundle(
         directory / "models" / MODEL / "bundle",
         model=rent_model(),
         card=Card(
@@ -161,6 +162,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         background=background,
         samples=[Sample(row, rent(row), (rent(row),)) for row in background[:20]],
     )
+    signed(files)
     band = {"outcome": "low", "label": "Low", "supported_by": "lower"}
     policy = {
         "policy": "rent-policy",

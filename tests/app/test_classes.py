@@ -18,6 +18,7 @@ from models.card import Output
 from models.rows import Sample
 from tests.app import tiny
 from tests.models.graphs import card, constant, field, make_model, tensor
+from tests.signed import signed
 from tests.started import start
 
 WEIGHTS = {2: [[1.0, 3.0], [0.0, 1.0]], 3: [[1.0, 3.0, 0.0], [0.0, 0.0, 1.0]]}
@@ -54,8 +55,10 @@ def write(directory: Path, classes: int) -> None:
         ),
     )
     described = described.model_copy(update={"name": "classes"})
-    write_bundle(
-        directory / "bundle", model=model, card=described, background=rows[:3], samples=samples
+    signed(
+        write_bundle(
+            directory / "bundle", model=model, card=described, background=rows[:3], samples=samples
+        )
     )
     (directory / "policy.yaml").write_text(yaml.safe_dump(tiny.policy("classes")))
 

@@ -14,6 +14,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests import oracle
 from tests.app.test_oracle_sets import half_policy
+from tests.signed import signed
 
 
 @pytest.mark.parametrize("name", oracle.FOREIGN_GRAPHS)
@@ -22,7 +23,7 @@ def test_a_foreign_graph_is_answered_with_its_recorded_numbers_and_reasons_that_
 ) -> None:
     oracle.foreign_path(name)
     model = tmp_path / "models" / name
-    files = oracle.build_foreign_bundle(name, model / "bundle")
+    files = signed(oracle.build_foreign_bundle(name, model / "bundle"))
     policy = half_policy(files.card.name)
     if files.card.output.task == "regression":
         policy["bands"] = [{**band, "at_least": low} for band, low in

@@ -19,6 +19,7 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
 from tests import oracle
+from tests.signed import signed
 
 PROBABILITY_TOLERANCE = 1e-6
 CONTRIBUTION_TOLERANCE = 1e-6
@@ -35,7 +36,7 @@ def served(
     oracle.oracle_path(name)
     directory = tmp_path_factory.mktemp(name)
     model = directory / "models" / name
-    oracle.build_oracle_bundle(name, model / "bundle")
+    signed(oracle.build_oracle_bundle(name, model / "bundle"))
     (model / "policy.yaml").write_text(yaml.safe_dump(half_policy(name)))
     settings = Settings(models_dir=directory / "models", data_dir=directory / "data")
     store = KeyStore(settings.data_dir / "access.sqlite3")

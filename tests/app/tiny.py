@@ -15,6 +15,7 @@ from models.bundle import BundleFiles
 from models.card import Card, Output
 from models.rows import Row, Sample
 from tests.models.graphs import field, make_model, tensor
+from tests.signed import signed
 
 NAME = "tiny"
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
@@ -147,7 +148,7 @@ def write(directory: Path, *, name: str = NAME, takes_unknown: bool = True) -> B
         ],
     )
     (directory / "policy.yaml").write_text(yaml.safe_dump(policy(name)))
-    return files
+    return signed(files)
 
 
 def policy(name: str = NAME) -> dict[str, object]:
