@@ -10,16 +10,18 @@ import orjson
 
 from app import words
 from app.alternatives import Alternatives
-from app.domain import Advice, Contrast, Reason
+from app.domain import Advice, Circumstances, Contrast, Reason
 from app.ids import timestamp
 from app.served import ServedModel
 from app.sureness import familiarity_body, uncertainty_body
 from explainers.explanation import Explanation, Vector
+from explainers.familiarity import Familiarity
 from explainers.rescale import Rescaled, rescale
 from models.schema import EncodedCase
 from models.session import Scored
 
 PAIR = 2
+NO_ADVICE = "The policy gives no advice on such a case. Decide it without."
 NOT_FINISHED = Alternatives(
     (), "The search for what would have changed the recommendation did not finish in time."
 )
@@ -31,9 +33,12 @@ class Assessment:
 
     scored: Scored
     explanation: Explanation
+    familiarity: Familiarity
     advice: Advice
     alternatives: Alternatives | None
     """What would have changed the recommendation; None where the policy does not ask."""
+    circumstances: Circumstances
+    created: datetime
 
 
 def answer_body(
@@ -42,30 +47,29 @@ def answer_body(
     assessment: Assessment,
     *,
     decision_id: str,
-    created: datetime,
 ) -> bytes:
     """Return the answer's JSON without its receipt."""
-    scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
-    card, policy, explainer = served.bundle.card, served.policy, served.explainer
+    advice = assessment.advice
+    head = _head(served, case, assessment, decision_id=decision_id)
+    if advice.is_withheld:
+        return orjson.dumps(
+            {
+                **head,
+                "advice": {"status": "none", "reason": NO_ADVICE},
+                "requirements": requirements_body(advice),
+            }
+        )
+    scored, explanation = assessment.scored, assessment.explanation
+    card, explainer = served.bundle.card, served.explainer
     account = account_of(served, explanation)
     base_probability = None if account.rescaled is None else account.rescaled.base
     reasons = reasons_for(served, case, account, advice)
     told = words.tell(reasons)
     return orjson.dumps(
         {
-            "id": decision_id,
-            "created": timestamp(created),
-            "model": {
-                "name": card.name,
-                "version": card.version,
-                "digest": served.bundle.digest,
-                "signature": served.vouched.body(),
-            },
-            "policy": {
-                "name": policy.policy,
-                "version": policy.version,
-                "digest": served.policy_digest,
-            },
+            **head,
+            "advice": {"status": "given", "reason": None},
+            "requirements": requirements_body(advice),
             "recommendation": {
                 "outcome": advice.outcome,
                 "label": advice.label,
@@ -116,11 +120,59 @@ def answer_body(
                 },
             },
             "uncertainty": uncertainty_body(served.sureness, served.bundle, scored.scores),
-            "familiarity": familiarity_body(served.sureness, case),
+            "familiarity": familiarity_body(assessment.familiarity),
             "what_would_change": _alternatives_body(assessment.alternatives),
-            "flags": [{"field": flag.field, "kind": flag.kind} for flag in case.flags],
         }
     )
+
+
+def _head(
+    served: ServedModel, case: EncodedCase, assessment: Assessment, *, decision_id: str
+) -> dict[str, object]:
+    """Return what an answer says before any advice: nothing here depends on the score."""
+    policy, circumstances = served.policy, assessment.circumstances
+    stale = assessment.advice.stale
+    return {
+        "id": decision_id,
+        "created": timestamp(assessment.created),
+        "model": {
+            "name": served.bundle.card.name,
+            "version": served.bundle.card.version,
+            "digest": served.bundle.digest,
+            "signature": served.vouched.body(),
+        },
+        "policy": {
+            "name": policy.policy,
+            "version": policy.version,
+            "digest": served.policy_digest,
+        },
+        "purpose": (
+            None
+            if circumstances.purpose is None
+            else {"purpose": circumstances.purpose, "legal_basis": circumstances.legal_basis}
+        ),
+        "provenance": [
+            {
+                "field": name,
+                "source": origin.source,
+                "date": None if origin.date is None else origin.date.isoformat(),
+                "stale": name in stale,
+            }
+            for name, origin in circumstances.provenance.items()
+        ],
+        "flags": [{"field": flag.field, "kind": flag.kind} for flag in case.flags],
+    }
+
+
+def requirements_body(advice: Advice) -> list[dict[str, object]]:
+    """Return what the policy's rules ask for, as the API says it."""
+    return [
+        {
+            "requires": each.kind,
+            "rule": {"id": each.rule.id, "description": each.rule.description},
+        }
+        for each in advice.requires
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """The words of the domain as frozen types: what the straight line hands from step to step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 from models.card import Field, Value
 
@@ -39,6 +40,43 @@ class Rule:
     description: str
 
 
+RequirementKind: TypeAlias = Literal["person", "evidence", "second_person", "no_advice"]
+"""What a policy's rule may ask for: that a person looks at the case itself, that a doubtful input
+is evidenced before anybody decides, that two people agree, or that nothing is advised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """Something that the policy asks for in one case, and the rule that asks."""
+
+    kind: RequirementKind
+    rule: Rule
+
+
+Source: TypeAlias = Literal["declared", "verified", "estimated", "imputed"]
+"""Where an input comes from: said by the person, checked, worked out roughly, or filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one input comes from, and of which day it is."""
+
+    source: Source
+    date: date | None
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a call says around the case: for what, on what ground, and where the inputs come from."""
+
+    purpose: str | None = None
+    legal_basis: str | None = None
+    agreement: str | None = None
+    """The data-sharing agreement that the caller's key names."""
+    provenance: Mapping[str, Origin] = field(default_factory=dict)
+    """By field; a field that is not here has no stated origin."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advice:
     """What the policy makes of a score."""
@@ -55,6 +93,15 @@ class Advice:
     near_threshold: bool
     adverse: bool
     """Whether the outcome is to the disadvantage of the person concerned."""
+    requires: tuple[Requirement, ...] = ()
+    """What the policy's rules ask for in this case."""
+    stale: tuple[str, ...] = ()
+    """The fields whose value is older than the policy takes."""
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether a rule says that nothing may be advised."""
+        return any(requirement.kind == "no_advice" for requirement in self.requires)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,22 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import orjson
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from app.domain import Advice, Rule
+from app.policy_terms import (
+    CareRule,
+    Name,
+    NoticeTerms,
+    ProvenanceTerms,
+    Purpose,
+    Retention,
+    Reveal,
+    ReviewTerms,
+    SmallGroup,
+    Strict,
+    Words,
+)
 
 MAX_POLICY_BYTES = 256 * 1024
 
@@ -30,16 +43,12 @@ def _lower_end(start: float) -> float:
     return start
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Band(_Strict):
+class Band(Strict):
     """Scores from ``at_least`` up to the next band's ``at_least`` lead to one outcome."""
 
-    rule: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    rule: Name
     at_least: Annotated[float, AfterValidator(_lower_end)]
-    outcome: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    outcome: Name
     label: Annotated[str, Field(min_length=1, max_length=200)]
     supported_by: Literal["higher", "lower"]
     """Which scores speak for this outcome: decides what counts as a reason for it."""
@@ -47,14 +56,14 @@ class Band(_Strict):
     """Whether the outcome is to the disadvantage of the person concerned."""
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """The rules around one model's output.
 
     Bands cover every score: the first starts at the lowest possible score and each begins where
     the one before ends, so that every score leads to exactly one outcome.
     """
 
-    policy: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+    policy: Name
     version: Annotated[str, Field(min_length=1, max_length=64)]
     model: str
     description: str
@@ -63,6 +72,24 @@ class Policy(_Strict):
     """Scores closer than this to a threshold are flagged: small changes could turn them."""
     what_would_change: Literal["adverse_or_near_threshold", "never"]
     """For which outcomes the answer says what would have changed it."""
+    rules: tuple[CareRule, ...] = ()
+    """What is asked for beside the outcome, and when. A rule never changes an outcome."""
+    outcomes_rise: tuple[Name, ...] = ()
+    """Where given: all outcomes, in the order that a rising score may lead to them. A policy whose
+    bands break the order is refused."""
+    purposes: tuple[Purpose, ...] = ()
+    """What the model may be used for. With any, a call must name one, and a ground in law."""
+    provenance: ProvenanceTerms = ProvenanceTerms()
+    small_group: SmallGroup | None = None
+    reveal: Reveal = "concurrent"
+    final_decision: Literal["human", "machine_where_favourable"] = "human"
+    """Who may end a case. A machine never may where the advice or the outcome is adverse, where a
+    rule asks for anything, or where the outcome is not the one advised."""
+    manual_route: Words | None = None
+    """How to decide without advice: shown when advice is stopped."""
+    retention: Retention | None = None
+    review: ReviewTerms = ReviewTerms()
+    notice: NoticeTerms = NoticeTerms()
 
     @model_validator(mode="after")
     def _bands_rise(self) -> Self:
@@ -73,9 +100,38 @@ class Policy(_Strict):
             raise ValueError("each band needs a rule name of its own")
         return self
 
+    @model_validator(mode="after")
+    def _names_are_its_own(self) -> Self:
+        rules = [band.rule for band in self.bands] + [rule.rule for rule in self.rules]
+        if len(set(rules)) != len(rules):
+            raise ValueError("each rule needs a name of its own, other than the bands'")
+        if len({each.purpose for each in self.purposes}) != len(self.purposes):
+            raise ValueError("a purpose appears twice")
+        by_outcome = {(band.outcome, band.adverse) for band in self.bands}
+        if len(by_outcome) != len({outcome for outcome, _ in by_outcome}):
+            raise ValueError("one outcome is adverse in one band and not in another")
+        return self
+
+    @model_validator(mode="after")
+    def _outcomes_keep_their_order(self) -> Self:
+        if not self.outcomes_rise:
+            return self
+        if sorted(self.outcomes_rise) != sorted({band.outcome for band in self.bands}):
+            raise ValueError("outcomes_rise names each outcome of the bands once")
+        places = [self.outcomes_rise.index(band.outcome) for band in self.bands]
+        if places != sorted(places):
+            raise ValueError("the bands' outcomes do not rise as outcomes_rise says")
+        return self
+
     def canonical(self) -> bytes:
-        """Return the bytes the digest names: sorted keys, no white space."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+        """Return the bytes the digest names: sorted keys, no white space.
+
+        Without what is as by default, so that a policy keeps its digest when policies learn to say
+        more.
+        """
+        return orjson.dumps(
+            self.model_dump(mode="json", exclude_defaults=True), option=orjson.OPT_SORT_KEYS
+        )
 
     @property
     def digest(self) -> str:
@@ -107,6 +163,14 @@ class Policy(_Strict):
             ),
             adverse=chosen.adverse,
         )
+
+    def outcome(self, name: str) -> Band | None:
+        """Return the first band with this outcome, or None when the policy has no such outcome."""
+        return next((band for band in self.bands if band.outcome == name), None)
+
+    def purpose(self, name: str) -> Purpose | None:
+        """Return the purpose of that name, or None."""
+        return next((each for each in self.purposes if each.purpose == name), None)
 
     def asks_what_would_change(self, advice: Advice) -> bool:
         """Return whether the answer must say what would have changed the recommendation."""

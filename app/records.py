@@ -8,9 +8,12 @@ and the raw bits of every number that a replay must reproduce.
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import orjson
 
+from app.domain import Circumstances, Origin
 from audit.records import Receipt
 from audit.replay import Item
 
@@ -36,12 +39,17 @@ class StoredRecommendation:
     model_digest: str
     policy_digest: str
     runtime: Mapping[str, str]
+    circumstances: Circumstances
+    subject: str | None
+    """The caller's opaque name of the person, under the key that dies with their records."""
 
 
 def recommendation_payload(
     *,
     caller: str,
+    subject: str | None,
     case: Mapping[str, object],
+    circumstances: Circumstances,
     answer: bytes,
     bits: Bits,
     runtime: Mapping[str, str],
@@ -53,9 +61,11 @@ def recommendation_payload(
     """
     payload = orjson.dumps(
         {
-            "v": 1,
+            "v": 2,
             "caller": caller,
+            "subject": subject,
             "case": case,
+            "circumstances": _circumstances_body(circumstances),
             "answer": orjson.Fragment(answer),
             "bits": [
                 {"name": item.name, "type": item.type, "hex": item.raw.hex()} for item in bits
@@ -81,6 +91,35 @@ def parse_recommendation(payload: bytes) -> StoredRecommendation:
         model_digest=answer["model"]["digest"],
         policy_digest=answer["policy"]["digest"],
         runtime=content["runtime"],
+        # Records of version 1 said nothing around the case.
+        circumstances=(
+            Circumstances() if content["v"] == 1 else _parse_circumstances(content["circumstances"])
+        ),
+        subject=None if content["v"] == 1 else content["subject"],
+    )
+
+
+def _circumstances_body(circumstances: Circumstances) -> dict[str, object]:
+    return {
+        "purpose": circumstances.purpose,
+        "legal_basis": circumstances.legal_basis,
+        "agreement": circumstances.agreement,
+        "provenance": {
+            name: [origin.source, origin.date]
+            for name, origin in circumstances.provenance.items()
+        },
+    }
+
+
+def _parse_circumstances(content: Mapping[str, Any]) -> Circumstances:
+    return Circumstances(
+        purpose=content["purpose"],
+        legal_basis=content["legal_basis"],
+        agreement=content["agreement"],
+        provenance={
+            name: Origin(source, None if day is None else date.fromisoformat(day))
+            for name, (source, day) in content["provenance"].items()
+        },
     )
 
 

@@ -50,23 +50,28 @@ def replay(
         return NotReplayable("model_changed", f"the recorded case is refused today: {err}")
     scored = model.bundle.session.run_row(case.feeds)
     explanation = explain(model, case, scored, decision_id=stored.id)
-    advice = advise(model, scored)
     said = orjson.loads(content.answer)
+    created = datetime.fromisoformat(said["created"])
+    familiarity = model.sureness.familiarity.check(case.values)
+    circumstances = content.circumstances
+    advice = advise(model, case, scored, familiarity, circumstances, created=created)
     # Who was trusted then is a fact of the record, and not something to compute.
     told = said["model"]["signature"]
     model = replace(model, vouched=Vouched(told["supplier"], model.vouched.fingerprint))
-    unfinished = said["what_would_change"]["status"] == "not_finished"
+    unfinished = said.get("what_would_change", {}).get("status") == "not_finished"
     answer = answer_body(
         model,
         case,
         Assessment(
             scored,
             explanation,
+            familiarity,
             advice,
             NOT_FINISHED if unfinished else alternatives_for(model, case, advice),
+            circumstances,
+            created,
         ),
         decision_id=stored.id,
-        created=datetime.fromisoformat(said["created"]),
     )
     return compare(
         (*content.bits, Item("answer", "bytes", content.answer)),

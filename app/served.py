@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from numpy.typing import NDArray
 
 from app.alternatives import ChangeableFields, changeable_fields
+from app.judging import Judge, make_judge
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
 from app.sureness import Sureness, learn_sureness
@@ -42,6 +43,8 @@ class ServedModel:
     explainer: Explainer
     policy: Policy
     policy_digest: str
+    judge: Judge
+    """The policy's rules, compiled for the card's fields."""
     target: int
     """Which of the scores is explained and looked at by the policy."""
     sureness: Sureness
@@ -152,6 +155,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         explainer=explainer,
         policy=policy,
         policy_digest=policy.digest,
+        judge=make_judge(policy, bundle),
         target=bundle.positive_score,
         sureness=learn_sureness(bundle),
         changeable=changeable_fields(bundle),

@@ -7,6 +7,7 @@ what ``recommend`` returns is only prepared, and the engine lets it go after the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from app import records
 from app.alternatives import Alternatives, find_alternatives
 from app.answers import NOT_FINISHED, Assessment, answer_body
-from app.domain import Advice, Caller, Clock
+from app.domain import Advice, Caller, Circumstances, Clock
 from app.engine import Prepared, Unfinished
 from app.metrics import Metrics
 from app.served import ServedModel
@@ -23,6 +24,7 @@ from audit.records import Idempotency, NewRecord
 from audit.replay import Item
 from explainers.errors import TimeBudgetError
 from explainers.explanation import Explanation
+from explainers.familiarity import Familiarity
 from models.schema import EncodedCase
 from models.session import Scored
 
@@ -39,6 +41,8 @@ class Application:
     """The caller's opaque name of the person, so that all that concerns them can be erased."""
     idempotency: Idempotency | None
     service: "Service"
+    circumstances: Circumstances = Circumstances()  # noqa: RUF009  # frozen, and empty
+    """For what, on what ground, and where the inputs come from."""
     assessment: Assessment | None = None
     """Made beforehand, on another thread, where making it is slow."""
 
@@ -69,14 +73,18 @@ class Service:
         case = served.bundle.schema.encode(served.bundle.samples[0].case)
         scored = served.bundle.session.run_row(case.feeds)
         explanation = explain(served, case, scored, decision_id="warm-up")
-        advice = advise(served, scored)
+        familiarity = served.sureness.familiarity.check(case.values)
+        circumstances, created = Circumstances(), self._clock()
+        advice = advise(served, case, scored, familiarity, circumstances, created=created)
         alternatives = None
         if served.policy.what_would_change != "never":
             alternatives = find_alternatives(
                 served.bundle, served.policy, served.changeable, case=case, advice=advice
             )
-        assessment = Assessment(scored, explanation, advice, alternatives)
-        answer_body(served, case, assessment, decision_id="warm-up", created=self._clock())
+        assessment = Assessment(
+            scored, explanation, familiarity, advice, alternatives, circumstances, created
+        )
+        answer_body(served, case, assessment, decision_id="warm-up")
 
     def count(self, application: Application, prepared: Prepared) -> None:
         """Count a recommendation that is durable, whether or not its caller still waits."""
@@ -88,12 +96,15 @@ class Service:
         Raises ScoringError, ExplanationError when there is no explanation that adds up, or
         PolicyError.
         """
-        served = application.served
+        served, case = application.served, application.case
         with self._metrics.time("infer"):
-            scored = served.bundle.session.run_row(application.case.feeds)
+            scored = served.bundle.session.run_row(case.feeds)
         with self._metrics.time("explain"):
-            explanation = explain(served, application.case, scored, decision_id=application.id)
-        return Assessment(scored, explanation, advise(served, scored), alternatives=None)
+            explanation = explain(served, case, scored, decision_id=application.id)
+        familiarity = served.sureness.familiarity.check(case.values)
+        circumstances, created = application.circumstances, self._clock()
+        advice = advise(served, case, scored, familiarity, circumstances, created=created)
+        return Assessment(scored, explanation, familiarity, advice, None, circumstances, created)
 
     def finish(self, application: Application, assessment: Assessment | None) -> Application:
         """Return the application with everything that is slow done. Not for the engine's thread."""
@@ -122,15 +133,13 @@ class Service:
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         with self._metrics.time("encode"):
             answer = answer_body(
-                served,
-                application.case,
-                assessment,
-                decision_id=application.id,
-                created=self._clock(),
+                served, application.case, assessment, decision_id=application.id
             )
             payload = records.recommendation_payload(
                 caller=application.caller.key_id,
+                subject=application.subject,
                 case=application.case.values,
+                circumstances=application.circumstances,
                 answer=answer,
                 bits=bits_of(scored, explanation, advice),
                 runtime=self._runtime,
@@ -146,7 +155,8 @@ class Service:
                 idempotency=application.idempotency,
             ),
             answer=answer,
-            result=advice.outcome,
+            # Where the advice is kept back, no counter may tell it either.
+            result="withheld" if is_kept_back(served, advice) else advice.outcome,
         )
 
 
@@ -157,9 +167,30 @@ def explain(
     return served.explainer.explain(case.feeds, scored.scores, scored.taps, decision_id.encode())
 
 
-def advise(served: ServedModel, scored: Scored) -> Advice:
+def advise(
+    served: ServedModel,
+    case: EncodedCase,
+    scored: Scored,
+    familiarity: Familiarity,
+    circumstances: Circumstances,
+    *,
+    created: datetime,
+) -> Advice:
     """Return what the policy makes of a scored case."""
-    return served.policy.apply(scored.scores[served.target], target=served.target)
+    return served.judge.judge(
+        served.policy,
+        scored.scores[served.target],
+        target=served.target,
+        case=case,
+        circumstances=circumstances,
+        is_unfamiliar=familiarity.is_unfamiliar,
+        on=created.date(),
+    )
+
+
+def is_kept_back(served: ServedModel, advice: Advice) -> bool:
+    """Return whether the advice is not for whoever asked for it to see, or not yet."""
+    return advice.is_withheld or served.policy.reveal != "concurrent"
 
 
 def alternatives_for(served: ServedModel, case: EncodedCase, advice: Advice) -> Alternatives | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from explainers.familiarity import FamiliarityCheck, familiarity_check
+from explainers.familiarity import Familiarity, FamiliarityCheck, familiarity_check
 from explainers.uncertainty import (
     MIN_BIN_CASES,
     ConformalClassifier,
@@ -19,7 +19,6 @@ from explainers.uncertainty import (
     observed_frequencies,
 )
 from models.bundle import Bundle
-from models.schema import EncodedCase
 
 COVERAGE = 0.9
 
@@ -115,9 +114,8 @@ def uncertainty_body(
     }
 
 
-def familiarity_body(sureness: Sureness, case: EncodedCase) -> dict[str, object]:
+def familiarity_body(found: Familiarity) -> dict[str, object]:
     """Return how the case compares with the background, as the API says it."""
-    found = sureness.familiarity.check(case.values)
     return {
         "unfamiliar": found.is_unfamiliar,
         "fields": [

@@ -33,6 +33,13 @@ DECISION: dict[str, Any] = {
     "created": "2026-11-23T10:15:30.123Z",
     "model": _MODEL,
     "policy": _POLICY,
+    "purpose": {"purpose": "housing-support", "legal_basis": "housing-act-1996-part-7"},
+    "provenance": [
+        {"field": "rent_arrears", "source": "verified", "date": "2026-11-02", "stale": False}
+    ],
+    "flags": [],
+    "advice": {"status": "given", "reason": None},
+    "requirements": [],
     "recommendation": {
         "outcome": "priority",
         "label": "Give priority",
@@ -92,7 +99,6 @@ DECISION: dict[str, Any] = {
         "background_rows": 1000,
     },
     "what_would_change": {"status": "not_sought", "statement": None, "found": []},
-    "flags": [],
     "receipt": _RECEIPT,
 }
 REPLAY: dict[str, Any] = {

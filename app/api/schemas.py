@@ -13,6 +13,7 @@ Value = float | int | str | bool | None
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Base64Hash = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 Moment = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+Day = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
 # Not checked here: the model's own schema knows what each field takes and says so.
 SentValue = Annotated[
     object,
@@ -257,6 +258,60 @@ class Receipt(_Shape):
     leaf_hash: Base64Hash
 
 
+class PurposeNamed(_Shape):
+    """What the call was for, and on what ground in law."""
+
+    purpose: str
+    legal_basis: str
+
+
+class InputOrigin(_Shape):
+    """Where one input comes from, as the call said."""
+
+    field: str
+    source: Literal["declared", "verified", "estimated", "imputed"]
+    date: Day | None
+    stale: Annotated[bool, Field(description="Whether it is older than the policy takes.")]
+
+
+class Requirement(_Shape):
+    """Something that a rule of the policy asks for in this case."""
+
+    requires: Literal["person", "evidence", "second_person", "no_advice"]
+    rule: RuleFired
+
+
+class Given(_Shape):
+    """The advice is in the answer."""
+
+    status: Literal["given"]
+    reason: None
+
+
+class NotGiven(_Shape):
+    """There is no advice (`none`), or it is kept back for now (`withheld`)."""
+
+    status: Literal["none", "withheld"]
+    reason: str
+
+
+class DecisionWithoutAdvice(_Shape):
+    """A recorded case without advice, or with advice that is kept back for now."""
+
+    id: str
+    created: Moment
+    model: ModelName
+    policy: PolicyName
+    purpose: PurposeNamed | None
+    provenance: list[InputOrigin]
+    flags: list[Flag]
+    advice: NotGiven
+    requirements: Annotated[
+        list[Requirement], Field(description="Empty while the advice is kept back.")
+    ]
+    receipt: Receipt
+
+
 class Decision(_Shape):
     """One decision's file: recommendation, explanation and receipt."""
 
@@ -264,12 +319,16 @@ class Decision(_Shape):
     created: Moment
     model: ModelName
     policy: PolicyName
+    purpose: PurposeNamed | None
+    provenance: list[InputOrigin]
+    flags: list[Flag]
+    advice: Given
+    requirements: list[Requirement]
     recommendation: Recommendation
     explanation: Explanation
     uncertainty: Uncertainty
     familiarity: Familiarity
     what_would_change: WhatWouldChange
-    flags: list[Flag]
     receipt: Receipt
 
 
