@@ -8,6 +8,7 @@ import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
 
+import httpx
 import structlog
 from fastapi import FastAPI
 
@@ -16,7 +17,7 @@ from app.api import decisions, health, log, models, problems
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
-from app.checkpointer import keep_signing
+from app.checkpointer import checkpointer_for, outside_client
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
@@ -61,7 +62,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
-            async with _opened(settings, clock=clock, new_id=new_id) as parts:
+            async with (
+                outside_client(settings) as outside,
+                _opened(settings, clock=clock, new_id=new_id, outside=outside) as parts,
+            ):
                 app.state.parts = parts
                 # What is loaded by now stays: keep the collector from walking it again and again.
                 gc.collect()
@@ -100,7 +104,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIterator[Parts]:
+async def _opened(
+    settings: Settings, *, clock: Clock, new_id: NewId, outside: httpx.AsyncClient | None
+) -> AsyncIterator[Parts]:
     """Open everything in the order it is needed, and close it in the other order."""
     served = open_all(settings, lambda step: _log.info("starting", step=step))
     with (
@@ -111,14 +117,16 @@ async def _opened(settings: Settings, *, clock: Clock, new_id: NewId) -> AsyncIt
             )
         ) as log,
     ):
-        parts = assemble(settings, log, keys, served, clock=clock, new_id=new_id)
+        parts = assemble(
+            settings, log, keys, served, clock=clock, new_id=new_id, outside=outside
+        )
         for model in served.values():
             _log.info("starting", step=f"{model.name}: a first explanation, for practice")
             parts.service.warm_up(model)
         parts.engine.start()
         try:
             await record_start(parts)
-            checkpointer = asyncio.create_task(keep_signing(log))
+            checkpointer = asyncio.create_task(parts.checkpointer.run())
             yield parts
             checkpointer.cancel()
             await asyncio.wait([checkpointer])
@@ -136,14 +144,21 @@ def assemble(
     *,
     clock: Clock,
     new_id: NewId,
+    outside: httpx.AsyncClient | None = None,
 ) -> Parts:
-    """Join opened parts."""
+    """Join opened parts. Without ``outside`` no witness and no timestamp authority is asked."""
     metrics = Metrics(sorted(served))
     for model in served.values():
         metrics.model_info.labels(
             model.name, model.bundle.card.version, model.bundle.digest, model.explainer.method
         ).set(1)
     runtime = environment(settings)
+    engine = Engine(
+        log,
+        queue_limit=settings.queue_limit,
+        group_limit=settings.group_limit,
+        on_group=metrics.observe_group,
+    )
     return Parts(
         settings=settings,
         clock=clock,
@@ -152,13 +167,11 @@ def assemble(
         keys=keys,
         served=served,
         metrics=metrics,
-        engine=Engine(
-            log,
-            queue_limit=settings.queue_limit,
-            group_limit=settings.group_limit,
-            on_group=metrics.observe_group,
-        ),
+        engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),
         service=Service(clock=clock, metrics=metrics, runtime=runtime),
+        checkpointer=checkpointer_for(
+            settings, log, metrics, engine, outside, clock=clock, new_id=new_id
+        ),
         runtime=runtime,
     )

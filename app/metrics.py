@@ -73,6 +73,44 @@ class Metrics:
         self.ready = Gauge(
             "grounds_ready", "1 when decisions can be recorded, else 0.", registry=self.registry
         )
+        self.log_alarms = Gauge(
+            "grounds_log_alarms",
+            "What is wrong at present with what others hold of the log: 0 is well.",
+            registry=self.registry,
+        )
+        self.quorum_size = Gauge(
+            "grounds_quorum_checkpoint_size",
+            "Entries under the newest checkpoint that its quorum of witnesses cosigned.",
+            registry=self.registry,
+        )
+        self.witness_size = Gauge(
+            "grounds_witness_checkpoint_size",
+            "Entries under the last checkpoint that a witness cosigned.",
+            ["witness"],
+            registry=self.registry,
+        )
+        self.witness_time = Gauge(
+            "grounds_witness_cosigned_timestamp_seconds",
+            "When a witness last cosigned, by its own clock, in seconds since 1970.",
+            ["witness"],
+            registry=self.registry,
+        )
+        self.witness_failures = Counter(
+            "grounds_witness_failures_total",
+            "Times that a witness did not cosign.",
+            ["witness", "kind"],
+            registry=self.registry,
+        )
+        self.timestamp_time = Gauge(
+            "grounds_timestamp_stated_seconds",
+            "The time that the last timestamp over the log states, in seconds since 1970.",
+            registry=self.registry,
+        )
+        self.timestamp_failures = Counter(
+            "grounds_timestamp_failures_total",
+            "Times that the timestamp authority gave no timestamp that holds.",
+            registry=self.registry,
+        )
         self.model_info = Gauge(
             "grounds_model_info",
             "Served models: always 1.",

@@ -69,6 +69,38 @@ class Settings(BaseSettings):
     request_timeout_seconds: Annotated[
         float, Field(description="How long one request may wait for its record.", gt=0)
     ] = 10.0
+    witness_policy: Annotated[
+        Path | None,
+        Field(
+            description="A tlog-policy file: this log, its witnesses with their URLs, and how many "
+            "of them make a quorum. Each checkpoint is then shown to them."
+        ),
+    ] = None
+    publish_dir: Annotated[
+        Path | None,
+        Field(
+            description="A directory where the log is published as static files (tlog-tiles) for "
+            "any web server."
+        ),
+    ] = None
+    log_public: Annotated[
+        bool,
+        Field(
+            description="Let anybody read `/log/...` without a key. The leaves hold no personal "
+            "data, but they show how many decisions each model made, and when."
+        ),
+    ] = False
+    timestamp_url: Annotated[
+        str | None,
+        Field(
+            description="A timestamp authority (RFC 3161) that stamps a checkpoint every hour. "
+            "Needs the extra `timestamps`."
+        ),
+    ] = None
+    timestamp_roots: Annotated[
+        Path | None,
+        Field(description="The authority's root certificates, PEM. Needed with `timestamp_url`."),
+    ] = None
     table_memory_bytes: Annotated[
         int, Field(description="Memory one bundle's explanation tables may take.", ge=MIB)
     ] = 256 * MIB

@@ -139,6 +139,7 @@ READY: dict[str, Any] = {
     "reason": None,
     "models": [MODEL_NAME],
     "log_entries": 42,
+    "alarms": [],
     "queue_depth": 0,
 }
 CHECKPOINT = (

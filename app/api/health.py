@@ -26,7 +26,8 @@ async def live() -> schemas.Alive:
     "/health/ready",
     operation_id="read_readiness",
     summary="Can decisions be recorded",
-    description="503 when nothing can be recorded at present; `reason` says why.",
+    description="503 when nothing can be recorded at present; `reason` says why. `alarms` says what "
+    "is wrong with what others hold of the log; decisions are recorded all the same.",
     responses={
         200: {"content": {"application/json": {"example": examples.READY}}},
         503: {"model": schemas.Ready, "description": "Not ready."},
@@ -43,6 +44,7 @@ async def ready(request: Request, response: Response) -> schemas.Ready:
         reason=fault,
         models=sorted(parts.served),
         log_entries=parts.log.size,
+        alarms=parts.checkpointer.alarms,
         queue_depth=parts.engine.waiting,
     )
 
@@ -71,4 +73,5 @@ async def metrics(request: Request) -> Response:
 def _measure(parts: Parts) -> None:
     parts.metrics.log_entries.set(parts.log.size)
     parts.metrics.queue_depth.set(parts.engine.waiting)
+    parts.metrics.log_alarms.set(len(parts.checkpointer.alarms))
     parts.metrics.ready.set(0 if parts.engine.fault else 1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from app.checkpointer import Checkpointer
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.errors import UnknownModelError
@@ -31,6 +32,7 @@ class Parts:
     engine: Engine
     service: Service
     slow_lane: SlowLane
+    checkpointer: Checkpointer
     runtime: Mapping[str, str]
 
     def model(self, name: str) -> ServedModel:

@@ -428,6 +428,7 @@ class Ready(_Shape):
     reason: str | None
     models: list[str]
     log_entries: int
+    alarms: list[str]
     queue_depth: int
 
 
