@@ -1,32 +1,192 @@
-"""Signs the log's growth every second, so that what others hold is never far behind."""
+"""Signs the log's growth every second, so that what others hold is never far behind.
+
+Order, each second in which the log has grown: sign (stored before it is returned), ask witnesses,
+publish with whatever they gave. Appending waits for none of it, and what fails is an alarm.
+"""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import httpx
 import structlog
 
-from audit.errors import AuditError
+from app.domain import Clock, NewId
+from app.engine import Engine
+from app.metrics import Metrics
+from app.settings import Settings
+from app.timestamps import Timestamps, read_root_file
+from app.witnesses import Witnesses, load_policy_file
+from audit.checkpoint import unverified_checkpoint
+from audit.errors import AuditError, TimestampError
 from audit.log import Log
+from audit.publish import prune, publish
 
 INTERVAL_SECONDS = 1.0
+ASK_AGAIN_SECONDS = 10.0
+"""How often a witness that did not answer is asked about a checkpoint it has been shown."""
+PRUNE_EVERY = 256
+"""Publications between two looks for partial tiles that are no longer needed."""
 
 _log = structlog.get_logger("grounds.checkpointer")
 
 
-async def keep_signing(log: Log) -> None:
-    """Sign a checkpoint whenever the log has grown, until cancelled.
+class Checkpointer:
+    """One log's checkpoints, from signing to publishing."""
 
-    A checkpoint that cannot be signed is an alarm and not a reason to lose decisions: appending
-    goes on or stops by its own rules, and the next second tries again.
-    """
-    signed = 0
-    while True:
-        await asyncio.sleep(INTERVAL_SECONDS)
-        size = log.size
-        if size == signed:
-            continue
+    def __init__(
+        self,
+        log: Log,
+        *,
+        witnesses: Witnesses | None = None,
+        timestamps: Timestamps | None = None,
+        publish_to: Path | None = None,
+    ) -> None:
+        self._log = log
+        self._witnesses = witnesses
+        self._timestamps = timestamps
+        self._publish_to = publish_to
+        self._signing_fault: str | None = None
+        self._publishing_fault: str | None = None
+        self._asked: tuple[bytes, float] | None = None
+        self._newest: bytes | None = None
+        self._published: bytes | None = None
+        self._publications = 0
+
+    @property
+    def witnesses(self) -> Witnesses | None:
+        """Return who cosigns, or None where no policy names witnesses."""
+        return self._witnesses
+
+    @property
+    def alarms(self) -> list[str]:
+        """Return what is wrong at present with what others hold of the log; empty when nothing."""
+        found = [] if self._signing_fault is None else [self._signing_fault]
+        if self._witnesses is not None:
+            found += self._witnesses.alarms
+        if self._timestamps is not None:
+            found += self._timestamps.alarms
+        if self._publishing_fault is not None:
+            found.append(self._publishing_fault)
+        return found
+
+    @property
+    def newest(self) -> bytes | None:
+        """Return the newest checkpoint to show, with whatever cosignatures were given for it."""
+        return self._newest or self._log.stored_checkpoint()
+
+    @property
+    def best(self) -> bytes | None:
+        """Return the newest checkpoint that its quorum cosigned; the newest without a policy.
+
+        It is what evidence is made for: it covers every entry before it.
+        """
+        if self._witnesses is not None and self._witnesses.cosigned is not None:
+            return self._witnesses.cosigned
+        return self.newest
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            await self.step()
+
+    async def step(self) -> None:
+        """Do one second's work. A fault is an alarm; the next second tries again."""
         try:
-            await asyncio.to_thread(log.checkpoint)
+            note = await asyncio.to_thread(self._log.checkpoint)
         except AuditError as err:
+            self._signing_fault = f"no checkpoint can be signed ({type(err).__name__})"
             _log.error("checkpoint", error=type(err).__name__, reason=str(err))
-        else:
-            signed = size
+            return
+        self._signing_fault = None
+        self._newest = await self._cosigned(note)
+        await self._publish(self._newest)
+        if self._timestamps is not None:
+            await self._timestamps.stamp_if_due(note)
+
+    async def _cosigned(self, note: bytes) -> bytes:
+        """Return the note with the cosignatures that witnesses give for it."""
+        witnesses = self._witnesses
+        if witnesses is None:
+            return note
+        now = asyncio.get_running_loop().time()
+        if self._newest is not None and self._asked is not None and self._asked[0] == note:
+            if witnesses.is_complete or now < self._asked[1] + ASK_AGAIN_SECONDS:
+                return self._newest
+        self._asked = (note, now)
+        try:
+            return await witnesses.collect(note)
+        except (AuditError, OSError) as err:
+            _log.error("cosigned", error=type(err).__name__, reason=str(err))
+            return note
+
+    async def _publish(self, note: bytes) -> None:
+        target = self._publish_to
+        if target is None or note == self._published:
+            return
+        try:
+            done = await asyncio.to_thread(publish, self._log, target, note)
+            self._publications += 1
+            if self._publications % PRUNE_EVERY == 1:
+                await asyncio.to_thread(prune, target)
+        except (AuditError, OSError) as err:
+            fault = f"the log cannot be published ({type(err).__name__})"
+            if self._publishing_fault != fault:
+                _log.error("publish", error=type(err).__name__, reason=str(err))
+            self._publishing_fault = fault
+            return
+        self._publishing_fault = None
+        self._published = note
+        if done.files:
+            size = unverified_checkpoint(note, origin=self._log.origin).size
+            _log.debug("published", size=size, files=done.files)
+
+
+@asynccontextmanager
+async def outside_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient | None]:
+    """Yield what asks witnesses and timestamp authorities; None where the settings name none."""
+    if settings.witness_policy is None and settings.timestamp_url is None:
+        yield None
+        return
+    # No proxy or credentials of the environment: whom to ask is the policy's to say.
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+        yield client
+
+
+def checkpointer_for(
+    settings: Settings,
+    log: Log,
+    metrics: Metrics,
+    engine: Engine,
+    outside: httpx.AsyncClient | None,
+    *,
+    clock: Clock,
+    new_id: NewId,
+) -> Checkpointer:
+    """Return the checkpointer that the settings describe; without ``outside`` nobody is asked.
+
+    Raises TrustPolicyError or TimestampError for a file that does not fit.
+    """
+    witnesses: Witnesses | None = None
+    timestamps: Timestamps | None = None
+    if outside is not None and settings.witness_policy is not None:
+        policy = load_policy_file(settings.witness_policy, origin=log.origin)
+        witnesses = Witnesses(log, policy, metrics=metrics, client=outside)
+    if outside is not None and settings.timestamp_url is not None:
+        if settings.timestamp_roots is None:
+            raise TimestampError("a timestamp authority needs GROUNDS_TIMESTAMP_ROOTS too")
+        timestamps = Timestamps(
+            log,
+            url=settings.timestamp_url,
+            roots=read_root_file(settings.timestamp_roots),
+            client=outside,
+            engine=engine,
+            metrics=metrics,
+            clock=clock,
+            new_id=new_id,
+        )
+    return Checkpointer(
+        log, witnesses=witnesses, timestamps=timestamps, publish_to=settings.publish_dir
+    )

@@ -2,9 +2,11 @@
 
 Order of writes: entry bundles, tiles, and the checkpoint last, each durable before the next. A crash
 leaves files that no checkpoint speaks of yet; the next run writes the same bytes again. What was
-published for an older checkpoint stays, partial tiles included.
+published for an older checkpoint stays; ``prune`` removes the partial tiles whose full ones exist,
+which clients then take instead: a partial tile is a full one's beginning.
 """
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +30,14 @@ class Published:
     """How many tiles and bundles were written."""
 
 
-def publish(log: LogReader, target: Path) -> Published:
-    """Bring ``target`` up to the newest stored checkpoint of ``log``.
+def publish(log: LogReader, target: Path, note: bytes | None = None) -> Published:
+    """Bring ``target`` up to ``note``, a checkpoint of ``log``: the newest stored one by default.
 
-    Raises ProofError when none is stored, LogRolledBackError when what stands in ``target`` is of a
+    Cosignatures on ``note`` are published with it. Raises ProofError when none is stored, LogRolledBackError when what stands in ``target`` is of a
     longer log or another history, DamagedLogError when a published file differs, OSError.
     """
-    note = log.stored_checkpoint()
+    if note is None:
+        note = log.stored_checkpoint()
     if note is None:
         raise ProofError("no checkpoint is signed yet, there is nothing to publish")
     new = unverified_checkpoint(note, origin=log.origin)
@@ -47,6 +50,16 @@ def publish(log: LogReader, target: Path) -> Published:
             written += 1
     write_durably(target / CHECKPOINT, note)
     return Published(new.size, written)
+
+
+def prune(target: Path) -> int:
+    """Remove partial tiles and bundles whose full ones exist; return how many directories went."""
+    gone = 0
+    for partial in list((target / "tile").rglob("*.p")):
+        if partial.with_suffix("").is_file():
+            shutil.rmtree(partial)
+            gone += 1
+    return gone
 
 
 def _published(log: LogReader, target: Path) -> Checkpoint | None:

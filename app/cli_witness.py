@@ -1,0 +1,58 @@
+"""``grounds witness``: an independent witness that an auditor can run."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.ids import utc_now
+from audit.witness import Witness, add_log
+
+# No markup: keys are printed, and a bracket is a bracket.
+out = Console(markup=False)
+
+witness_app = typer.Typer(
+    help="Run a witness: it cosigns checkpoints of logs that only ever grow.",
+    invoke_without_command=True,
+)
+
+Directory = Annotated[Path, typer.Option(help="Where the witness keeps its key and its memory.")]
+DEFAULT_DIRECTORY = Path("var/witness")
+
+
+@witness_app.callback()
+def run_witness(
+    context: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="A URL without a scheme that you control, such as witness.example.org/1; "
+            "needed at the first start, which makes the key."
+        ),
+    ] = None,
+    directory: Directory = DEFAULT_DIRECTORY,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7380,
+) -> None:
+    """Run a witness until Ctrl-C or SIGTERM. Prints its verifier key first."""
+    if context.invoked_subcommand is not None:
+        return
+    import uvicorn
+
+    from app.api.witness import create_witness_app  # the other commands start faster without it
+
+    with closing(Witness.open(directory, clock=utc_now, name=name)) as witness:
+        out.print(witness.vkey, highlight=False, soft_wrap=True)
+        uvicorn.run(create_witness_app(witness), host=host, port=port, log_level="warning")
+
+
+@witness_app.command("add-log")
+def witness_add_log(
+    vkey: Annotated[str, typer.Argument(help="The log's verifier key, from whoever runs it.")],
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Let the witness cosign for a log. A running witness heeds it at once."""
+    key = add_log(directory, vkey)
+    out.print(f"cosigning for {key.name} ({key.key_id.hex()})", highlight=False, soft_wrap=True)
