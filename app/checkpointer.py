@@ -49,7 +49,7 @@ class Checkpointer:
         self._publish_to = publish_to
         self._signing_fault: str | None = None
         self._publishing_fault: str | None = None
-        self._asked: tuple[bytes, float] | None = None
+        self._asked: tuple[bytes, float] = (b"", 0.0)
         self._newest: bytes | None = None
         self._published: bytes | None = None
         self._publications = 0
@@ -112,9 +112,13 @@ class Checkpointer:
         if witnesses is None:
             return note
         now = asyncio.get_running_loop().time()
-        if self._newest is not None and self._asked is not None and self._asked[0] == note:
-            if witnesses.is_complete or now < self._asked[1] + ASK_AGAIN_SECONDS:
-                return self._newest
+        shown, at = self._asked
+        if (
+            self._newest is not None
+            and shown == note
+            and (witnesses.is_complete or now < at + ASK_AGAIN_SECONDS)
+        ):
+            return self._newest
         self._asked = (note, now)
         try:
             return await witnesses.collect(note)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from rfc3161_client import (
     HashAlgorithm,
     TimestampRequestBuilder,
@@ -101,7 +102,7 @@ def _signer(certificates: list[x509.Certificate]) -> x509.Certificate:
             usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
         except x509.ExtensionNotFound:
             continue
-        if list(usage.value) == [x509.ExtendedKeyUsageOID.TIME_STAMPING] and usage.critical:
+        if list(usage.value) == [ExtendedKeyUsageOID.TIME_STAMPING] and usage.critical:
             found.append(certificate)
     if len(found) != 1:
         raise TimestampError(f"{len(found)} certificates in it are for timestamps, want one")
