@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.explain_peers import BOOSTERS, COLUMNS, FIRST_ROW, MODELS, TREES, file_name
 from explainers.choose import choose
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Run, Slot
+from explainers.explanation import AFTER_FIELDS
 from explainers.tree import TreeExplainer
 from explainers.tree_kernel import explain_rows
 
@@ -164,12 +165,11 @@ def _tree_figures(served: Served, trees: TreeExplainer, rows: Sequence[int]) -> 
     }
     if not trees.game.walked_leaves:
         lookup = trees.lookup
-        arrays = (lookup.ints, lookup.shorts, lookup.offsets, lookup.cuts, lookup.table)
-        out, check = np.empty((1, 1, COLUMNS + 3)), np.empty((1, 2))
+        out = np.empty((1, COLUMNS + AFTER_FIELDS, 1))
 
         def compiled(row: int) -> None:
             encoded, own = served.scored(row)[0][served.input], served.scored(row)[1]
-            explain_rows(encoded, own, *arrays, trees.signed_bases, 1e-5, out, check)
+            explain_rows(encoded, own, out, *lookup, trees.signed_bases, 1e-5)
 
         figures["compiled"] = float(np.median(microseconds(compiled, rows)))
     return figures

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from explainers.errors import GameTooLargeError
-from explainers.explainer import Feeds
-from explainers.explanation import Explanation, Vector
+from explainers.explainer import Feeds, InTerms
+from explainers.explanation import Explanation, Terms, Vector
 from explainers.game import BATCH_ROWS, Game, Rows, target_scores
 
 METHOD = "exact enumeration"
@@ -87,23 +87,12 @@ def row_games(
 
 
 @dataclass(frozen=True, slots=True)
-class EnumeratedExplainer:
+class EnumeratedExplainer(InTerms):
     """Explains rows of one graph by enumeration against every background row."""
 
     game: Game
+    terms: Terms
     reason: str
-    method: str = METHOD
-    link: str = "identity"
-
-    @property
-    def unit(self) -> str:
-        """The unit of the graph's scores."""
-        return self.game.unit
-
-    @property
-    def base_values(self) -> Vector:
-        """Shape (T,): the mean score of the background."""
-        return self.game.base_values
 
     @property
     def background_rows(self) -> int:
@@ -144,7 +133,7 @@ class EnumeratedExplainer:
                 evaluations += len(chunk) * ((1 << players) - 2)
                 game.check_time(started)
         return game.explanation(
-            method=self.method,
+            self.terms,
             contributions=total / game.rows,
             scores=scores,
             standard_errors=None,
@@ -157,7 +146,7 @@ def build(game: Game, reason: str) -> EnumeratedExplainer:
     check_affordable(
         fields=len(game.slots), rows=game.rows, max_evaluations=game.settings.max_evaluations
     )
-    return EnumeratedExplainer(game=game, reason=reason)
+    return EnumeratedExplainer(game=game, terms=game.terms(METHOD), reason=reason)
 
 
 @cache

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from explainers.explanation import Explanation, Vector
+from explainers.explanation import Explanation, Terms, Vector
 from explainers.graph import Graph
 
 Feeds: TypeAlias = Mapping[str, NDArray[Any]]
@@ -46,6 +46,33 @@ class ExplainerSettings:
     """Black boxes: most model evaluations for one explanation."""
     time_budget_seconds: float = 10.0
     """Black boxes: most time for one explanation."""
+
+
+class InTerms:
+    """Says of an explainer with ``terms`` what they are."""
+
+    __slots__ = ()
+    terms: Terms
+
+    @property
+    def method(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.method
+
+    @property
+    def unit(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.unit
+
+    @property
+    def link(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.link
+
+    @property
+    def base_values(self) -> Vector:
+        """As in ``Terms``."""
+        return self.terms.base_values
 
 
 class Explainer(Protocol):

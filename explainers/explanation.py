@@ -1,13 +1,9 @@
-"""An explanation as a value: base values, contributions, and the proof that they add up.
-
-``explained`` is the only way in: it sums base and contributions in field order, applies the
-link, and raises unless the result is the model's own output within the tolerance.
-"""
+"""An explanation as a value: base values, contributions, and the proof that they add up."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +16,17 @@ Matrix: TypeAlias = NDArray[np.float64]
 """Two-dimensional array of float64."""
 
 
+MARGIN, OUTPUT, LINKED, RESIDUAL, ALLOWED = range(-5, 0)
+"""Where ``Explanation.values`` keeps what follows the contributions."""
+AFTER_FIELDS = 5
+
+
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Shapley values of one row, by field, for T targets and F fields."""
+class Terms:
+    """In what terms an explainer states its explanations: the same for every row."""
 
     method: str
-    """The method that made it, as in ``Explainer.method``."""
+    """The method that makes them, as in ``Explainer.method``."""
     unit: str
     """The unit of base values, contributions and margins."""
     link: str
@@ -34,20 +35,104 @@ class Explanation:
     """The indexes into the scores that are explained, T of them."""
     base_values: Vector
     """Shape (T,): the mean margin over the background."""
-    contributions: Matrix
-    """Shape (T, F): each field's Shapley value."""
-    margins: Vector
-    """Shape (T,): base value + contributions, summed in field order."""
-    outputs: Vector
-    """Shape (T,): the model's own scores of the targets."""
-    residual: float
-    """max |link(margins) - outputs|."""
-    tolerance: float
-    """What the residual was allowed to be, in the output's unit."""
+
+
+class Explanation(NamedTuple):
+    """Shapley values of one row, by field, for T targets and F fields.
+
+    One array and not a field for each part: compiled code fills it, and naming the parts when they
+    are asked for makes a request's explanation 2 microseconds faster, a quarter of it.
+    """
+
+    terms: Terms
+    values: Matrix
+    """Shape (F + 5, T): the contributions, then MARGIN, OUTPUT, LINKED, RESIDUAL and ALLOWED."""
     standard_errors: Matrix | None = None
     """Shape (T, F) when the contributions were sampled, None when they are exact."""
     evaluations: int | None = None
     """How often the model was run, None when it was not."""
+
+    @property
+    def contributions(self) -> Matrix:
+        """Shape (T, F): each field's Shapley value."""
+        return self.values[:MARGIN].T
+
+    @property
+    def margins(self) -> Vector:
+        """Shape (T,): base value + contributions, summed in field order."""
+        margins: Vector = self.values[MARGIN]
+        return margins
+
+    @property
+    def outputs(self) -> Vector:
+        """Shape (T,): the model's own scores of the targets."""
+        outputs: Vector = self.values[OUTPUT]
+        return outputs
+
+    @property
+    def residual(self) -> float:
+        """The largest |link(margins) - outputs|."""
+        return float(self.values[RESIDUAL, 0])
+
+    @property
+    def tolerance(self) -> float:
+        """What the residual was allowed to be, in the output's unit."""
+        return float(self.values[ALLOWED, 0])
+
+    @property
+    def method(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.method
+
+    @property
+    def unit(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.unit
+
+    @property
+    def link(self) -> str:
+        """As in ``Terms``."""
+        return self.terms.link
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """As in ``Terms``."""
+        return self.terms.targets
+
+    @property
+    def base_values(self) -> Vector:
+        """As in ``Terms``."""
+        return self.terms.base_values
+
+
+def stated(terms: Terms, values: Matrix) -> Explanation:
+    """Return the explanation; raise AdditivityError unless it adds up.
+
+    The only way in: ``values`` are those of ``Explanation``, and what they were linked to must be
+    the model's own output within what is allowed.
+    """
+    # Written so that a residual that is not a number raises.
+    if not values.item(RESIDUAL, 0) <= values.item(ALLOWED, 0):
+        check_residual(
+            values[LINKED],
+            values[OUTPUT],
+            targets=terms.targets,
+            tolerance=values.item(ALLOWED, 0),
+        )
+    return Explanation(terms, values)
+
+
+def gathered(
+    *, contributions: Matrix, margins: Vector, linked: Vector, outputs: Vector, relative: float
+) -> Matrix:
+    """Return the values of an ``Explanation`` from its parts: shapes (T, F), (T,), (T,), (T,)."""
+    values = np.empty((contributions.shape[1] + AFTER_FIELDS, len(margins)))
+    values[:MARGIN] = contributions.T
+    values[MARGIN], values[OUTPUT], values[LINKED] = margins, outputs, linked
+    # numpy's max, unlike Python's, never loses a NaN.
+    values[RESIDUAL] = np.abs(linked - outputs).max()
+    values[ALLOWED] = allowed_residual(outputs, relative)
+    return values
 
 
 def add_up(base_values: Vector, contributions: Matrix) -> Vector:

@@ -21,10 +21,11 @@ from explainers.explainer import ExplainerSettings, Feeds, Run, Slot, digest_of,
 from explainers.explanation import (
     Explanation,
     Matrix,
+    Terms,
     Vector,
     add_up,
-    allowed_residual,
-    check_residual,
+    gathered,
+    stated,
 )
 
 Rows: TypeAlias = NDArray[np.int64]
@@ -114,10 +115,14 @@ class Game:
                 elapsed_seconds=elapsed, budget_seconds=self.settings.time_budget_seconds
             )
 
+    def terms(self, method: str) -> Terms:
+        """Return in what terms ``method`` states this game's values."""
+        return Terms(method, self.unit, "identity", self.targets, self.base_values)
+
     def explanation(
         self,
+        terms: Terms,
         *,
-        method: str,
         contributions: Matrix,
         scores: NDArray[Any],
         standard_errors: Matrix | None,
@@ -127,23 +132,16 @@ class Game:
 
         Raises AdditivityError when base and contributions do not add up to them.
         """
-        base_values = self.base_values
-        margins = add_up(base_values, contributions)
-        outputs = np.asarray(scores, dtype=np.float64)[list(self.targets)]
-        tolerance = allowed_residual(outputs, self.settings.tolerance)
-        return Explanation(
-            method=method,
-            unit=self.unit,
-            link="identity",
-            targets=self.targets,
-            base_values=base_values,
+        margins = add_up(terms.base_values, contributions)
+        values = gathered(
             contributions=contributions,
             margins=margins,
-            outputs=outputs,
-            residual=check_residual(margins, outputs, targets=self.targets, tolerance=tolerance),
-            tolerance=tolerance,
-            standard_errors=standard_errors,
-            evaluations=evaluations,
+            linked=margins,
+            outputs=np.asarray(scores, dtype=np.float64)[list(self.targets)],
+            relative=self.settings.tolerance,
+        )
+        return stated(terms, values)._replace(
+            standard_errors=standard_errors, evaluations=evaluations
         )
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from explainers.errors import PrecisionError
 from explainers.exact import row_games
-from explainers.explainer import Feeds
-from explainers.explanation import Explanation, Matrix, Vector
+from explainers.explainer import Feeds, InTerms
+from explainers.explanation import Explanation, Matrix, Terms
 from explainers.game import BATCH_ROWS, Game, Rows, target_scores
 
 METHOD = "sampled permutations"
@@ -67,23 +67,12 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True)
-class SampledExplainer:
+class SampledExplainer(InTerms):
     """Explains rows of one graph by sampling; the standard errors are part of the answer."""
 
     game: Game
+    terms: Terms
     reason: str
-    method: str = METHOD
-    link: str = "identity"
-
-    @property
-    def unit(self) -> str:
-        """The unit of the graph's scores."""
-        return self.game.unit
-
-    @property
-    def base_values(self) -> Vector:
-        """Shape (T,): the mean score of the background."""
-        return self.game.base_values
 
     @property
     def background_rows(self) -> int:
@@ -118,7 +107,7 @@ class SampledExplainer:
             worst = float(error.max())
             if worst <= bound:
                 return game.explanation(
-                    method=self.method,
+                    self.terms,
                     contributions=estimate,
                     scores=scores,
                     standard_errors=np.hypot(error, ARITHMETIC_ERROR * game.scale),
@@ -130,7 +119,7 @@ class SampledExplainer:
 
 def build(game: Game, reason: str) -> SampledExplainer:
     """Return the sampling explainer of a game."""
-    return SampledExplainer(game=game, reason=reason)
+    return SampledExplainer(game=game, terms=game.terms(METHOD), reason=reason)
 
 
 def thinned(background: Feeds, *, rows: int) -> tuple[Feeds, str]:

@@ -21,6 +21,7 @@ from explainers.errors import BackgroundError, MethodRefusedError
 from explainers.explainer import (
     ExplainerSettings,
     Feeds,
+    InTerms,
     Plan,
     Question,
     Run,
@@ -30,9 +31,11 @@ from explainers.explainer import (
 from explainers.explanation import (
     Explanation,
     Matrix,
+    Terms,
     Vector,
     allowed_residual,
-    check_residual,
+    gathered,
+    stated,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.forms import Form
@@ -49,17 +52,13 @@ Part: TypeAlias = LinearPart | TreeGame
 
 
 @dataclass(frozen=True, slots=True)
-class SumExplainer:
+class SumExplainer(InTerms):
     """Explains rows of a graph whose M margins are sums of parts; T of them are explained."""
 
-    method: str
+    terms: Terms
     reason: str
-    unit: str
-    link: str
-    base_values: Vector
     background_rows: int
     background_digest: str
-    targets: tuple[int, ...]
     tolerance: float
     """Largest residual, relative to the output's scale."""
     inputs: tuple[str | int, ...]
@@ -81,24 +80,14 @@ class SumExplainer:
         margins, linked = np.empty((2, len(self.margin_bases)))
         add_up_and_link(contributions, self.margin_bases, LINKS.index(self.link), margins, linked)
         chosen = list(self.explained)
-        outputs = np.asarray(scores, dtype=np.float64)[list(self.targets)]
-        tolerance = self.tolerance * max(1.0, *map(abs, outputs.tolist()))
-        # numpy's max, unlike Python's, never loses a NaN.
-        residual = float(np.abs(linked[chosen] - outputs).max())
-        if not residual <= tolerance:
-            check_residual(linked[chosen], outputs, targets=self.targets, tolerance=tolerance)
-        return Explanation(
-            method=self.method,
-            unit=self.unit,
-            link=self.link,
-            targets=self.targets,
-            base_values=self.base_values,
+        values = gathered(
             contributions=contributions[chosen],
             margins=margins[chosen],
-            outputs=outputs,
-            residual=residual,
-            tolerance=tolerance,
+            linked=linked[chosen],
+            outputs=np.asarray(scores, dtype=np.float64)[list(self.terms.targets)],
+            relative=self.tolerance,
         )
+        return stated(self.terms, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +202,16 @@ def _build(
         margins += offsets + part.sums(_encoded(where, background, tapped))
     explained = list(reading.explained)
     explainer = SumExplainer(
-        method=method,
+        terms=Terms(
+            method=method,
+            unit=_UNITS.get(reading.link) or unit_of(np.asarray(scores, dtype=np.float64)),
+            link=reading.link,
+            targets=question.targets,
+            base_values=bases[explained],
+        ),
         reason=reason,
-        unit=_UNITS.get(reading.link) or unit_of(np.asarray(scores, dtype=np.float64)),
-        link=reading.link,
-        base_values=bases[explained],
         background_rows=len(scores),
         background_digest=digest_of(background),
-        targets=question.targets,
         tolerance=settings.tolerance,
         inputs=inputs,
         parts=tuple(parts),
@@ -266,7 +257,7 @@ def _build_part(
 def _check_reading(explainer: SumExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
     """Raise unless the sums as read give the session's own scores on the background."""
     for row, own in enumerate(margins):
-        outputs = np.asarray(scores[row], dtype=np.float64)[list(explainer.targets)]
+        outputs = np.asarray(scores[row], dtype=np.float64)[list(explainer.terms.targets)]
         linked = link_outputs(explainer.link, own)[list(explainer.explained)]
         worst = float(np.max(np.abs(linked - outputs)))
         if not worst <= allowed_residual(outputs, explainer.tolerance):

@@ -21,6 +21,7 @@ from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import (
     ExplainerSettings,
     Feeds,
+    InTerms,
     Plan,
     Question,
     Run,
@@ -28,11 +29,13 @@ from explainers.explainer import (
     rows_of,
 )
 from explainers.explanation import (
+    AFTER_FIELDS,
     Explanation,
     Matrix,
+    Terms,
     Vector,
     allowed_residual,
-    check_residual,
+    stated,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.graph import Graph, Node
@@ -42,17 +45,13 @@ from explainers.tree_kernel import explain_rows, finish_row
 
 
 @dataclass(frozen=True, slots=True)
-class TreeExplainer:
+class TreeExplainer(InTerms):
     """Explains rows of one ensemble; O margins are linked, T of them are explained."""
 
-    method: str
+    terms: Terms
     reason: str
-    unit: str
-    link: str
-    base_values: Vector
     background_rows: int
     background_digest: str
-    targets: tuple[int, ...]
     tolerance: float
     """Largest residual, relative to the output's scale."""
     encoded_input: str | None
@@ -73,8 +72,7 @@ class TreeExplainer:
     ) -> Explanation:
         """Return the explanation of one row; see ``Explainer.explain``."""
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        out, check = self._explained(encoded, scores)
-        return self._stated(out[0], check[0])
+        return stated(self.terms, self._explained(encoded, scores)[0])
 
     def explain_rows(
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
@@ -84,62 +82,27 @@ class TreeExplainer:
         ``scores``, shape (N, n_scores); ``taps``, each (N, width).
         """
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return [self._stated(*row) for row in zip(*self._explained(encoded, scores), strict=True)]
+        return [stated(self.terms, values) for values in self._explained(encoded, scores)]
 
-    def _explained(
-        self, encoded: NDArray[Any], scores: NDArray[Any]
-    ) -> tuple[NDArray[np.float64], Matrix]:
-        """Return what ``finish_row`` writes, for N rows: shapes (N, T, F + 3) and (N, 2)."""
-        game, lookup = self.game, self.lookup
+    def _explained(self, encoded: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what ``finish_row`` writes, for N rows: shape (N, F + 5, T)."""
+        game = self.game
         encoded = game.comparable(encoded)
         plain = scores.ravel() if scores.flags.carray else np.array(scores).ravel()
         rows = len(encoded)
         if len(plain) != rows * self.n_scores:
             raise GraphError("scores", got=len(plain), want=rows * self.n_scores)
-        out = np.empty((rows, len(self.targets), game.n_fields + 3))
-        check = np.empty((rows, 2))
+        out = np.empty((rows, game.n_fields + AFTER_FIELDS, len(self.terms.targets)))
         if len(game.walked_roots):
             for row in range(rows):
                 found = game.found(encoded[row : row + 1])
                 own = plain[row * self.n_scores : (row + 1) * self.n_scores]
                 finish_row(
-                    found, lookup.ints, self.signed_bases, own, self.tolerance, out[row], check[row]
+                    found, self.lookup.ints, self.signed_bases, own, self.tolerance, out[row]
                 )
         else:
-            explain_rows(
-                encoded,
-                plain,
-                lookup.ints,
-                lookup.shorts,
-                lookup.offsets,
-                lookup.cuts,
-                lookup.table,
-                self.signed_bases,
-                self.tolerance,
-                out,
-                check,
-            )
-        return out, check
-
-    def _stated(self, out: Matrix, check: Vector) -> Explanation:
-        """Return the explanation of one row; raise unless it adds up."""
-        n_fields = self.game.n_fields
-        residual, tolerance = check.tolist()
-        outputs = out[:, n_fields + 1]
-        if not residual <= tolerance:
-            check_residual(out[:, n_fields + 2], outputs, targets=self.targets, tolerance=tolerance)
-        return Explanation(
-            self.method,
-            self.unit,
-            self.link,
-            self.targets,
-            self.base_values,
-            out[:, :n_fields],
-            out[:, n_fields],
-            outputs,
-            residual,
-            tolerance,
-        )
+            explain_rows(encoded, plain, out, *self.lookup, self.signed_bases, self.tolerance)
+        return out
 
 
 def plan_trees(question: Question) -> Plan:
@@ -204,14 +167,10 @@ def _build(
     bases = signs * game.base_values[list(sums)] + offsets
     explained = tuple(linked.index(column) for column in columns)
     explainer = TreeExplainer(
-        method=METHOD,
+        terms=Terms(METHOD, _unit(ensemble), link, question.targets, bases[list(explained)]),
         reason=reason,
-        unit=_unit(ensemble),
-        link=link,
-        base_values=bases[list(explained)],
         background_rows=len(encoded),
         background_digest=digest_of(background),
-        targets=question.targets,
         tolerance=settings.tolerance,
         encoded_input=tensor if direct else None,
         game=game,
@@ -238,8 +197,8 @@ def _check_reading(
 ) -> None:
     """Raise unless the trees as read give the session's own scores on the background."""
     for row, own in enumerate(margins):
-        outputs = scores[row, list(explainer.targets)].astype(np.float64)
-        linked = link_outputs(explainer.link, own)[list(explained)]
+        outputs = scores[row, list(explainer.terms.targets)].astype(np.float64)
+        linked = link_outputs(explainer.terms.link, own)[list(explained)]
         worst = float(np.max(np.abs(linked - outputs)))
         if not worst <= allowed_residual(outputs, explainer.tolerance):
             raise MethodRefusedError(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,8 @@ WALKED_SHARE = 0.25
 """A tree with more of its leaves to walk than this is walked whole: tables would not pay."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What the compiled request path reads, packed by type so that few arrays are passed."""
+class Lookup(NamedTuple):
+    """What the compiled request path reads, packed by type: its last arguments, in their order."""
 
     ints: NDArray[np.uint32]
     """Header and parts as ``tree_kernel`` names them."""
@@ -91,17 +90,7 @@ class TreeGame:
         """Return the Shapley values, field by field and sum by sum, of one comparable row."""
         found = np.zeros(self.n_fields * self.values.shape[1])
         ranks = np.zeros(encoded.shape[1], np.int32)
-        lookup = self.lookup
-        look_up(
-            encoded,
-            lookup.ints,
-            lookup.shorts,
-            lookup.offsets,
-            lookup.cuts,
-            lookup.table,
-            ranks,
-            found,
-        )
+        look_up(encoded, ranks, found, *self.lookup)
         if len(self.walked_roots):
             walk_row(
                 ranks,

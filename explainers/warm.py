@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from explainers.ensemble import Ensemble, read_ensemble
+from explainers.explanation import AFTER_FIELDS
 from explainers.familiarity import familiarity_check
 from explainers.graph import Node
 from explainers.links import LINKS
@@ -65,12 +66,11 @@ def _trees() -> Iterator[str]:
             outputs=((0,), (0,), (0,)),
             n_scores=1,
         )
-        arrays = (lookup.ints, lookup.shorts, lookup.offsets, lookup.cuts, lookup.table)
         bases = np.stack([np.ones(1), game.base_values])
         for scores in (np.zeros(1, np.float32), np.zeros(1, np.float64)):
-            out, check = np.empty((1, 1, 5)), np.empty((1, 2))
-            finish_row(game.found(row), lookup.ints, bases, scores, 1.0, out[0], check[0])
-            explain_rows(row, scores, *arrays, bases, 1.0, out, check)
+            out = np.empty((1, 2 + AFTER_FIELDS, 1))
+            finish_row(game.found(row), lookup.ints, bases, scores, 1.0, out[0])
+            explain_rows(row, scores, out, *lookup, bases, 1.0)
         yield f"explanations for {np.dtype(kind).name}"
 
 
