@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audit import merkle, tiles
 from audit.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
-from audit.digests import body_digest, idempotency_digest
+from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
     RecordKey,
     open_envelope,
@@ -176,6 +176,28 @@ class LogReader:
             return unwrap_record_key(row[1], subject_key=subject_key)
         except EnvelopeError as err:
             raise DamagedLogError(f"entry {index}: {err}") from err
+
+    def envelope(self, index: int) -> bytes | None:
+        """Return an entry's encrypted payload; None when it has none, or has it no more."""
+        return self._rows.envelope(index)
+
+    def erasure_of(self, index: int) -> int | None:
+        """Return the index of the entry that erased this one, None while nobody did."""
+        return self._rows.erasure_of(index)
+
+    def subject_number(self, index: int) -> int | None:
+        """Return the number of an entry's subject: equal for two entries of one, and no name.
+
+        None for an entry without a payload, or an erased one.
+        """
+        found = self._rows.record_key(index)
+        return None if found is None else found[0]
+
+    def records_of(self, subject: str) -> list[int]:
+        """Return the indexes of a subject's records that are not erased. Raises KeyFileError."""
+        handle = subject_handle(self._need_keys().digest, subject)
+        found = self._rows.find_subjects([handle]).get(handle)
+        return [] if found is None else self._rows.records_of(found.subject)
 
     def close(self) -> None:
         """Close the connection."""
