@@ -1,0 +1,999 @@
+"""Verify an evidence pack, or a whole published log, with Python and ``cryptography`` alone.
+
+    python verify.py                         the pack this file lies in
+    python verify.py pack EVIDENCE.zip       a pack, zipped or as a directory
+    python verify.py log DIRECTORY           a log as published (C2SP tlog-tiles)
+
+Give ``--vkey KEY`` (or ``--policy FILE``), from a source that is not the log's operator: without it
+the pack's or log's own word is taken for whose log it is, and the output says so. Exit code 0: all
+that could be checked is right. 1: something is not. Nothing is read but the named files; nothing is
+written or sent.
+
+This file stands alone on purpose. It shares no code with the service, so that a fault in one is not
+hidden by the same fault in the other. Specifications: RFC 9162 (Merkle proofs), RFC 3161 and 5652
+(timestamps), c2sp.org/signed-note, tlog-checkpoint, tlog-cosignature, tlog-tiles, tlog-proof,
+tlog-policy.
+"""
+
+import argparse
+import base64
+import binascii
+import hashlib
+import json
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+MAX_PACK_BYTES = 256 * 1024 * 1024
+
+
+class Wrong(Exception):  # noqa: N818 - what it is: something is wrong
+    """A check failed; the text says how."""
+
+
+# --- Merkle trees: RFC 9162 section 2.1
+
+
+def sha256(*parts: bytes) -> bytes:
+    """Return the SHA-256 of the parts, one after the other."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root that a proof leads to (2.1.3.2)."""
+    if not 0 <= index < size:
+        raise Wrong(f"index {index} is not in a tree of {size}")
+    fn, sn, result = index, size - 1, leaf
+    for node in path:
+        if sn == 0:
+            raise Wrong("the inclusion proof is too long")
+        if fn % 2 == 1 or fn == sn:
+            result = sha256(b"\x01", node, result)
+            while fn % 2 == 0 and fn != 0:
+                fn, sn = fn // 2, sn // 2
+        else:
+            result = sha256(b"\x01", result, node)
+        fn, sn = fn // 2, sn // 2
+    if sn != 0:
+        raise Wrong("the inclusion proof is too short")
+    return result
+
+
+def check_consistency(
+    first: int, first_root: bytes, second: int, second_root: bytes, path: Sequence[bytes]
+) -> None:
+    """Raise unless the tree of ``first`` leaves is the beginning of that of ``second`` (2.1.4.2)."""
+    if not 1 <= first <= second:
+        raise Wrong(f"sizes {first} and {second} cannot be compared")
+    if first == second:
+        if path or first_root != second_root:
+            raise Wrong("two checkpoints of one size have different roots: a split view")
+        return
+    nodes = list(path)
+    if first & (first - 1) == 0:
+        nodes.insert(0, first_root)
+    if roots_from_consistency(first, second, nodes) != (first_root, second_root):
+        raise Wrong("the older tree is not the beginning of the newer one")
+
+
+def roots_from_consistency(first: int, second: int, nodes: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return both roots that a proof leads to; its first node is complete."""
+    fn, sn = first - 1, second - 1
+    while fn % 2 == 1:
+        fn, sn = fn // 2, sn // 2
+    if not nodes:
+        raise Wrong("the consistency proof is empty")
+    fr = sr = nodes[0]
+    for node in nodes[1:]:
+        if sn == 0:
+            raise Wrong("the consistency proof is too long")
+        if fn % 2 == 1 or fn == sn:
+            fr, sr = sha256(b"\x01", node, fr), sha256(b"\x01", node, sr)
+            while fn % 2 == 0 and fn != 0:
+                fn, sn = fn // 2, sn // 2
+        else:
+            sr = sha256(b"\x01", sr, node)
+        fn, sn = fn // 2, sn // 2
+    if sn != 0:
+        raise Wrong("the consistency proof is too short")
+    return fr, sr
+
+
+def levels_of(leaves: list[bytes]) -> list[list[bytes]]:
+    """Return tile levels: level l + 1 holds the roots of level l's full tiles of 256 hashes."""
+    levels = [leaves]
+    while len(levels[-1]) >= 256:
+        below = levels[-1]
+        levels.append([perfect(below[at : at + 256]) for at in range(0, len(below) - 255, 256)])
+    return levels
+
+
+def perfect(nodes: list[bytes]) -> bytes:
+    """Return the root over a power of two of hashes."""
+    while len(nodes) > 1:
+        nodes = [sha256(b"\x01", nodes[at], nodes[at + 1]) for at in range(0, len(nodes), 2)]
+    return nodes[0]
+
+
+def tree_root(nodes: list[bytes]) -> bytes:
+    """Return the root over leaf hashes, by the recursion of 2.1.1 written as a loop."""
+    if not nodes:
+        return sha256()
+    while len(nodes) > 1:
+        odd = [nodes[-1]] if len(nodes) % 2 else []
+        pairs = range(0, len(nodes) - 1, 2)
+        nodes = [sha256(b"\x01", nodes[at], nodes[at + 1]) for at in pairs] + odd
+    return nodes[0]
+
+
+# --- Notes, keys, checkpoints, policies, proofs: c2sp.org
+
+
+def unbase64(text: str) -> bytes:
+    """Read base64 in its one canonical spelling."""
+    try:
+        value = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Wrong("something is not base64") from error
+    if base64.b64encode(value).decode() != text:
+        raise Wrong("base64 is not in its canonical spelling")
+    return value
+
+
+def decimal(text: str) -> int:
+    """Read a decimal number without sign or leading zero, below 2**63."""
+    if re.fullmatch("0|[1-9][0-9]{0,18}", text) is None or int(text) >= 2**63:
+        raise Wrong("a size or index is not a plain decimal number")
+    return int(text)
+
+
+class Key:
+    """A verifier key: ``name+id+base64(type || key)``."""
+
+    def __init__(self, text: str) -> None:
+        """Read a key. Type 1 is a log's, type 4 a witness'."""
+        parts = text.split("+", 2)
+        if len(parts) != 3 or not parts[0] or any(char.isspace() for char in parts[0]):
+            raise Wrong("a verifier key is not name+id+base64")
+        self.text, self.name = text, parts[0]
+        blob = unbase64(parts[2])
+        if len(blob) != 33 or blob[0] not in (1, 4):
+            raise Wrong(f"the key of {self.name} is not an Ed25519 key of type 1 or 4")
+        self.kind, self.public = blob[0], blob[1:]
+        self.id = sha256(self.name.encode() + b"\n" + blob)[:4]
+        if self.id.hex() != parts[1]:
+            raise Wrong(f"the key of {self.name} does not have the id it states")
+
+    def signed(self, text: bytes, signature: bytes) -> bool:
+        """Return whether this key made the signature over a note's text."""
+        if self.kind == 4:
+            if len(signature) != 72:
+                return False
+            time = int.from_bytes(signature[:8], "big")
+            text = b"cosignature/v1\ntime %d\n" % time + text
+            signature = signature[8:]
+        return ed25519(self.public, signature, text)
+
+
+def ed25519(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Return whether an Ed25519 signature holds."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+class Checkpoint:
+    """A signed note about a log's origin, size and root."""
+
+    def __init__(self, note: bytes) -> None:
+        """Read a checkpoint; no signature is checked."""
+        if len(note) > 1_000_000:
+            raise Wrong("a checkpoint is too long")
+        try:
+            content = note.decode()
+        except UnicodeDecodeError as error:
+            raise Wrong("a checkpoint is not UTF-8") from error
+        if any(ord(char) < 32 and char != "\n" for char in content):
+            raise Wrong("a checkpoint holds control characters")
+        text, blank, block = content.rpartition("\n\n")
+        if not blank or not block.endswith("\n"):
+            raise Wrong("a checkpoint has no signatures after an empty line")
+        self.note, self.text = note, (text + "\n").encode()
+        lines = text.split("\n")
+        if len(lines) < 3 or not all(lines):
+            raise Wrong("a checkpoint does not have origin, size and root")
+        self.origin, self.size, self.root = lines[0], decimal(lines[1]), unbase64(lines[2])
+        if len(self.root) != 32:
+            raise Wrong("a checkpoint's root is not 32 bytes")
+        signatures = block[:-1].split("\n")
+        if len(signatures) > 100:
+            raise Wrong("a checkpoint has more than 100 signatures")
+        self.signatures = [signature_line(line) for line in signatures]
+
+    def signers(self, keys: Sequence[Key]) -> list[tuple[Key, bytes]]:
+        """Return (key, signature) for those that signed; a known key's wrong signature raises."""
+        found = []
+        for key in keys:
+            for name, identity, signature in self.signatures:
+                if (name, identity) == (key.name, key.id):
+                    if not key.signed(self.text, signature):
+                        raise Wrong(f"the signature by {key.name} is wrong")
+                    found.append((key, signature))
+        return found
+
+
+def signature_line(line: str) -> tuple[str, bytes, bytes]:
+    """Return (name, key id, signature) of a signature line."""
+    parts = line.split(" ")
+    if len(parts) != 3 or parts[0] != "\u2014" or not parts[1] or "+" in parts[1]:
+        raise Wrong("a signature line is not of the form dash, name, base64")
+    if any(char.isspace() for char in parts[1]):
+        raise Wrong("a signature's name holds a space")
+    blob = unbase64(parts[2])
+    if len(blob) < 5:
+        raise Wrong("a signature is too short")
+    return parts[1], blob[:4], blob[4:]
+
+
+class Policy:
+    """Which logs and witnesses are known, and how many witnesses it takes (tlog-policy)."""
+
+    def __init__(self, content: bytes) -> None:
+        """Read a policy file."""
+        self.logs: list[Key] = []
+        self.witnesses: dict[str, Key] = {}
+        self.groups: dict[str, tuple[int, list[str]]] = {}
+        self.quorum: str | None = None
+        for line in content.decode("utf-8", "surrogateescape").split("\n"):
+            words = re.split("[ \t]+", line.strip(" \t"))
+            if words[0] and not words[0].startswith("#"):
+                self._take(words)
+        if self.quorum is None:
+            raise Wrong("the trust policy has no quorum line")
+
+    def _take(self, words: list[str]) -> None:
+        names = self.witnesses.keys() | self.groups.keys()
+        if words[0] == "log" and len(words) in (2, 3):
+            self.logs.append(Key(words[1]))
+        elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in names | {"none"}:
+            key = Key(words[2])
+            if any(key.public == other.public for other in self.witnesses.values()):
+                raise Wrong("the trust policy has one witness under two names")
+            self.witnesses[words[1]] = key
+        elif words[0] == "group" and len(words) > 3 and words[1] not in names | {"none"}:
+            members = words[3:]
+            taken = {name for _, group in self.groups.values() for name in group}
+            if set(members) - names or taken & set(members) or len(set(members)) != len(members):
+                raise Wrong("a group of the trust policy has members it cannot have")
+            counts = {"all": len(members), "any": 1}
+            need = counts.get(words[2]) or decimal(words[2])
+            if not 1 <= need <= len(members):
+                raise Wrong("a group of the trust policy asks for more members than it has")
+            self.groups[words[1]] = (need, members)
+        elif words[0] == "quorum" and len(words) == 2 and self.quorum is None:
+            if words[1] not in names | {"none"}:
+                raise Wrong("the trust policy's quorum is not defined")
+            self.quorum = words[1]
+        else:
+            raise Wrong(f"the trust policy has a line that means nothing: {words[0]!r}")
+
+    def is_met(self, names: set[str]) -> bool:
+        """Return whether these witnesses are enough."""
+        return self.quorum == "none" or self._has(self.quorum or "", names)
+
+    def _has(self, name: str, names: set[str]) -> bool:
+        if name in self.groups:
+            need, members = self.groups[name]
+            return sum(self._has(member, names) for member in members) >= need
+        return name in names
+
+
+class Proof:
+    """A tlog-proof file: index, inclusion proof and checkpoint."""
+
+    def __init__(self, content: bytes) -> None:
+        """Read a proof; nothing is checked."""
+        head, blank, note = content.partition(b"\n\n")
+        lines = head.decode("ascii", "replace").split("\n")
+        if not blank or lines.pop(0) != "c2sp.org/tlog-proof@v1":
+            raise Wrong("a proof does not begin as a tlog-proof")
+        if lines and lines[0].startswith("extra "):
+            unbase64(lines.pop(0)[6:])
+        if not lines or not lines[0].startswith("index "):
+            raise Wrong("a proof has no index")
+        self.index = decimal(lines.pop(0)[6:])
+        self.path = [unbase64(line) for line in lines]
+        if len(self.path) > 63 or any(len(node) != 32 for node in self.path):
+            raise Wrong("a proof's hashes are not at most 63 of 32 bytes")
+        self.checkpoint = Checkpoint(note)
+
+    def check(self, leaf: bytes) -> None:
+        """Raise unless the leaf's bytes are at the index, under the checkpoint's root."""
+        at, size = self.index, self.checkpoint.size
+        if root_from_inclusion(sha256(b"\x00", leaf), at, size, self.path) != self.checkpoint.root:
+            raise Wrong("the leaf is not where the proof says it is")
+
+
+# --- Timestamps: RFC 3161, as a CMS SignedData (RFC 5652) in DER
+
+OID_SIGNED_DATA = "1.2.840.113549.1.7.2"
+OID_TST_INFO = "1.2.840.113549.1.9.16.1.4"
+OID_CONTENT_TYPE = "1.2.840.113549.1.9.3"
+OID_MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
+DIGESTS: dict[str, tuple[str, hashes.HashAlgorithm]] = {
+    "2.16.840.1.101.3.4.2.1": ("sha256", hashes.SHA256()),
+    "2.16.840.1.101.3.4.2.2": ("sha384", hashes.SHA384()),
+    "2.16.840.1.101.3.4.2.3": ("sha512", hashes.SHA512()),
+}
+
+
+class Der:
+    """One DER value: its tag, its content, and its own bytes."""
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        """Read the value that starts at ``at``."""
+        if at + 2 > len(data):
+            raise Wrong("the timestamp ends too early")
+        self.tag, length, start = data[at], data[at + 1], at + 2
+        if length >= 0x80:
+            count = length & 0x7F
+            if not 1 <= count <= 4 or start + count > len(data):
+                raise Wrong("the timestamp is not DER")
+            length = int.from_bytes(data[start : start + count], "big")
+            start += count
+        self.end = start + length
+        if self.end > len(data):
+            raise Wrong("the timestamp ends too early")
+        self.content, self.raw = data[start : self.end], data[at : self.end]
+
+    def parts(self) -> "list[Der]":
+        """Return the values inside."""
+        found, at = [], 0
+        while at < len(self.content):
+            found.append(Der(self.content, at))
+            at = found[-1].end
+        return found
+
+    def oid(self) -> str:
+        """Return an object identifier as dotted numbers."""
+        numbers, value = [], 0
+        for byte in self.content:
+            value = value << 7 | byte & 0x7F
+            if not byte & 0x80:
+                numbers.append(value)
+                value = 0
+        if self.tag != 6 or not numbers:
+            raise Wrong("the timestamp has something else where an identifier belongs")
+        first = min(numbers[0] // 40, 2)
+        return ".".join(map(str, (first, numbers[0] - 40 * first, *numbers[1:])))
+
+
+def part(values: "list[Der]", at: int) -> Der:
+    """Return one of several values."""
+    if at >= len(values):
+        raise Wrong("the timestamp lacks a part")
+    return values[at]
+
+
+def check_timestamp(response: bytes, message: bytes, roots: Sequence[x509.Certificate]) -> datetime:
+    """Return the time stated for the message; every link to a root is checked."""
+    outer = Der(response).parts()
+    status = part(part(outer, 0).parts(), 0)
+    if int.from_bytes(status.content, "big") not in (0, 1):
+        raise Wrong("the authority did not grant the timestamp")
+    token = part(outer, 1).parts()
+    if part(token, 0).oid() != OID_SIGNED_DATA:
+        raise Wrong("the timestamp is not signed data")
+    signed = part(part(token, 1).parts(), 0).parts()
+    content_info = part(signed, 2).parts()
+    if part(content_info, 0).oid() != OID_TST_INFO:
+        raise Wrong("what is signed is not a timestamp")
+    info = part(part(content_info, 1).parts(), 0).content
+    certificates = [
+        x509.load_der_x509_certificate(value.raw)
+        for group in signed[3:]
+        if group.tag == 0xA0
+        for value in group.parts()
+    ]
+    if len(signed[-1].parts()) != 1:
+        raise Wrong("the timestamp does not have exactly one signer")
+    signer = signed[-1].parts()[0].parts()
+    certificate = check_signer(signer, info, certificates)
+    fields = Der(info).parts()
+    imprint = part(fields, 2).parts()
+    name, _ = digest_named(part(imprint, 0))
+    if part(imprint, 1).content != hashlib.new(name, message).digest():
+        raise Wrong("the timestamp is over something else")
+    stated = general_time(part(fields, 4).content)
+    check_chain(certificate, certificates, roots, stated)
+    return stated
+
+
+def digest_named(algorithm: Der) -> tuple[str, hashes.HashAlgorithm]:
+    """Return the digest that an AlgorithmIdentifier names."""
+    oid = part(algorithm.parts(), 0).oid()
+    if oid not in DIGESTS:
+        raise Wrong(f"the timestamp uses the digest {oid}, which this program does not know")
+    return DIGESTS[oid]
+
+
+def check_signer(
+    signer: list[Der], info: bytes, certificates: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """Return the certificate whose key signed the token. Raises unless it did."""
+    identity = part(signer, 1).parts()
+    serial = int.from_bytes(part(identity, 1).content, "big")
+    chosen = [
+        certificate
+        for certificate in certificates
+        if certificate.serial_number == serial
+        and certificate.issuer.public_bytes() == part(identity, 0).raw
+    ]
+    if not chosen:
+        raise Wrong("the signer's certificate is not in the timestamp")
+    name, algorithm = digest_named(part(signer, 2))
+    attributes = part(signer, 3)
+    if attributes.tag != 0xA0:
+        raise Wrong("the timestamp has no signed attributes")
+    values: dict[str, Der] = {}
+    for attribute in attributes.parts():
+        kind = part(attribute.parts(), 0).oid()
+        if kind in values:
+            raise Wrong("the timestamp has a signed attribute twice")
+        values[kind] = part(part(attribute.parts(), 1).parts(), 0)
+    if OID_CONTENT_TYPE not in values or values[OID_CONTENT_TYPE].oid() != OID_TST_INFO:
+        raise Wrong("the timestamp's signed attributes are of something else")
+    digest = values.get(OID_MESSAGE_DIGEST)
+    if digest is None or digest.content != hashlib.new(name, info).digest():
+        raise Wrong("the timestamp's signature is over other content")
+    # What is signed is the SET as such (tag 31), not as it stands in the message (tag A0).
+    check_signature(chosen[0], part(signer, 5).content, b"\x31" + attributes.raw[1:], algorithm)
+    return chosen[0]
+
+
+def check_signature(
+    certificate: x509.Certificate,
+    signature: bytes,
+    message: bytes,
+    algorithm: hashes.HashAlgorithm,
+) -> None:
+    """Raise unless the certificate's key made the signature."""
+    key = certificate.public_key()
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, message, padding.PKCS1v15(), algorithm)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, message, ec.ECDSA(algorithm))
+        else:
+            raise Wrong("the timestamp's key is of a kind this program does not know")
+    except InvalidSignature as error:
+        raise Wrong("the timestamp's signature is wrong") from error
+
+
+def check_chain(
+    certificate: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    roots: Sequence[x509.Certificate],
+    moment: datetime,
+) -> None:
+    """Raise unless the certificate is for timestamps and leads to a root, all valid at the time."""
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    except x509.ExtensionNotFound as error:
+        raise Wrong("the signer's certificate is not for timestamps") from error
+    if not usage.critical or [each.dotted_string for each in usage.value] != ["1.3.6.1.5.5.7.3.8"]:
+        raise Wrong("the signer's certificate is not for timestamps alone")
+    current = certificate
+    for _ in range(8):
+        if not current.not_valid_before_utc <= moment <= current.not_valid_after_utc:
+            raise Wrong("a certificate was not valid at the time of the timestamp")
+        if current in roots:
+            return
+        current = issuer_of(current, [*roots, *others])
+    raise Wrong("the timestamp's chain is too long")
+
+
+def issuer_of(
+    certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """Return the certificate authority among the candidates that issued a certificate."""
+    for candidate in candidates:
+        try:
+            constraints = candidate.extensions.get_extension_for_class(x509.BasicConstraints)
+            certificate.verify_directly_issued_by(candidate)
+        except (x509.ExtensionNotFound, ValueError, TypeError, InvalidSignature):
+            continue
+        if constraints.value.ca:
+            return candidate
+    raise Wrong("the timestamp's chain does not lead to the given root")
+
+
+def general_time(content: bytes) -> datetime:
+    """Read a GeneralizedTime in UTC."""
+    text = content.decode("ascii", "replace")
+    match = re.fullmatch(r"(\d{14})(?:\.(\d{1,6}))?\d*Z", text)
+    if match is None:
+        raise Wrong("the timestamp's time cannot be read")
+    moment = datetime.strptime(match[1] + "+0000", "%Y%m%d%H%M%S%z")
+    return moment.replace(microsecond=int((match[2] or "0").ljust(6, "0")), tzinfo=UTC)
+
+
+# --- What the log's own entries say
+
+
+def parse_leaf(content: bytes) -> dict[str, object]:
+    """Return a leaf's members. The bytes themselves are what is hashed."""
+    try:
+        members = json.loads(content)
+    except ValueError as error:
+        raise Wrong("a leaf is not JSON") from error
+    if not isinstance(members, dict) or members.get("v") != 1:
+        raise Wrong("a leaf is not one of version 1")
+    if not isinstance(members.get("facts"), dict):
+        raise Wrong("a leaf has no facts")
+    for name in ("id", "ts", "type"):
+        if not isinstance(members.get(name), str):
+            raise Wrong(f"a leaf has no {name}")
+    return members
+
+
+def rotated(current: Key, leaf: bytes) -> Key:
+    """Return the key that a key_rotated leaf hands over to; both keys must have signed that."""
+    facts = parse_leaf(leaf)["facts"]
+    if not isinstance(facts, dict):
+        raise Wrong("a key_rotated leaf has no facts")
+    if facts.get("old") != current.text:
+        raise Wrong("a key_rotated leaf takes over from another key")
+    new = Key(str(facts.get("new")))
+    message = f"grounds/rotate-key/v1\n{current.name}\n{current.text}\n{new.text}\n".encode()
+    for key, member in ((current, "by_old"), (new, "by_new")):
+        if not ed25519(key.public, unbase64(str(facts.get(member))), message):
+            raise Wrong(f"the change of keys is not signed as it must be ({member})")
+    if new.name != current.name:
+        raise Wrong("a key_rotated leaf hands over to another log")
+    return new
+
+
+def envelope_digests(leaf: Mapping[str, object]) -> dict[str, bytes]:
+    """Return the commitments of a leaf about its payload."""
+    payload = leaf.get("payload")
+    if not isinstance(payload, dict):
+        raise Wrong("the leaf has no payload")
+    return {name: unbase64(str(payload.get(name))) for name in ("sha256", "pc", "kc")}
+
+
+def decrypted(envelope: bytes, key: bytes, record_id: str) -> bytes:
+    """Return the plaintext of an envelope: nonce (12 bytes), then AES-256-GCM."""
+    context = b"grounds/env/v1\n" + record_id.encode() + b"\n"
+    try:
+        return AESGCM(key).decrypt(envelope[:12], envelope[12:], context)
+    except (InvalidTag, ValueError) as error:
+        raise Wrong("the payload does not open with the disclosed key") from error
+
+
+# --- Steps, told one by one
+
+FAILURES = (
+    Wrong, ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError,
+    UnsupportedAlgorithm,
+)  # fmt: skip
+"""Not only ours: a library's complaint about malformed input is a failed check too."""
+
+
+class Steps:
+    """Runs checks, tells each outcome in a line, and remembers whether all were right."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def run(self, what: str, check: Callable[[], str | None]) -> bool:
+        """Run one check; return whether it was right."""
+        try:
+            detail = check()
+        except FAILURES as error:
+            self.failed += 1
+            sys.stdout.write(f"FAILED  {what}: {error}\n")
+            return False
+        sys.stdout.write(f"OK      {what}{f': {detail}' if detail else ''}\n")
+        return True
+
+    def note(self, text: str) -> None:
+        """Tell something that is not a check."""
+        sys.stdout.write(f"NOTE    {text}\n")
+
+    def end(self) -> int:
+        """Tell the outcome and return the exit code."""
+        sys.stdout.write(
+            f"\n{self.failed} checks FAILED\n" if self.failed else "\nall checks are OK\n"
+        )
+        return 1 if self.failed else 0
+
+
+class Pack:
+    """The files of an evidence pack."""
+
+    def __init__(self, path: Path) -> None:
+        """Read a zip file or a directory."""
+        self.files: dict[str, bytes] = {}
+        if path.is_dir():
+            for file in sorted(path.iterdir()):
+                if file.is_file():
+                    self.files[file.name] = file.read_bytes()
+            return
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                if entry.filename in self.files:
+                    raise Wrong(f"the pack has two files named {entry.filename}")
+                if entry.file_size > MAX_PACK_BYTES:
+                    raise Wrong(f"{entry.filename} is too large")
+                self.files[entry.filename] = archive.read(entry)
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self.files:
+            raise Wrong(f"{name} is missing")
+        return self.files[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+
+class PackCheck:
+    """One run over one pack."""
+
+    def __init__(self, pack: Pack, options: argparse.Namespace) -> None:
+        self.pack = pack
+        self.options = options
+        self.steps = Steps()
+
+    def run(self) -> int:
+        """Run every check that applies; return the exit code."""
+        steps, pack = self.steps, self.pack
+        sys.stdout.write("Evidence about one decision\n\n")
+        steps.run("the files are those that the manifest lists", self._files)
+        if not steps.run("the decision is in the log under its checkpoint", self._inclusion):
+            return steps.end()
+        steps.run("the log's key", self._key)
+        steps.run("the checkpoint is signed by the log", lambda: self._signed(self.proof))
+        steps.run("the checkpoint is cosigned by enough witnesses", self._cosigned)
+        if "timestamp.tsr" in pack:
+            steps.run("a timestamp bounds when the decision was recorded", self._timestamp)
+        else:
+            steps.note("no timestamp authority's word is in the pack")
+        if "consistency.json" in pack:
+            steps.run("the log continues your own checkpoint", self._consistency)
+        elif self.options.checkpoint is not None:
+            steps.run("the log continues your own checkpoint", lambda: self["consistency.json"])
+        if self.erased:
+            steps.run("the content was erased, and the log says so", self._erasure)
+        else:
+            steps.run("the encrypted payload is the recorded one", self._envelope)
+            if self.disclosed:
+                steps.run("the key and plaintext are the recorded ones", self._disclosure)
+            else:
+                steps.note("the plaintext is not disclosed in this pack")
+        if "policy.json" in pack:
+            steps.run("the policy is the recorded one", self._policy)
+        steps.run("the model", self._model)
+        return steps.end()
+
+    def __getitem__(self, name: str) -> str:
+        return self.pack[name].decode()
+
+    def _files(self) -> str:
+        manifest = json.loads(self["manifest.json"])
+        listed = manifest["files"]
+        have = {name for name in self.pack.files if name != "manifest.json"}
+        if set(listed) != have:
+            raise Wrong(f"listed and there differ in {sorted(set(listed) ^ have)}")
+        for name, digest in listed.items():
+            if hashlib.sha256(self.pack[name]).hexdigest() != digest:
+                raise Wrong(f"{name} was changed")
+        return f"{len(listed)} files"
+
+    def _inclusion(self) -> str:
+        self.manifest = json.loads(self["manifest.json"])
+        self.erased, self.disclosed = self.manifest["erased"], self.manifest["disclosed"]
+        self.leaf = parse_leaf(self.pack["leaf.json"])
+        self.proof = Proof(self.pack["decision.tlog-proof"])
+        self.proof.check(self.pack["leaf.json"])
+        if self.leaf["id"] != self.manifest["decision"] or self.leaf["type"] != "recommendation":
+            raise Wrong("the leaf is not that of the decision the manifest names")
+        if self.proof.index != self.manifest["index"]:
+            raise Wrong("the manifest names another index than the proof")
+        when = f"recorded at {self.leaf['ts']} by the log's own clock"
+        return f"entry {self.proof.index} of {self.proof.checkpoint.size}, {when}"
+
+    def _key(self) -> str:
+        self.policy = Policy(
+            self.options.policy.read_bytes()
+            if self.options.policy
+            else self.pack["trust-policy.txt"]
+        )
+        own = [] if self.options.vkey else self.policy.logs
+        given = [Key(text) for text in self.options.vkey]
+        self.keys = [key for key in (*given, *own) if key.name == self.proof.checkpoint.origin]
+        if not self.keys:
+            raise Wrong(f"no known key is of the log {self.proof.checkpoint.origin!r}")
+        rotations = json.loads(self["rotations.json"]) if "rotations.json" in self.pack else []
+        leaves = [unbase64(leaf) for leaf in rotations]
+        for start in list(self.keys):
+            self.keys += keys_after(start, leaves)
+        outside = self.options.vkey or self.options.policy
+        source = "as you gave it" if outside else "THE PACK'S OWN WORD, compare it with yours"
+        return f"{self.keys[0].text} ({source})"
+
+    def _signed(self, proof: Proof) -> str:
+        if proof.checkpoint.origin != self.proof.checkpoint.origin:
+            raise Wrong("a checkpoint is of another log")
+        signers = proof.checkpoint.signers(self.keys)
+        if not signers:
+            raise Wrong("no known key of the log has signed it")
+        return f"{proof.checkpoint.origin}, size {proof.checkpoint.size}"
+
+    def _cosigned(self) -> str:
+        times = {}
+        for name, key in self.policy.witnesses.items():
+            for _, signature in self.proof.checkpoint.signers([key]):
+                times[name] = int.from_bytes(signature[:8], "big")
+        if not self.policy.is_met(set(times)):
+            raise Wrong(f"cosigned by {sorted(times) or 'nobody'}, want {self.policy.quorum}")
+        if self.policy.quorum == "none":
+            return "the policy asks for no witness"
+        told = (f"{name} at {told_time(time)}" for name, time in sorted(times.items()))
+        return ", ".join(told)
+
+    def _timestamp(self) -> str:
+        proof = Proof(self.pack["timestamp.tlog-proof"])
+        proof.check(self.pack["leaf.json"])
+        self._signed(proof)
+        path = self.options.tsa_root
+        roots = x509.load_pem_x509_certificates(
+            path.read_bytes() if path else self.pack["timestamp-roots.pem"]
+        )
+        stated = check_timestamp(self.pack["timestamp.tsr"], proof.checkpoint.note, roots)
+        source = "root as you gave it" if path else "root FROM THE PACK, compare it with yours"
+        return f"not after {stated.isoformat()} ({source})"
+
+    def _consistency(self) -> str:
+        content = json.loads(self["consistency.json"])
+        held = Checkpoint(content["from"].encode())
+        if self.options.checkpoint is not None:
+            mine = Checkpoint(self.options.checkpoint.read_bytes())
+            if mine.text != held.text:
+                raise Wrong("the pack was made for another checkpoint than yours")
+        if not held.signers(self.keys):
+            raise Wrong("no known key of the log has signed it")
+        new = self.proof.checkpoint
+        if held.origin != new.origin:
+            raise Wrong("it is of another log")
+        first, second = (held, new) if held.size <= new.size else (new, held)
+        path = [unbase64(node) for node in content["proof"]]
+        check_consistency(first.size, first.root, second.size, second.root, path)
+        return f"sizes {first.size} and {second.size}"
+
+    def _envelope(self) -> str:
+        self.digests = envelope_digests(self.leaf)
+        envelope = self.pack["envelope.bin"]
+        if sha256(envelope) != self.digests["sha256"]:
+            raise Wrong("it is not the one that the leaf commits to")
+        return f"{len(envelope)} bytes"
+
+    def _disclosure(self) -> str:
+        disclosure = json.loads(self["disclosure.json"])
+        key, salt = unbase64(disclosure["key"]), unbase64(disclosure["salt"])
+        if len(salt) != 32 or sha256(b"grounds/kc/v1\n", key) != self.digests["kc"]:
+            raise Wrong("the key is not the one that the leaf commits to")
+        plaintext = decrypted(self.pack["envelope.bin"], key, str(self.leaf["id"]))
+        if sha256(b"grounds/pc/v1\n", salt, plaintext) != self.digests["pc"]:
+            raise Wrong("the plaintext is not the one that the leaf commits to")
+        payload = self.leaf["payload"]
+        if not isinstance(payload, dict) or len(plaintext) != payload.get("len"):
+            raise Wrong("the plaintext does not have the recorded length")
+        if plaintext != self.pack["payload.json"]:
+            raise Wrong("payload.json is not what the payload opens to")
+        outcome = json.loads(plaintext)["answer"]["recommendation"]
+        return f"what was answered is in payload.json (outcome {outcome['outcome']!r})"
+
+    def _erasure(self) -> str:
+        leaf = parse_leaf(self.pack["erasure-leaf.json"])
+        proof = Proof(self.pack["erasure.tlog-proof"])
+        proof.check(self.pack["erasure-leaf.json"])
+        self._signed(proof)
+        facts = leaf["facts"]
+        if leaf["type"] != "erasure" or not isinstance(facts, dict):
+            raise Wrong("the other leaf is no erasure")
+        if self.proof.index not in facts["of"]:
+            raise Wrong("the erasure is of other entries")
+        return f"entry {proof.index}, at {leaf['ts']}, on the ground {facts['basis']!r}"
+
+    def _policy(self) -> str:
+        recorded = self._facts("policy")["sha256"]
+        if hashlib.sha256(self.pack["policy.json"]).hexdigest() != recorded:
+            raise Wrong("policy.json does not have the digest in the leaf")
+        return f"sha256 {recorded}"
+
+    def _model(self) -> str:
+        model = self._facts("model")
+        return f"{model['name']} {model['version']}, sha256 {model['sha256']}"
+
+    def _facts(self, name: str) -> dict[str, str]:
+        facts = self.leaf["facts"]
+        found = facts.get(name) if isinstance(facts, dict) else None
+        if not isinstance(found, dict):
+            raise Wrong(f"the leaf does not name its {name}")
+        return found
+
+
+def keys_after(key: Key, rotations: Sequence[bytes]) -> list[Key]:
+    """Return the keys that took over from ``key``, one after the other."""
+    found: list[Key] = []
+    started = False
+    for leaf in rotations:
+        facts = parse_leaf(leaf)["facts"]
+        old = facts.get("old") if isinstance(facts, dict) else None
+        if started or old == key.text:
+            started = True
+            key = rotated(key, leaf)
+            found.append(key)
+    return found
+
+
+def told_time(seconds: int) -> str:
+    """Return a time since 1970 as text."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+# --- A whole log
+
+
+class LogCheck:
+    """One run over one published log."""
+
+    def __init__(self, directory: Path, vkeys: Sequence[str]) -> None:
+        self.directory = directory
+        self.vkeys = vkeys
+        self.steps = Steps()
+        self.leaves: list[bytes] = []
+
+    def run(self) -> int:
+        """Check everything; return the exit code."""
+        steps = self.steps
+        if not steps.run("the checkpoint can be read", self._checkpoint):
+            return steps.end()
+        if not steps.run("every entry is there", self._entries):
+            return steps.end()
+        steps.run("the entries lead to the checkpoint's root", self._root)
+        steps.run("every tile holds the hashes of the entries", self._tiles)
+        if steps.run("the entries are those of one log", self._content):
+            steps.run("the checkpoint is signed by the log's key", self._signature)
+        return steps.end()
+
+    def _checkpoint(self) -> str:
+        self.checkpoint = Checkpoint((self.directory / "checkpoint").read_bytes())
+        return f"{self.checkpoint.origin}, size {self.checkpoint.size}"
+
+    def _entries(self) -> str:
+        size = self.checkpoint.size
+        for position in range((size + 255) // 256):
+            width = min(256, size - position * 256)
+            self.leaves += bundle(self._file("tile/entries", position, width), width)
+        self.hashes = [sha256(b"\x00", leaf) for leaf in self.leaves]
+        return f"{size} entries"
+
+    def _root(self) -> str:
+        if tree_root(self.hashes) != self.checkpoint.root:
+            raise Wrong("they lead to another root")
+        return self.checkpoint.root.hex()
+
+    def _tiles(self) -> str:
+        count = 0
+        for level, nodes in enumerate(levels_of(self.hashes)):
+            for at in range(0, len(nodes), 256):
+                want = nodes[at : at + 256]
+                got = self._file(f"tile/{level}", at // 256, len(want))
+                # Where a partial tile was pruned its full one stands: it begins with the same.
+                if got[: 32 * len(want)] != b"".join(want) or len(got) % 32:
+                    raise Wrong(f"tile {level}/{at // 256} holds other hashes")
+                count += 1
+        return f"{count} tiles"
+
+    def _content(self) -> str:
+        identities: set[object] = set()
+        self.key: Key | None = None
+        for index, content in enumerate(self.leaves):
+            leaf = parse_leaf(content)
+            facts = leaf["facts"]
+            if not isinstance(facts, dict):
+                raise Wrong(f"entry {index} has no facts")
+            if leaf["id"] in identities:
+                raise Wrong(f"entry {index} has the identifier of an earlier one")
+            identities.add(leaf["id"])
+            if (index == 0) != (leaf["type"] == "genesis"):
+                raise Wrong(f"entry {index} is of the type {leaf['type']}")
+            if index == 0:
+                self.key = Key(str(facts.get("vkey")))
+                if facts.get("origin") != self.checkpoint.origin:
+                    raise Wrong("the first entry names another log")
+                self.chain = [self.key]
+            elif leaf["type"] == "key_rotated" and self.key is not None:
+                self.key = rotated(self.key, content)
+                self.chain.append(self.key)
+            elif leaf["type"] == "erasure":
+                of = facts.get("of")
+                if not isinstance(of, list) or not all(
+                    isinstance(item, int) and 0 < item < index for item in of
+                ):
+                    raise Wrong(f"entry {index} erases what is not before it")
+        return f"{len(identities)} identifiers"
+
+    def _signature(self) -> str:
+        if self.key is None:
+            raise Wrong("there is no entry that names a key")
+        known = {key.text for key in self.chain}
+        for text in self.vkeys:
+            if text not in known:
+                raise Wrong(f"the key you gave is not one of this log: {text}")
+        if not self.checkpoint.signers([self.key]):
+            raise Wrong(f"{self.key.text} has not signed it")
+        source = "led to by the key you gave" if self.vkeys else "THE LOG'S OWN WORD"
+        return f"{self.key.text} ({source})"
+
+    def _file(self, folder: str, position: int, width: int) -> bytes:
+        digits = f"{position % 1000:03d}"
+        while position := position // 1000:
+            digits = f"x{position % 1000:03d}/{digits}"
+        full = self.directory / folder / digits
+        partial = Path(f"{full}.p") / str(width)
+        return (partial if width < 256 and partial.exists() else full).read_bytes()
+
+
+def bundle(content: bytes, count: int) -> Iterator[bytes]:
+    """Yield the first ``count`` entries of a bundle."""
+    at = 0
+    for _ in range(count):
+        length = int.from_bytes(content[at : at + 2], "big")
+        at += 2 + length
+        if at > len(content):
+            raise Wrong("a bundle ends too early")
+        yield content[at - length : at]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    parser = argparse.ArgumentParser(description="Verify evidence about a decision, or a log.")
+    trust = argparse.ArgumentParser(add_help=False)
+    trust.add_argument("--vkey", action="append", default=[], help="the log's verifier key")
+    verbs = parser.add_subparsers(dest="verb")
+    pack = verbs.add_parser("pack", parents=[trust], help="verify an evidence pack")
+    pack.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent)
+    pack.add_argument("--policy", type=Path, help="a tlog-policy file of yours")
+    pack.add_argument("--tsa-root", type=Path, help="the timestamp authority's root, PEM")
+    pack.add_argument("--checkpoint", type=Path, help="the last checkpoint that you kept")
+    log = verbs.add_parser("log", parents=[trust], help="verify a published log")
+    log.add_argument("path", type=Path)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given or ["pack"])
+    if options.verb == "log":
+        return LogCheck(options.path, options.vkey).run()
+    try:
+        files = Pack(options.path)
+    except (Wrong, OSError, zipfile.BadZipFile) as error:
+        sys.stdout.write(f"FAILED  the pack cannot be read: {error}\n")
+        return 1
+    return PackCheck(files, options).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
