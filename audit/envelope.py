@@ -29,8 +29,8 @@ WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
-class Commitments:
-    """What a leaf says about a payload. Digests are SHA-256, 32 bytes."""
+class PayloadDigests:
+    """What a leaf says about a payload, whosever it is. Digests are SHA-256, 32 bytes."""
 
     length: int
     """Of the plaintext, in bytes."""
@@ -38,6 +38,12 @@ class Commitments:
     plaintext: bytes
     """Salted, so that it reveals nothing about a guessable plaintext once the salt is gone."""
     key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commitments(PayloadDigests):
+    """All that a leaf says about a payload."""
+
     wrapped_key: bytes
 
 
@@ -51,32 +57,33 @@ class RecordKey:
 
 @dataclass(frozen=True, slots=True)
 class SealedPayload:
-    """A payload as stored, and what the leaf says about it."""
+    """A payload as stored, the key that opens it, and what the leaf says about both."""
 
     envelope: bytes
-    wrapped_key: bytes
     record_key: RecordKey
-    commitments: Commitments
+    digests: PayloadDigests
 
 
-def seal(plaintext: bytes, *, record_id: str, subject: int, subject_key: bytes) -> SealedPayload:
-    """Encrypt ``plaintext`` under a key of its own, and wrap that under the subject's."""
+def seal(plaintext: bytes, *, record_id: str) -> SealedPayload:
+    """Encrypt ``plaintext`` under a key of its own."""
     secret = os.urandom(KEY_BYTES + SALT_BYTES + NONCE_BYTES)
     key, salt, nonce = secret[:32], secret[32:64], secret[64:]
     envelope = nonce + AESGCM(key).encrypt(nonce, plaintext, _envelope_context(record_id))
-    wrapped_key = aes_key_wrap(subject_key, key + salt)
     return SealedPayload(
         envelope,
-        wrapped_key,
         RecordKey(key, salt),
-        Commitments(
-            length=len(plaintext),
-            envelope=sha256(envelope).digest(),
-            plaintext=_plaintext_commitment(plaintext, salt),
-            key=_key_commitment(key),
-            wrapped_key=wrapped_key_commitment(wrapped_key, subject=subject),
+        PayloadDigests(
+            len(plaintext),
+            sha256(envelope).digest(),
+            _plaintext_commitment(plaintext, salt),
+            _key_commitment(key),
         ),
     )
+
+
+def wrap_record_key(record_key: RecordKey, *, subject_key: bytes) -> bytes:
+    """Return the record's key and salt under its subject's key (RFC 3394). 72 bytes."""
+    return aes_key_wrap(subject_key, record_key.key + record_key.salt)
 
 
 def unwrap_record_key(wrapped_key: bytes, *, subject_key: bytes) -> RecordKey:
@@ -91,7 +98,7 @@ def unwrap_record_key(wrapped_key: bytes, *, subject_key: bytes) -> RecordKey:
 
 
 def open_envelope(
-    envelope: bytes, *, record_id: str, record_key: RecordKey, commitments: Commitments
+    envelope: bytes, *, record_id: str, record_key: RecordKey, commitments: PayloadDigests
 ) -> bytes:
     """Return the plaintext, after checking every commitment the leaf makes about it.
 
@@ -140,8 +147,12 @@ def subject_row_digest(subject: int, handle: bytes, wrapped: bytes) -> bytes:
     return sha256(b"grounds/subject/v1\n%d\n" % subject + handle + wrapped).digest()[:16]
 
 
-def erased_handle(subject: int) -> bytes:
-    """Return what takes the place of an erased subject's handle: unique, and no one's digest."""
+def unlinked_handle(subject: int) -> bytes:
+    """Return what stands for a handle where there is no one to find: unique, and no one's digest.
+
+    So it is for a record of no subject, and for a subject that was erased. It grows with the log:
+    random ones would touch a page of the index for every record.
+    """
     return subject.to_bytes(16, "big")
 
 
@@ -154,7 +165,9 @@ def _subject_context(subject: int, handle: bytes) -> bytes:
 
 
 def _plaintext_commitment(plaintext: bytes, salt: bytes) -> bytes:
-    return sha256(b"grounds/pc/v1\n" + salt + plaintext).digest()
+    digest = sha256(b"grounds/pc/v1\n" + salt)
+    digest.update(plaintext)
+    return digest.digest()
 
 
 def _key_commitment(key: bytes) -> bytes:

@@ -89,6 +89,14 @@ class LogBrokenError(LogStateError):
     """A write failed in a way that leaves the disk's state unknown; reopen the log to go on."""
 
 
+class LogUnavailableError(LogStateError):
+    """The database cannot be reached, or does not answer in time.
+
+    Nothing was acknowledged, and appending goes on when it is back. What was on its way may be
+    stored or not.
+    """
+
+
 class LogRolledBackError(LogStateError):
     """The database is older than, or differs from, what this log has already signed."""
 

@@ -1,159 +1,299 @@
 """Turning records into the rows of one transaction: leaves, envelopes, keys, tiles, head.
 
-Nothing here is written, and nothing is remembered until the caller says that the group is durable.
+In two steps. *Drafting* does what costs most and needs no place in the log: encryption, digests,
+canonical facts. *Finishing* numbers the drafts, hashes their leaves and grows the tree; it alone is
+done while other writers wait. Nothing here is written, and nothing is remembered until the caller
+says that the group is durable.
 """
 
 import os
+import threading
+from binascii import b2a_base64
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
     KEY_BYTES,
-    Commitments,
+    RecordKey,
+    SealedPayload,
     seal,
     subject_row_digest,
+    unlinked_handle,
     unwrap_subject_key,
+    wrap_record_key,
     wrap_subject_key,
+    wrapped_key_commitment,
 )
 from audit.errors import DamagedLogError, EnvelopeError, LeafError, RecordRejectedError
 from audit.keys import LogKeys
-from audit.leaf import IdempotencyTag, Leaf, encode_leaf
+from audit.leaf import IdempotencyTag, canonical_facts, encode_around_key
 from audit.merkle import leaf_hash
 from audit.records import NewRecord, Receipt
-from audit.rows import Group
-from audit.sqlite_reader import Reader
+from audit.row_reader import RowReader
+from audit.rows import Group, News, SubjectRow
 from audit.tiles import GrowingTree
 
 _CACHED_SUBJECTS = 4_096
 
 
 class SubjectKeys:
-    """Subjects' unwrapped keys, the most recently used ones only."""
+    """Subjects' unwrapped keys, the most recently used ones only. Safe from any thread."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, handle: bytes) -> tuple[int, bytes] | None:
         """Return (subject, key)."""
-        found = self._keys.get(handle)
-        if found is not None:
-            self._keys.move_to_end(handle)
-        return found
+        with self._lock:
+            found = self._keys.get(handle)
+            if found is not None:
+                self._keys.move_to_end(handle)
+            return found
 
     def add(self, handle: bytes, subject: int, key: bytes) -> None:
         """Remember a subject's key, forgetting the one longest unused."""
-        self._keys[handle] = (subject, key)
-        if len(self._keys) > _CACHED_SUBJECTS:
-            self._keys.popitem(last=False)
+        with self._lock:
+            self._keys[handle] = (subject, key)
+            if len(self._keys) > _CACHED_SUBJECTS:
+                self._keys.popitem(last=False)
 
-    def forget(self, handle: bytes) -> None:
-        """Drop an erased subject's key."""
-        self._keys.pop(handle, None)
+    def forget(self, subjects: Iterable[int]) -> None:
+        """Drop the keys of subjects that may be erased."""
+        gone = frozenset(subjects)
+        with self._lock:
+            for handle in [handle for handle, known in self._keys.items() if known[0] in gone]:
+                del self._keys[handle]
+
+    def forget_all(self) -> None:
+        """Drop every key."""
+        with self._lock:
+            self._keys.clear()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
+class Draft:
+    """One record, done as far as can be without knowing its index."""
+
+    id: str
+    leaf: tuple[bytes, bytes]
+    """Before and after the wrapped key's digest."""
+    sealed: SealedPayload | None = None
+    handle: bytes | None = None
+    """Of the record's subject; None when it has none, so that its key is its alone."""
+    subject: int | None = None
+    """Its number; None for one not met before."""
+    subject_key: bytes = b""
+    """Its key, or what becomes its key."""
+    wrapped_key: bytes = b""
+    idempotency: bytes | None = None
+
+
+@dataclass(slots=True, repr=False)
 class PreparedGroup:
     """A group ready to commit, and the state that holds once it is."""
 
     tree: GrowingTree
-    rows: Group
-    receipts: list[Receipt]
-    new_subjects: dict[bytes, tuple[int, bytes]]
+    rows: Group = field(default_factory=Group)
+    receipts: list[Receipt] = field(default_factory=list)
+    used_subjects: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
 
 class GroupBuilder:
     """Prepares groups for one log."""
 
-    def __init__(self, *, origin: str, keys: LogKeys, rows: Reader) -> None:
+    def __init__(self, *, origin: str, keys: LogKeys, rows: RowReader) -> None:
         self._origin = origin
         self._keys = keys
         self._rows = rows
         self._known = SubjectKeys()
 
-    def prepare(
-        self, tree: GrowingTree, records: Sequence[NewRecord], *, timestamp: str
-    ) -> PreparedGroup:
-        """Return the group's rows and receipts; ``tree`` is left as it is.
+    def draft(self, records: Sequence[NewRecord], *, timestamp: str) -> list[Draft]:
+        """Return the records' drafts.
 
         Raises RecordRejectedError naming the record whose facts cannot become a leaf, or whose
         subject's stored key does not open.
         """
-        group = PreparedGroup(tree.copy(), Group(), [], {})
+        handles = [self._handle(record, position) for position, record in enumerate(records)]
+        subjects = self._find(frozenset(handle for handle in handles if handle is not None))
+        facts: dict[int, str] = {}
+        drafts = []
         for position, record in enumerate(records):
             try:
-                self._add(group, record, timestamp)
-            except (DamagedLogError, LeafError, UnicodeEncodeError) as err:
+                # The records of one model share one facts object; while the group holds it, no
+                # other has its identity.
+                canonical = facts.get(id(record.facts))
+                if canonical is None:
+                    canonical = facts[id(record.facts)] = canonical_facts(record.facts)
+                drafts.append(
+                    self._draft(record, handles[position], subjects, canonical, timestamp)
+                )
+            except (DamagedLogError, LeafError) as err:
                 raise RecordRejectedError(str(err), position=position) from err
+        return drafts
+
+    def finish(
+        self, tree: GrowingTree, drafts: Sequence[Draft], *, news: News | None = None
+    ) -> PreparedGroup:
+        """Return the rows and receipts of drafts appended to ``tree``, which is left as it is.
+
+        ``news`` are what others appended since the drafts were begun. Raises RecordRejectedError.
+        """
+        group = PreparedGroup(tree.copy())
+        changed = {row.handle: row for row in news.subjects} if news is not None else {}
+        erased = news.erased_subjects if news is not None else frozenset()
+        rows, tree = group.rows, group.tree
+        for position, draft in enumerate(drafts):
+            index = tree.size
+            leaf = draft.leaf[0]
+            sealed = draft.sealed
+            if sealed is not None:
+                try:
+                    subject, wrapped = self._own(group, draft, sealed.record_key, changed, erased)
+                except DamagedLogError as err:
+                    raise RecordRejectedError(str(err), position=position) from err
+                digest = wrapped_key_commitment(wrapped, subject=subject)
+                leaf += b2a_base64(digest, newline=False) + draft.leaf[1]
+                rows.payloads.append((index, sealed.envelope))
+                rows.record_keys.append((index, subject, wrapped))
+                if draft.idempotency is not None:
+                    rows.idempotency.append((draft.idempotency, index))
+            hashed = leaf_hash(leaf)
+            rows.entries.append((index, draft.id, leaf, hashed))
+            filled = tree.append(hashed)
+            if filled:
+                rows.tiles += filled
+            group.receipts.append(Receipt(self._origin, index, hashed))
         return group
 
-    def _add(self, group: PreparedGroup, record: NewRecord, timestamp: str) -> None:
-        index = group.tree.size
-        commitments: Commitments | None = None
-        tag: IdempotencyTag | None = None
-        if record.payload is not None:
-            subject, subject_key = self._subject_key(group, record.subject, index)
-            sealed = seal(
-                record.payload,
-                record_id=record.id,
-                subject=subject,
-                subject_key=subject_key,
-            )
-            commitments = sealed.commitments
-            group.rows.payloads.append((index, sealed.envelope))
-            group.rows.record_keys.append((index, subject, sealed.wrapped_key))
-            if record.idempotency is not None:
-                tag = IdempotencyTag(
-                    idempotency_digest(self._keys.digest, record.idempotency),
-                    body_digest(sealed.record_key.salt, record.idempotency.fingerprint),
-                )
-                group.rows.idempotency.append((tag.key, index))
-        leaf = encode_leaf(Leaf(record.type, record.id, timestamp, record.facts, commitments, tag))
-        hashed = leaf_hash(leaf)
-        group.rows.entries.append((index, record.id, leaf, hashed))
-        group.rows.tiles += group.tree.append(hashed)
-        group.receipts.append(Receipt(self._origin, index, hashed))
-
-    def _subject_key(
-        self, group: PreparedGroup, subject: str | None, index: int
-    ) -> tuple[int, bytes]:
-        """Return (subject's number, key), making them for a subject not met before."""
-        if subject is None:
-            handle = os.urandom(16)  # found by no one: this record's key is its alone
-        else:
-            handle = subject_handle(self._keys.digest, subject)
-            known = group.new_subjects.get(handle) or self._known.get(handle)
-            if known is not None:
-                return known
-            stored = self._rows.find_subject(handle)
-            if stored is not None:
-                try:
-                    key = unwrap_subject_key(
-                        self._keys.master,
-                        stored.wrapped,
-                        subject=stored.subject,
-                        handle=handle,
-                    )
-                except EnvelopeError as err:
-                    raise DamagedLogError(f"subject {stored.subject}: {err}") from err
-                self._known.add(handle, stored.subject, key)
-                return stored.subject, key
-        key = os.urandom(KEY_BYTES)
-        wrapped = wrap_subject_key(self._keys.master, key, subject=index, handle=handle)
-        group.rows.subject_keys.append(
-            (index, handle, wrapped, subject_row_digest(index, handle, wrapped))
-        )
-        if subject is not None:
-            group.new_subjects[handle] = (index, key)
-        return index, key
-
     def committed(self, group: PreparedGroup) -> None:
-        """Remember the keys of subjects that are durable now."""
-        for handle, (subject, key) in group.new_subjects.items():
+        """Remember the keys of the subjects that the group, durable now, is about."""
+        for handle, (subject, key) in group.used_subjects.items():
             self._known.add(handle, subject, key)
 
-    def forget(self, handles: Iterable[bytes]) -> None:
-        """Drop the keys of subjects that are erased."""
+    def forget(self, subjects: Iterable[int]) -> None:
+        """Drop the keys of subjects that may be erased."""
+        self._known.forget(subjects)
+
+    def forget_all(self) -> None:
+        """Drop every subject's key."""
+        self._known.forget_all()
+
+    def _handle(self, record: NewRecord, position: int) -> bytes | None:
+        if record.subject is None:
+            return None
+        try:
+            return subject_handle(self._keys.digest, record.subject)
+        except UnicodeEncodeError as err:
+            raise RecordRejectedError(
+                f"the subject is not Unicode text: {err.reason}", position=position
+            ) from err
+
+    def _find(self, handles: Iterable[bytes]) -> dict[bytes, tuple[int, bytes] | SubjectRow]:
+        """Return what is known or stored of subjects, by handle."""
+        found: dict[bytes, tuple[int, bytes] | SubjectRow] = {}
+        unknown = []
         for handle in handles:
-            self._known.forget(handle)
+            known = self._known.get(handle)
+            if known is None:
+                unknown.append(handle)
+            else:
+                found[handle] = known
+        if unknown:
+            found.update(self._rows.find_subjects(unknown))
+        return found
+
+    def _draft(
+        self,
+        record: NewRecord,
+        handle: bytes | None,
+        subjects: dict[bytes, tuple[int, bytes] | SubjectRow],
+        facts: str,
+        timestamp: str,
+    ) -> Draft:
+        if record.payload is None:
+            leaf = encode_around_key(
+                record.type, record.id, timestamp, facts, payload=None, idempotency=None
+            )
+            return Draft(record.id, leaf)
+        sealed = seal(record.payload, record_id=record.id)
+        subject: int | None = None
+        key: bytes | None = None
+        if handle is not None and handle in subjects:
+            subject, key = self._opened(subjects[handle])
+            subjects[handle] = subject, key
+        if key is None:
+            key = os.urandom(KEY_BYTES)
+        tag: IdempotencyTag | None = None
+        if record.idempotency is not None:
+            tag = IdempotencyTag(
+                idempotency_digest(self._keys.digest, record.idempotency),
+                body_digest(sealed.record_key.salt, record.idempotency.fingerprint),
+            )
+        leaf = encode_around_key(
+            record.type, record.id, timestamp, facts, payload=sealed.digests, idempotency=tag
+        )
+        return Draft(
+            record.id,
+            leaf,
+            sealed,
+            handle,
+            subject,
+            key,
+            wrap_record_key(sealed.record_key, subject_key=key),
+            None if tag is None else tag.key,
+        )
+
+    def _opened(self, subject: tuple[int, bytes] | SubjectRow) -> tuple[int, bytes]:
+        """Return (subject's number, key)."""
+        if not isinstance(subject, SubjectRow):
+            return subject
+        try:
+            key = unwrap_subject_key(
+                self._keys.master,
+                subject.wrapped,
+                subject=subject.subject,
+                handle=subject.handle,
+            )
+        except EnvelopeError as err:
+            raise DamagedLogError(f"subject {subject.subject}: {err}") from err
+        return subject.subject, key
+
+    def _own(
+        self,
+        group: PreparedGroup,
+        draft: Draft,
+        record_key: RecordKey,
+        changed: Mapping[bytes, SubjectRow],
+        erased: frozenset[int],
+    ) -> tuple[int, bytes]:
+        """Return (subject's number, wrapped key) of a draft that is about to get its index.
+
+        Since it was begun, another draft or writer may have made its subject's key, or an erasure
+        taken it.
+        """
+        index, handle = group.tree.size, draft.handle
+        if handle is None:
+            self._add_subject(group, index, unlinked_handle(index), draft.subject_key)
+            return index, draft.wrapped_key
+        now = group.used_subjects.get(handle)
+        if now is None and handle in changed:
+            now = self._opened(changed[handle])
+        if now is None and draft.subject is not None and draft.subject not in erased:
+            now = draft.subject, draft.subject_key
+        if now is None:
+            # A key that was known and is erased must not come back.
+            now = index, draft.subject_key if draft.subject is None else os.urandom(KEY_BYTES)
+            self._add_subject(group, index, handle, now[1])
+        group.used_subjects[handle] = now
+        if now[1] == draft.subject_key:
+            return now[0], draft.wrapped_key
+        return now[0], wrap_record_key(record_key, subject_key=now[1])
+
+    def _add_subject(self, group: PreparedGroup, index: int, handle: bytes, key: bytes) -> None:
+        """Make the row of a subject not met before, whose number is its first record's index."""
+        wrapped = wrap_subject_key(self._keys.master, key, subject=index, handle=handle)
+        digest = subject_row_digest(index, handle, wrapped)
+        group.rows.subject_keys.append((index, handle, wrapped, digest))

@@ -2,14 +2,17 @@
 
 Order of writes for a group, and what a crash in between means:
 
-1. Leaf, envelope and hashes are computed on a copy of the tree. Crash: nothing happened.
-2. One transaction writes entries, payloads, keys, tiles and the head. Crash before the end of
-   COMMIT: SQLite drops all of it or keeps all of it; nobody was told, either is right.
-3. After COMMIT the copy becomes the tree, and receipts are returned. Crash: the entries are there.
+1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened.
+2. Other writers are kept out, and what they appended is taken in. Crash: the same.
+3. Drafts are numbered and hashed on a copy of the tree, and one transaction writes entries,
+   payloads, keys, tiles and the head. Crash before the end of COMMIT: the database drops all of it
+   or keeps all of it; nobody was told, either is right.
+4. After COMMIT the copy becomes the tree, and receipts are returned. Crash: the entries are there.
 
 Order of writes for a checkpoint:
 
-1. The root is recomputed from the stored leaves, not from the hashes kept while appending.
+1. Other signers are kept out, and what they signed is taken in, if it continues what was signed here.
+   The root is recomputed from the stored leaves, not from the hashes kept while appending.
 2. The signed note is stored in the database. Crash before: the signature was never seen.
 3. The note is copied to a file outside the database. Crash before: the file is one behind, and is
    brought up to date when the log is opened.
@@ -19,8 +22,8 @@ On opening, the file is the memory that a restored backup of the database does n
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -38,10 +41,9 @@ from audit.errors import (
     ProofError,
     RecordRejectedError,
 )
-from audit.files import WriterLock
-from audit.group import GroupBuilder, PreparedGroup
+from audit.group import Draft, GroupBuilder, PreparedGroup
 from audit.keys import LogKeys, create_keys, read_keys
-from audit.layout import CHECKPOINT_FILE, DATABASE_FILE, KEYS_DIRECTORY, LOCK_FILE
+from audit.layout import CHECKPOINT_FILE, KEYS_DIRECTORY
 from audit.leaf import Facts, format_timestamp, parse_leaf
 from audit.note import encode_base64
 from audit.proof import LogProof
@@ -55,9 +57,10 @@ from audit.records import (
     check_ids,
     check_records,
 )
-from audit.rows import Head, SubjectRow
+from audit.rows import Head, News, SubjectRow
 from audit.signer import Signer
-from audit.sqlite import ConstraintViolationError, Writer
+from audit.sqlite import SqliteStore
+from audit.store import ConstraintViolationError, Store, Writer
 from audit.tiles import GrowingTree
 
 Clock = Callable[[], datetime]
@@ -75,16 +78,14 @@ class Log(LogReader):
         origin: str,
         clock: Clock,
         keys: LogKeys,
+        store: Store,
         writer: Writer,
-        lock: WriterLock,
-        vfs: str | None,
     ) -> None:
         """Use ``Log.open``."""
-        super().__init__(directory, origin=origin, keys=keys, vfs=vfs)
+        super().__init__(directory, origin=origin, keys=keys, store=store)
         self._clock = clock
         self._secrets = keys
         self._writer = writer
-        self._lock = lock
         self._groups = GroupBuilder(origin=origin, keys=keys, rows=self._rows)
         self._signer = Signer(
             directory / CHECKPOINT_FILE, origin=origin, key=keys.signing, rows=self._rows
@@ -94,6 +95,8 @@ class Log(LogReader):
         self._broken: str | None = None
         self._closed = False
         self._tree = GrowingTree()
+        self._erasures = 0
+        """How many erasures this process has made: drafts begun before the last may hold its keys."""
 
     @classmethod
     def open(
@@ -104,60 +107,40 @@ class Log(LogReader):
         clock: Clock,
         create: bool = False,
         facts: Facts | None = None,
-        vfs: str | None = None,
+        store: Store | None = None,
     ) -> "Log":
-        """Open the one writer of a log; with ``create``, make a log where there is none.
+        """Open a log for writing; with ``create``, make a log where there is none.
 
-        ``origin`` names the log for good. ``facts`` go into the genesis entry of a new log. ``vfs``
-        names another SQLite file layer. Raises LogMissingError, LogLockedError, KeyFileError,
+        ``directory`` holds the keys and the last signed checkpoint, and the rows too unless another
+        ``store`` does. ``origin`` names the log for good. ``facts`` go into the genesis entry of a
+        new log. Raises LogMissingError, LogLockedError, LogUnavailableError, KeyFileError,
         SchemaVersionError, LogRolledBackError, DamagedLogError.
         """
-        database, keys_directory = directory / DATABASE_FILE, directory / KEYS_DIRECTORY
+        store = store or SqliteStore(directory)
+        found = store.exists()
+        if not create and not found:
+            raise LogMissingError(f"{store.name} does not exist: there is no log here")
         if create:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        elif not database.exists():
-            raise LogMissingError(f"{database} does not exist: there is no log here")
-        lock = WriterLock(directory / LOCK_FILE)
-        writer: Writer | None = None
+        writer = store.open_writer()
         log: Log | None = None
         try:
-            if not database.exists():
-                _check_nothing_signed(directory)
-                create_keys(keys_directory, origin=origin)
-            keys = read_keys(keys_directory, origin=origin)
-            writer = Writer(database, vfs=vfs)
+            if not found:
+                _check_nothing_signed(directory, store)
+                create_keys(directory / KEYS_DIRECTORY, origin=origin)
+            keys = read_keys(directory / KEYS_DIRECTORY, origin=origin)
             writer.prepare_schema()
-            log = cls(
-                directory,
-                origin=origin,
-                clock=clock,
-                keys=keys,
-                writer=writer,
-                lock=lock,
-                vfs=vfs,
-            )
-            log._tree = log._load_tree()
-            if not log.size:
-                log._append_genesis(facts or {})
-            log._check_keys()
-            log._signer.recall(log._tree)
-            log.checkpoint()
+            log = cls(directory, origin=origin, clock=clock, keys=keys, store=store, writer=writer)
+            log._start(facts or {})
         except BaseException:
             # The caller gets the first error; what fails while backing out would only hide it.
             with suppress(LogStateError):
-                if log is not None:
-                    log.close()
-            with suppress(LogStateError):
-                if writer is not None:
+                if log is None:
                     writer.close()
-            lock.release()
+                else:
+                    log.close()
             raise
         return log
-
-    @property
-    def size(self) -> int:
-        """Return the number of durable entries."""
-        return self._tree.size
 
     @property
     def broken(self) -> str | None:
@@ -172,9 +155,17 @@ class Log(LogReader):
         that leaves the disk's state unknown: then, and from then on, until reopened.
         """
         check_records(records)
-        with self._write_lock:
-            self._check_usable()
-            return self._commit(self._prepare(records), records)
+        self._check_usable()
+        if not records:
+            return []
+        erasures = self._erasures
+        drafts = self._draft(records)
+        with self._appending() as news:
+            if erasures != self._erasures or (news is not None and news.hashes is None):
+                group = self._groups.finish(self._tree, self._draft(records))
+            else:
+                group = self._groups.finish(self._tree, drafts, news=news)
+            return self._commit(group, records)
 
     def erase_subject(
         self, subject: str, *, basis: str, actor: str, new_id: Callable[[], str]
@@ -184,9 +175,13 @@ class Log(LogReader):
         ``basis`` (the ground in law) and ``actor`` (an opaque name) go into the public leaf.
         Leaves stay, so all proofs still verify. Raises as ``append``.
         """
-        row = self._rows.find_subject(subject_handle(self._secrets.digest, subject))
-        indexes = [] if row is None else self._rows.records_of(row.subject)
-        return self._erase(indexes, basis=basis, actor=actor, new_id=new_id)
+        handle = subject_handle(self._secrets.digest, subject)
+
+        def find() -> list[int]:
+            row = self._rows.find_subjects([handle]).get(handle)
+            return [] if row is None else self._rows.records_of(row.subject)
+
+        return self._erase(find, basis=basis, actor=actor, new_id=new_id)
 
     def erase_records(
         self, record_ids: Sequence[str], *, basis: str, actor: str, new_id: Callable[[], str]
@@ -197,8 +192,11 @@ class Log(LogReader):
         UnknownRecordError.
         """
         indexes = sorted({self.receipt(record_id).index for record_id in record_ids})
-        present = [index for index in indexes if self._rows.record_key(index) is not None]
-        return self._erase(present, basis=basis, actor=actor, new_id=new_id)
+
+        def find() -> list[int]:
+            return [index for index in indexes if self._rows.record_key(index) is not None]
+
+        return self._erase(find, basis=basis, actor=actor, new_id=new_id)
 
     def purge(self) -> bool:
         """Remove erased bytes from the write-ahead log. False while another process reads it."""
@@ -213,11 +211,9 @@ class Log(LogReader):
         """
         with self._checkpoint_lock:
             self._check_usable()
-            try:
-                return self._signer.sign(self._tree, self._store_checkpoint)
-            except LogBrokenError as err:
-                self._broken = str(err)
-                raise
+            with self._stopping(), self._writer.signing():
+                self._signer.follow()
+                return self._signer.sign(self._rows.head(), self._writer.insert_checkpoint)
 
     def proof(self, record_id: str) -> LogProof:
         """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.
@@ -237,35 +233,42 @@ class Log(LogReader):
         self._closed = True
         try:
             super().close()
-            self._writer.close()
         finally:
-            self._lock.release()
+            self._writer.close()
 
     def _erase(
-        self, indexes: Sequence[int], *, basis: str, actor: str, new_id: Callable[[], str]
+        self, find: Callable[[], list[int]], *, basis: str, actor: str, new_id: Callable[[], str]
     ) -> Erasure:
-        if not indexes:
-            return Erasure((), (), purged=self.purge())
-        records = []
-        for start in range(0, len(indexes), _ERASED_PER_ENTRY):
-            batch = list(indexes[start : start + _ERASED_PER_ENTRY])
-            facts: Facts = {"of": batch, "basis": basis, "actor": actor}
-            records.append(NewRecord(type=ERASURE, id=new_id(), facts=facts))
-        check_ids(records)
-        with self._write_lock:
-            self._check_usable()
-            group = self._prepare(records)
-            subjects = [self._subject_of(index) for index in indexes]
-            group.rows.erased = [
-                (index, group.receipts[at // _ERASED_PER_ENTRY].index, subjects[at].subject)
-                for at, index in enumerate(indexes)
+        with self._appending():
+            # Found while nobody else can write: what another erases meanwhile is not erased twice.
+            indexes = find()
+            records = [
+                NewRecord(
+                    type=ERASURE,
+                    id=new_id(),
+                    facts={
+                        "of": indexes[start : start + _ERASED_PER_ENTRY],
+                        "basis": basis,
+                        "actor": actor,
+                    },
+                )
+                for start in range(0, len(indexes), _ERASED_PER_ENTRY)
             ]
-            receipts = self._commit(group, records)
-            self._groups.forget(subject.handle for subject in subjects)
-            # Rows are overwritten in the file only when the WAL is copied into it, and stay
-            # readable in the WAL until that is cut to nothing.
-            purged = self._writer.purge()
-        return Erasure(tuple(indexes), tuple(receipts), purged)
+            check_ids(records)
+            receipts: list[Receipt] = []
+            if indexes:
+                group = self._groups.finish(self._tree, self._draft(records))
+                subjects = [self._subject_of(index).subject for index in indexes]
+                group.rows.erased = [
+                    (index, group.receipts[at // _ERASED_PER_ENTRY].index, subjects[at])
+                    for at, index in enumerate(indexes)
+                ]
+                receipts = self._commit(group, records)
+                self._erasures += 1
+                self._groups.forget(subjects)
+        # Rows are overwritten in the file only when the WAL is copied into it, and stay readable in
+        # the WAL until that is cut to nothing.
+        return Erasure(tuple(indexes), tuple(receipts), purged=self.purge())
 
     def _subject_of(self, index: int) -> SubjectRow:
         key = self._rows.record_key(index)
@@ -274,17 +277,52 @@ class Log(LogReader):
             raise DamagedLogError(f"the key of entry {index} is missing and was not erased")
         return row
 
-    def _prepare(self, records: Sequence[NewRecord]) -> PreparedGroup:
-        return self._groups.prepare(self._tree, records, timestamp=format_timestamp(self._clock()))
+    def _draft(self, records: Sequence[NewRecord]) -> list[Draft]:
+        return self._groups.draft(records, timestamp=format_timestamp(self._clock()))
 
-    def _store_checkpoint(self, size: int, note: bytes) -> None:
+    @contextmanager
+    def _appending(self) -> Iterator[News | None]:
+        """Keep other writers out, and take in what they have appended."""
         with self._write_lock:
-            self._writer.insert_checkpoint(size, note)
+            self._check_usable()
+            with self._stopping():
+                news = self._writer.begin(self._tree.size)
+                try:
+                    if news is not None:
+                        self._take_in(news)
+                    yield news
+                finally:
+                    self._writer.roll_back()  # nothing, once it is committed
+
+    def _take_in(self, news: News) -> None:
+        """Bring the tree up to what other writers have appended.
+
+        Raises LogRolledBackError when the database holds less than it did, DamagedLogError when its
+        head is not that of its entries.
+        """
+        if news.head.size < self._tree.size:
+            raise LogRolledBackError(
+                f"the database has {news.head.size} entries, it had {self._tree.size}: "
+                "it was set back under a running service"
+            )
+        if news.hashes is None:
+            self._groups.forget_all()
+            self._tree = self._load_tree()
+            return
+        tree = self._tree.copy()
+        for leaf_hash in news.hashes:
+            tree.append(leaf_hash)
+        if self._head(tree) != news.head:
+            raise DamagedLogError(
+                f"the stored head of {news.head.size} entries is not the one they lead to; run verify"
+            )
+        self._groups.forget(news.erased_subjects)
+        self._tree = tree
 
     def _commit(self, group: PreparedGroup, records: Sequence[NewRecord]) -> list[Receipt]:
         old, new = self._head(self._tree), self._head(group.tree)
         try:
-            self._guarded(lambda: self._writer.commit(group.rows, old=old, new=new))
+            self._writer.commit(group.rows, old=old, new=new)
         except ConstraintViolationError as err:
             raise self._conflict(records, err) from err
         # Only now: had COMMIT failed, the old tree would still be the true one.
@@ -308,11 +346,12 @@ class Log(LogReader):
                     )
         return DamagedLogError(f"rows are in the way that no record explains: {cause}")
 
-    def _guarded(self, write: Callable[[], None]) -> None:
-        """Run a write; after a failure of unknown outcome, refuse all further ones."""
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Refuse all further writes after one of unknown outcome, or once history was set back."""
         try:
-            write()
-        except LogBrokenError as err:
+            yield
+        except (LogBrokenError, LogRolledBackError) as err:
             self._broken = str(err)
             raise
 
@@ -335,6 +374,16 @@ class Log(LogReader):
             raise DamagedLogError(f"there are entries beyond the head's size {head.size}")
         return tree
 
+    def _start(self, facts: Facts) -> None:
+        """Take in what is stored, make the first entry if there is none, and sign what there is."""
+        self._tree = self._load_tree()
+        if not self._tree.size:
+            self._append_genesis(facts)
+        self._check_keys()
+        with self._writer.signing():
+            self._signer.recall(self._rows.head().size)
+        self.checkpoint()
+
     def _append_genesis(self, facts: Facts) -> None:
         """Write entry 0, which says whose log this is and which keys belong to it."""
         keys = self._secrets
@@ -349,8 +398,10 @@ class Log(LogReader):
                 "digest_check": encode_base64(keys.digest_check),
             },
         )
-        with self._write_lock:
-            self._commit(self._prepare([record]), [record])
+        with self._appending():
+            if not self._tree.size:  # else another process has just made this log
+                group = self._groups.finish(self._tree, self._draft([record]))
+                self._commit(group, [record])
 
     def _check_keys(self) -> None:
         """Refuse key files of another log, by what the genesis entry says."""
@@ -370,8 +421,8 @@ class Log(LogReader):
         return Head(tree.size, b"".join(tree.frontier), tree.root())
 
 
-def _check_nothing_signed(directory: Path) -> None:
+def _check_nothing_signed(directory: Path, store: Store) -> None:
     if (directory / CHECKPOINT_FILE).exists():
         raise LogRolledBackError(
-            f"{directory / DATABASE_FILE} is gone, but this log has signed checkpoints: restore it"
+            f"{store.name} is gone, but this log has signed checkpoints: restore it"
         )

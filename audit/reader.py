@@ -21,33 +21,37 @@ from audit.errors import (
     UnknownRecordError,
 )
 from audit.keys import LogKeys, read_keys
-from audit.layout import DATABASE_FILE, KEYS_DIRECTORY
+from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Leaf, parse_leaf
 from audit.proof import LogProof
 from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
+from audit.row_reader import RowReader
 from audit.rows import EntryRow
-from audit.sqlite_reader import Reader
+from audit.sqlite import SqliteStore
+from audit.store import Store
 
 
 class LogReader:
     """A log open for reading. With its keys, payloads can be read too."""
 
-    def __init__(
-        self, directory: Path, *, origin: str, keys: LogKeys | None, vfs: str | None = None
-    ) -> None:
+    def __init__(self, directory: Path, *, origin: str, keys: LogKeys | None, store: Store) -> None:
         self.directory = directory
         self.origin = origin
         self._keys = keys
-        self._rows = Reader(directory / DATABASE_FILE, vfs=vfs)
+        self.store = store
+        self._rows = RowReader(store.connect())
 
     @classmethod
-    def open_readonly(cls, directory: Path, *, origin: str, with_keys: bool = True) -> "LogReader":
+    def open_readonly(
+        cls, directory: Path, *, origin: str, with_keys: bool = True, store: Store | None = None
+    ) -> "LogReader":
         """Open a log beside its writer. ``with_keys=False`` needs no secret and reads no payload.
 
-        Raises LogMissingError, SchemaVersionError, KeyFileError.
+        ``directory`` holds the keys, and the rows too unless another ``store`` does. Raises
+        LogMissingError, SchemaVersionError, KeyFileError.
         """
         keys = read_keys(directory / KEYS_DIRECTORY, origin=origin) if with_keys else None
-        return cls(directory, origin=origin, keys=keys)
+        return cls(directory, origin=origin, keys=keys, store=store or SqliteStore(directory))
 
     @property
     def size(self) -> int:

@@ -45,3 +45,16 @@ class Group:
     idempotency: list[tuple[bytes, int]] = field(default_factory=list)
     erased: list[tuple[int, int, int]] = field(default_factory=list)
     tiles: list[FullTile] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What other writers have appended since a given size."""
+
+    head: Head
+    hashes: tuple[bytes, ...] | None
+    """Of the new entries' leaves, in order; None when they are too many to be read one by one."""
+    subjects: tuple[SubjectRow, ...]
+    """Subjects that are new, or some of whose records were erased, as they are now."""
+    erased_subjects: frozenset[int]
+    """Subjects some of whose records were erased: what was known of their keys may be gone."""

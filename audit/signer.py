@@ -20,7 +20,8 @@ from audit.errors import (
 )
 from audit.files import write_durably
 from audit.note import SigningKey
-from audit.sqlite_reader import Reader
+from audit.row_reader import RowReader
+from audit.rows import Head
 from audit.tiles import GrowingTree
 
 _CHUNK = 1_024
@@ -29,7 +30,7 @@ _CHUNK = 1_024
 class Signer:
     """Signs the checkpoints of one log."""
 
-    def __init__(self, path: Path, *, origin: str, key: SigningKey, rows: Reader) -> None:
+    def __init__(self, path: Path, *, origin: str, key: SigningKey, rows: RowReader) -> None:
         """``path`` is the file of the last signed checkpoint."""
         self._path = path
         self._origin = origin
@@ -43,22 +44,47 @@ class Signer:
         """Return (size, note) of the last checkpoint this process signed or recalled."""
         return None if self._note is None else (self._signed.size, self._note)
 
-    def sign(self, tree: GrowingTree, store: Callable[[int, bytes], None]) -> bytes:
-        """Return a signed checkpoint of ``tree``, given to ``store`` and copied to the file first.
+    def sign(self, head: Head, store: Callable[[int | None, int, bytes], None]) -> bytes:
+        """Return a signed checkpoint of ``head``, given to ``store`` and copied to the file first.
 
-        Raises DamagedLogError, and does not sign, when the stored leaves lead to another root.
+        ``store`` hears the size signed before, the new size and the note. Raises DamagedLogError,
+        and does not sign, when the stored leaves lead to another root, and LogRolledBackError when
+        there are fewer than were signed.
         """
-        if self._note is not None and self._signed.size == tree.size:
+        if self._note is not None and self._signed.size == head.size:
             return self._note
-        recomputed = self._recompute(tree)
-        note = sign_checkpoint(Checkpoint(self._origin, tree.size, recomputed.root()), self._key)
-        store(tree.size, note)
+        if head.size < self._signed.size:
+            raise self._rolled_back(head.size, self._signed.size)
+        recomputed = self._recompute(head)
+        note = sign_checkpoint(Checkpoint(self._origin, head.size, recomputed.root()), self._key)
+        store(None if self._note is None else self._signed.size, head.size, note)
         self._keep_outside(note)
         self._signed, self._note = recomputed, note
         return note
 
-    def recall(self, tree: GrowingTree) -> None:
-        """Compare the database with the last signed checkpoint, and go on from there.
+    def follow(self) -> None:
+        """Go on from the newest stored checkpoint, which another process may have signed.
+
+        Raises LogRolledBackError when the database has forgotten one, or leads elsewhere.
+        """
+        stored = self._rows.last_checkpoint()
+        if self._note is None:
+            if stored is not None:
+                self._adopt(stored)
+            return
+        if stored is None or stored[0] < self._signed.size:
+            raise LogRolledBackError(
+                f"the database has forgotten the signed checkpoint of size {self._signed.size}: "
+                "it is older than what others have seen"
+            )
+        if stored[0] == self._signed.size:
+            return
+        if self._root(self._signed.size) != self._signed.root():
+            raise self._forked(self._signed.size)
+        self._adopt(stored)
+
+    def recall(self, size: int) -> None:
+        """Compare the database of ``size`` entries with the last signed checkpoint, and go on there.
 
         Raises LogRolledBackError when the database is older than what was signed, or differs.
         """
@@ -72,41 +98,40 @@ class Signer:
                 )
             return
         outside = self._checked(self._path.read_bytes(), str(self._path))
-        if outside.size > tree.size:
-            raise LogRolledBackError(
-                f"the database has {tree.size} entries, but a checkpoint of {outside.size} was "
-                "signed: it is older than what others have seen; restore the newer one"
-            )
+        if outside.size > size:
+            raise self._rolled_back(size, outside.size)
         if stored is None or stored[0] < outside.size:
             raise LogRolledBackError(
                 f"the database does not know the signed checkpoint of size {outside.size}"
             )
+        if self._root(outside.size) != outside.root:
+            raise self._forked(outside.size)
+        self._adopt(stored, outside=outside.size)
+
+    def _adopt(self, stored: tuple[int, bytes], *, outside: int = 0) -> None:
+        """Take a stored checkpoint for the last signed one; ``outside`` is the size in the file."""
         newest = self._checked(stored[1], "the newest stored checkpoint")
-        for checkpoint in (outside, newest):
-            if checkpoint.size > tree.size or self._root(checkpoint.size) != checkpoint.root:
-                raise LogRolledBackError(
-                    f"the entries do not lead to the root signed at size {checkpoint.size}: "
-                    "this is another history than the one that was signed"
-                )
+        if newest.size > self._rows.head().size or self._root(newest.size) != newest.root:
+            raise self._forked(newest.size)
         self._signed = tiles.grow_from(newest.size, self._rows.hashes)
         self._note = stored[1]
-        if newest.size > outside.size:
+        if newest.size > outside:
             self._keep_outside(stored[1])
 
-    def _recompute(self, tree: GrowingTree) -> GrowingTree:
+    def _recompute(self, head: Head) -> GrowingTree:
         """Return the tree grown from the last signed one by re-reading the stored leaves."""
         recomputed = self._signed.copy()
-        while recomputed.size < tree.size:
-            stop = min(recomputed.size + _CHUNK, tree.size)
+        while recomputed.size < head.size:
+            stop = min(recomputed.size + _CHUNK, head.size)
             for row in self._rows.entries(recomputed.size, stop):
                 if row.seq != recomputed.size:
                     raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
                 recomputed.append(merkle.leaf_hash(row.leaf))
             if recomputed.size != stop:
                 raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
-        if recomputed.root() != tree.root():
+        if recomputed.root() != head.root:
             raise DamagedLogError(
-                f"the stored leaves lead to another root at size {tree.size} than was appended; "
+                f"the stored leaves lead to another root at size {head.size} than was appended; "
                 "not signing: run verify"
             )
         return recomputed
@@ -124,6 +149,20 @@ class Signer:
             return open_checkpoint(note, origin=self._origin, trusted=[self._key.verifier])
         except NoteError as err:
             raise LogRolledBackError(f"{what} is not a checkpoint of this log: {err}") from err
+
+    @staticmethod
+    def _rolled_back(size: int, signed: int) -> LogRolledBackError:
+        return LogRolledBackError(
+            f"the database has {size} entries, but a checkpoint of {signed} was "
+            "signed: it is older than what others have seen; restore the newer one"
+        )
+
+    @staticmethod
+    def _forked(size: int) -> LogRolledBackError:
+        return LogRolledBackError(
+            f"the entries do not lead to the root signed at size {size}: "
+            "this is another history than the one that was signed"
+        )
 
     def _root(self, size: int) -> bytes:
         return tiles.range_root(0, size, self._rows.hashes)

@@ -1,50 +1,114 @@
-"""Writing the log's SQLite file: the one connection, the one transaction.
+"""The log's rows in a SQLite file: one process writes, through one connection and one transaction.
 
 Exactly one connection writes and checkpoints the WAL; readers have their own, read-only. Every
 ``apsw`` error is converted here. SQLite's WAL before 3.51.3 can lose commits when two connections
 write at once; ``apsw`` carries its own SQLite, and older ones are refused.
+
+Copying the WAL into the file takes tens of milliseconds for some megabytes, so no commit does it: a
+thread of the writer's does, on the same connection, while the next group is being drafted.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import apsw
 
 from audit import schema
-from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES, erased_handle, subject_row_digest
+from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES, subject_row_digest, unlinked_handle
 from audit.errors import (
     DamagedLogError,
     LogBrokenError,
     LogFullError,
     LogLockedError,
+    LogMissingError,
     LogStateError,
     SchemaVersionError,
 )
+from audit.files import WriterLock
+from audit.layout import DATABASE_FILE, LOCK_FILE
 from audit.merkle import EMPTY_ROOT
-from audit.rows import Group, Head
-
-SqlValue: TypeAlias = int | float | str | bytes | None
-SqlRow: TypeAlias = tuple[SqlValue, ...]
+from audit.rows import Group, Head, News
+from audit.store import ConstraintViolationError, SqlRow, SqlValue
 
 _OLDEST_SQLITE = (3, 51, 3)
 _PAGE_BYTES = 8_192
 """Envelopes of 2 to 3 KB leave a third of a 4 KB page empty."""
-_WAL_PAGES = 1_000
-"""The WAL is copied into the file past 8 MB, about 20 ms of work for the commit that does it."""
+_WAL_PAGES = 256
+"""The WAL is copied into the file past 2 MB: about 5 ms of work, for which a group may have to wait.
+With 8 MB it is 15 to 20 ms, and with 1 MB each record costs a tenth more."""
 
 
-class ConstraintViolationError(LogStateError):
-    """A row of the group breaks a UNIQUE rule. The group was rolled back."""
+@dataclass(frozen=True, slots=True)
+class SqliteStore:
+    """A log's database file in its directory."""
+
+    directory: Path
+    vfs: str | None = None
+    """Another SQLite file layer."""
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self.directory / DATABASE_FILE
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.path)
+
+    def exists(self) -> bool:
+        """Return whether the file is there."""
+        return self.path.exists()
+
+    def connect(self) -> "SqliteConnection":
+        """Open the file for reading. Raises LogMissingError, SchemaVersionError."""
+        return SqliteConnection(self.path, vfs=self.vfs)
+
+    def open_writer(self) -> "SqliteWriter":
+        """Open the file for writing, making it when it is missing. Raises LogLockedError."""
+        lock = WriterLock(self.directory / LOCK_FILE)
+        try:
+            return SqliteWriter(self.path, lock, vfs=self.vfs)
+        except BaseException:
+            lock.release()
+            raise
 
 
-class Writer:
-    """The one connection that writes."""
+class SqliteConnection:
+    """A read-only connection that any thread may use, one at a time."""
 
     def __init__(self, path: Path, *, vfs: str | None = None) -> None:
-        """Open the file, making it when it is missing. ``vfs`` names another file layer."""
         check_sqlite()
+        if not path.is_file():
+            raise LogMissingError(f"{path} does not exist: there is no log here")
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_EXRESCODE
+        self._lock = threading.Lock()
+        with converted(f"{path} cannot be opened"):
+            self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+            self._connection.set_busy_timeout(1_000)
+            check_version(self._connection)
+
+    def query(self, statement: str, *parameters: SqlValue) -> list[SqlRow]:
+        """Return a query's rows."""
+        with self._lock, converted("reading failed"):
+            return self._connection.execute(statement, parameters).fetchall()
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock, converted("closing failed"):
+            self._connection.close()
+
+
+class SqliteWriter:
+    """The one connection that writes."""
+
+    def __init__(self, path: Path, lock: WriterLock, *, vfs: str | None = None) -> None:
+        """Open the file. ``lock`` keeps other processes out until the writer is closed."""
+        check_sqlite()
+        self._process_lock = lock
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
         with converted(f"{path} cannot be opened"):
             self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
@@ -60,17 +124,26 @@ class Writer:
                 ("cell_size_check", "ON"),
                 ("trusted_schema", "OFF"),
                 ("recursive_triggers", "ON"),  # so that INSERT OR REPLACE meets the triggers too
-                ("wal_autocheckpoint", _WAL_PAGES),
+                ("wal_autocheckpoint", 0),
                 ("cache_size", -65_536),
             ):
                 self._connection.pragma(pragma, value)
             # What a crash left in the WAL may be only in the page cache, its fsync failed. Copying
             # it into the file now, with a new fsync, makes it durable before anything builds on it.
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._using = threading.Lock()
+        """Held by whoever uses the connection."""
+        self._failure: str | None = None
+        self._wal_pages = 0
+        self._connection.set_wal_hook(self._note_wal)
+        self._copy_due = threading.Event()
+        self._closing = False
+        self._copier = threading.Thread(target=self._copy_wal, name="wal-copier", daemon=True)
+        self._copier.start()
 
     def prepare_schema(self) -> None:
         """Make the tables of a new file; refuse a file of another version or application."""
-        with converted("the schema cannot be made"):
+        with self._using, converted("the schema cannot be made"):
             objects = self._one("SELECT count(*) FROM sqlite_schema")
             if objects == 0:
                 with self._connection:
@@ -81,64 +154,115 @@ class Writer:
                     self._connection.pragma("user_version", schema.VERSION)
             check_version(self._connection)
 
+    def begin(self, known: int) -> News | None:
+        """Do nothing: this process alone writes, and the log sees to its threads."""
+
+    def roll_back(self) -> None:
+        """Do nothing: nothing was begun."""
+
+    def signing(self) -> AbstractContextManager[None]:
+        """Keep nobody out: this process alone signs."""
+        return nullcontext()
+
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         """Write the group and move the head, in one durable transaction.
 
         Raises ConstraintViolationError or LogFullError after a clean rollback, LogBrokenError when
         what is on the disk is not known.
         """
-        run = self._cursor.execute
-        many = self._cursor.executemany
-        try:
-            run("BEGIN IMMEDIATE")
-            many("INSERT INTO entry VALUES (?, ?, ?, ?)", group.entries)
-            many("INSERT INTO payload VALUES (?, ?)", group.payloads)
-            many("INSERT INTO record_key VALUES (?, ?, ?)", group.record_keys)
-            many("INSERT INTO subject_key VALUES (?, ?, ?, ?)", group.subject_keys)
-            many("INSERT INTO idempotency VALUES (?, ?)", group.idempotency)
-            if group.erased:
-                self._erase(group.erased)
-            many(
-                "INSERT INTO tile VALUES (?, ?, ?, ?)",
-                [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles],
-            )
-            run(
-                "UPDATE head SET size = ?, frontier = ?, root = ? WHERE size = ? AND root = ?",
-                (new.size, new.frontier, new.root, old.size, old.root),
-            )
-            if self._connection.changes() != 1:
-                self._roll_back(old)
-                raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
-            run("COMMIT")
-        except apsw.Error as err:
-            raise self._failed(err, old) from err
+        with self._using:
+            self._check_sound()
+            try:
+                self._write(group, old, new)
+            except apsw.Error as err:
+                raise self._failed(err, old) from err
+            due = self._wal_pages >= _WAL_PAGES
+        if due:
+            self._copy_due.set()
 
-    def insert_checkpoint(self, size: int, note: bytes) -> None:
+    def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:  # noqa: ARG002
         """Store a signed checkpoint, durably. The same one again is no error."""
-        try:
-            self._cursor.execute(
-                "INSERT INTO checkpoint VALUES (?, ?) ON CONFLICT DO NOTHING", (size, note)
-            )
-            stored = self._one("SELECT note FROM checkpoint WHERE size = ?", size)
-        except apsw.Error as err:
-            raise self._failed(err, None) from err
+        with self._using:
+            self._check_sound()
+            try:
+                self._cursor.execute(
+                    "INSERT INTO checkpoint VALUES (?, ?) ON CONFLICT DO NOTHING", (size, note)
+                )
+                stored = self._one("SELECT note FROM checkpoint WHERE size = ?", size)
+            except apsw.Error as err:
+                raise self._failed(err, None) from err
         if stored != note:
             raise DamagedLogError(f"another checkpoint is stored for size {size}")
 
     def purge(self) -> bool:
         """Empty the WAL, so that what was erased is in no file. False when a reader holds it."""
-        try:
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        except apsw.BusyError:
-            return False
-        except apsw.Error as err:
-            raise self._failed(err, None) from err
+        with self._using:
+            self._check_sound()
+            try:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            except apsw.BusyError:
+                return False
+            except apsw.Error as err:
+                raise self._failed(err, None) from err
         return True
 
     def close(self) -> None:
         """Close the connection; the last one out copies the WAL into the file and removes it."""
-        with converted("closing failed"):
-            self._connection.close()
+        self._closing = True
+        self._copy_due.set()
+        self._copier.join()
+        try:
+            with converted("closing failed"):
+                self._connection.close()
+        finally:
+            self._process_lock.release()
+
+    def _write(self, group: Group, old: Head, new: Head) -> None:
+        run = self._cursor.execute
+        many = self._cursor.executemany
+        run("BEGIN IMMEDIATE")
+        many("INSERT INTO entry VALUES (?, ?, ?, ?)", group.entries)
+        many("INSERT INTO payload VALUES (?, ?)", group.payloads)
+        many("INSERT INTO record_key VALUES (?, ?, ?)", group.record_keys)
+        many("INSERT INTO subject_key VALUES (?, ?, ?, ?)", group.subject_keys)
+        many("INSERT INTO idempotency VALUES (?, ?)", group.idempotency)
+        if group.erased:
+            self._erase(group.erased)
+        many(
+            "INSERT INTO tile VALUES (?, ?, ?, ?)",
+            [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles],
+        )
+        run(
+            "UPDATE head SET size = ?, frontier = ?, root = ? WHERE size = ? AND root = ?",
+            (new.size, new.frontier, new.root, old.size, old.root),
+        )
+        if self._connection.changes() != 1:
+            self._roll_back(old)
+            raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
+        run("COMMIT")
+
+    def _note_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _copy_wal(self) -> None:
+        """Copy the WAL into the file whenever it is due, between commits."""
+        while self._copy_due.wait() and not self._closing:
+            self._copy_due.clear()
+            with self._using:
+                if self._failure is not None:
+                    return
+                try:
+                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                except (apsw.BusyError, apsw.FullError):
+                    continue  # nothing is lost: what was committed is in the WAL, which only grows
+                except apsw.Error as err:
+                    # A failed flush of the file is never tried again as if it had not happened.
+                    self._failure = f"copying the WAL failed: {type(err).__name__}: {err}"
+
+    def _check_sound(self) -> None:
+        if self._failure is not None:
+            raise LogBrokenError(self._failure)
 
     def _erase(self, erased: Sequence[tuple[int, int, int]]) -> None:
         """Overwrite envelopes, keys and salts with zeros, in place: see audit.schema."""
@@ -148,7 +272,7 @@ class Writer:
         many("UPDATE payload SET envelope = zeroblob(length(envelope)) WHERE seq = ?", rows)
         many("UPDATE record_key SET wrapped = zeroblob(length(wrapped)) WHERE seq = ?", rows)
         gone = bytes(WRAPPED_SUBJECT_KEY_BYTES)
-        subjects = {subject: erased_handle(subject) for _, _, subject in erased}
+        subjects = {subject: unlinked_handle(subject) for _, _, subject in erased}
         many(
             "UPDATE subject_key SET handle = ?2, wrapped = ?3, digest = ?4 WHERE subject = ?1"
             " AND NOT EXISTS (SELECT 1 FROM record_key WHERE subject = ?1"

@@ -10,6 +10,7 @@ import pytest
 from audit.leaf import Facts
 from audit.log import Log
 from audit.records import Idempotency, NewRecord
+from audit.sqlite import SqliteStore
 
 ORIGIN = "example.com/log"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -39,7 +40,8 @@ def open_log(directory: Path) -> Iterator[OpenLog]:
     opened: list[Log] = []
 
     def open_one(*, create: bool = True, vfs: str | None = None) -> Log:
-        log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=create, vfs=vfs)
+        store = SqliteStore(directory, vfs=vfs)
+        log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=create, store=store)
         opened.append(log)
         return log
 

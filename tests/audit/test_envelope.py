@@ -16,6 +16,7 @@ from audit.envelope import (
     seal,
     unwrap_record_key,
     unwrap_subject_key,
+    wrap_record_key,
     wrap_subject_key,
     wrapped_key_commitment,
 )
@@ -26,24 +27,25 @@ SUBJECT_KEY = bytes(range(32))
 
 @given(plaintext=st.binary(max_size=200))
 def test_any_payload_round_trips(plaintext: bytes) -> None:
-    sealed = seal(plaintext, record_id="id-1", subject=7, subject_key=SUBJECT_KEY)
-    key = unwrap_record_key(sealed.wrapped_key, subject_key=SUBJECT_KEY)
+    sealed = seal(plaintext, record_id="id-1")
+    wrapped = wrap_record_key(sealed.record_key, subject_key=SUBJECT_KEY)
+    key = unwrap_record_key(wrapped, subject_key=SUBJECT_KEY)
     assert (key.key, key.salt) == (sealed.record_key.key, sealed.record_key.salt)
     opened = open_envelope(
-        sealed.envelope, record_id="id-1", record_key=key, commitments=sealed.commitments
+        sealed.envelope, record_id="id-1", record_key=key, commitments=sealed.digests
     )
     assert opened == plaintext
     assert plaintext == b"" or len(plaintext) < 8 or plaintext not in sealed.envelope
 
 
 def test_the_sizes_are_those_of_the_standard_constructions() -> None:
-    sealed = seal(b"x" * 100, record_id="id-1", subject=7, subject_key=SUBJECT_KEY)
+    sealed = seal(b"x" * 100, record_id="id-1")
     assert len(sealed.envelope) == 12 + 100 + 16
-    assert len(sealed.wrapped_key) == 72
+    assert len(wrap_record_key(sealed.record_key, subject_key=SUBJECT_KEY)) == 72
 
 
 def test_every_flipped_bit_of_an_envelope_or_key_is_refused() -> None:
-    sealed = seal(b"payload", record_id="id-1", subject=7, subject_key=SUBJECT_KEY)
+    sealed = seal(b"payload", record_id="id-1")
     for at in range(len(sealed.envelope)):
         damaged = bytearray(sealed.envelope)
         damaged[at] ^= 1
@@ -52,18 +54,19 @@ def test_every_flipped_bit_of_an_envelope_or_key_is_refused() -> None:
                 bytes(damaged),
                 record_id="id-1",
                 record_key=sealed.record_key,
-                commitments=sealed.commitments,
+                commitments=sealed.digests,
             )
-    for at in range(len(sealed.wrapped_key)):
-        damaged = bytearray(sealed.wrapped_key)
+    wrapped = wrap_record_key(sealed.record_key, subject_key=SUBJECT_KEY)
+    for at in range(len(wrapped)):
+        damaged = bytearray(wrapped)
         damaged[at] ^= 1
         with pytest.raises(EnvelopeError, match="unwrap"):
             unwrap_record_key(bytes(damaged), subject_key=SUBJECT_KEY)
 
 
 def test_another_record_key_salt_or_length_is_refused() -> None:
-    sealed = seal(b"payload", record_id="id-1", subject=7, subject_key=SUBJECT_KEY)
-    good, commitments = sealed.record_key, sealed.commitments
+    sealed = seal(b"payload", record_id="id-1")
+    good, commitments = sealed.record_key, sealed.digests
     for record_id, key, claimed, why in (
         ("id-2", good, commitments, "does not open"),
         ("id-1", RecordKey(bytes(32), good.salt), commitments, "key is not the one"),
@@ -76,11 +79,11 @@ def test_another_record_key_salt_or_length_is_refused() -> None:
 
 def test_an_operator_cannot_swap_the_key_under_a_ciphertext() -> None:
     """AES-GCM alone would accept a ciphertext built for two keys; the commitment does not."""
-    sealed = seal(b"payload", record_id="id-1", subject=7, subject_key=SUBJECT_KEY)
+    sealed = seal(b"payload", record_id="id-1")
     other = os.urandom(32)
     nonce = sealed.envelope[:12]
     forged = nonce + AESGCM(other).encrypt(nonce, b"another", b"grounds/env/v1\nid-1\n")
-    claimed = replace(sealed.commitments, envelope=sha256(forged).digest())
+    claimed = replace(sealed.digests, envelope=sha256(forged).digest())
     with pytest.raises(EnvelopeError, match="key is not the one"):
         open_envelope(
             forged,
