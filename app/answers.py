@@ -253,13 +253,18 @@ def reasons_for(
     ]
 
 
-def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:
+def alternatives_status(alternatives: Alternatives | None) -> str:
+    """Return in one word what came of the search for what would have changed the outcome."""
     if alternatives is None:
-        return {"status": "not_sought", "statement": None, "found": []}
+        return "not_sought"
     if alternatives is NOT_FINISHED:
-        return {"status": "not_finished", "statement": alternatives.statement, "found": []}
+        return "not_finished"
+    return "found" if alternatives.found else "none_found"
+
+
+def _alternatives_body(alternatives: Alternatives | None) -> dict[str, object]:
     return {
-        "status": "found" if alternatives.found else "none_found",
-        "statement": alternatives.statement,
-        "found": [asdict(each) for each in alternatives.found],
+        "status": alternatives_status(alternatives),
+        "statement": None if alternatives is None else alternatives.statement,
+        "found": [] if alternatives is None else [asdict(each) for each in alternatives.found],
     }

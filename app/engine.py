@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic, perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -19,6 +19,9 @@ from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedE
 from audit.errors import RecordRejectedError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
+
+if TYPE_CHECKING:
+    from app.answers import Assessment
 
 _log = structlog.get_logger("grounds.engine")
 
@@ -35,6 +38,8 @@ class Prepared:
     answer: bytes
     result: str
     """The outcome or verdict in one word of ours, for counting."""
+    assessment: "Assessment | None" = None
+    """What a recommendation was made of, for counting; not looked at here."""
 
 
 @dataclass(frozen=True, slots=True)

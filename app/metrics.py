@@ -1,44 +1,94 @@
-"""What Prometheus sees of the hot path.
+"""What Prometheus sees of the service.
 
-Labels come from the registry and the code, never from a caller, so that nobody outside can add a
-series. ``docs/metrics.md`` lists each metric.
+Labels come from the bundles, the policies and the code, never from a caller, so that nobody outside
+can add a series. ``docs/metrics.md`` lists each metric. On a decision's path values are only put
+aside; they are counted once a second, and when somebody reads the metrics.
 """
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+
+from app.answers import alternatives_status
+from app.monitoring.decided import Decided
+from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 
 STAGES = ("parse", "infer", "explain", "alternatives", "encode", "append", "total")
 """Parse and check the case, run the model, explain it, look for what would have changed it, encode
 the record, commit the group, and all of it as the caller waits for it."""
 
-LATENCY_BUCKETS = (
-    50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
-)  # fmt: skip
 GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+RESIDUAL_BUCKETS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+ERROR_BUCKETS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+NO_ROUTE = "none"
+"""The route of a request that leads nowhere, whatever its address says."""
 
 
 class Metrics:
     """The service's own registry and every metric in it."""
 
-    def __init__(self, models: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[str], routes: Iterable[str] = ()) -> None:
         """Bind the label values of the hot path once."""
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        stage = Histogram(
+        stage = LazyHistogram(
             "grounds_stage_seconds",
             "Time of one stage of a decision, in seconds.",
-            ["stage"],
+            label="stage",
+            values=STAGES,
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
-        self.stages = {name: stage.labels(name) for name in STAGES}
+        self.stages = stage.series
+        request = LazyHistogram(
+            "grounds_request_seconds",
+            "Time of one request, in seconds, by route.",
+            label="route",
+            values=sorted({*routes, NO_ROUTE}),
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.requests_by_route = request.series
+        self.responses = Counter(
+            "grounds_responses_total",
+            "Requests answered, by route and class of status.",
+            ["route", "status"],
+            registry=self.registry,
+        )
+        self._bound_responses: dict[tuple[str, int], Counter] = {}
+        self.in_flight = 0
+        """Requests being answered; changed on the event loop's thread only."""
+        self.requests_in_flight = Gauge(
+            "grounds_requests_in_flight", "Requests being answered.", registry=self.registry
+        )
+        self.requests_in_flight.set_function(lambda: self.in_flight)
         self.decisions = Counter(
             "grounds_decisions_total",
             "Recommendations given, each explained and recorded.",
-            ["model", "outcome"],
+            ["model", "outcome", "rule"],
+            registry=self.registry,
+        )
+        self.unfamiliar = Counter(
+            "grounds_unfamiliar_cases_total",
+            "Recommendations on cases unlike the background.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.incomplete = Counter(
+            "grounds_incomplete_cases_total",
+            "Recommendations on cases with a missing or unknown value.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.alternatives = Counter(
+            "grounds_alternatives_total",
+            "Searches for what would have changed a recommendation, by what came of it.",
+            ["model", "status"],
             registry=self.registry,
         )
         self.errors = Counter(
@@ -50,20 +100,49 @@ class Metrics:
         self.replays = Counter(
             "grounds_replays_total", "Replays by verdict.", ["verdict"], registry=self.registry
         )
-        self.group_size = Histogram(
+        self.group_size = LazyHistogram(
             "grounds_commit_group_size",
             "Records committed in one transaction.",
             buckets=GROUP_BUCKETS,
             registry=self.registry,
         )
-        self.residual = Histogram(
+        self._residual = LazyHistogram(
             "grounds_explanation_residual",
             "How far base value and contributions miss the model's own output.",
-            ["model"],
-            buckets=(1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4),
+            label="model",
+            values=models,
+            buckets=RESIDUAL_BUCKETS,
             registry=self.registry,
         )
-        self.residuals = {name: self.residual.labels(name) for name in models}
+        self._standard_error = LazyHistogram(
+            "grounds_explanation_standard_error",
+            "The largest standard error of a contribution, where they are sampled.",
+            label="model",
+            values=models,
+            buckets=ERROR_BUCKETS,
+            registry=self.registry,
+        )
+        self._lazy = (stage, request, self.group_size, self._residual, self._standard_error)
+        for name in models:
+            self.unfamiliar.labels(name)
+            self.incomplete.labels(name)
+        self._decided: deque[Decided] = deque()
+        self._lock = Lock()
+        self.decided = self._decided.append
+        """Takes one durable recommendation. Safe from any thread."""
+        self.log_bytes = Gauge(
+            "grounds_log_bytes", "Size of the log's files, in bytes.", registry=self.registry
+        )
+        self.checkpoint_age = Gauge(
+            "grounds_checkpoint_age_seconds",
+            "How long the log has held entries under no signed checkpoint: 0 is well.",
+            registry=self.registry,
+        )
+        self.verify_failures = Counter(
+            "grounds_verify_failures_total",
+            "Times that what is stored contradicted what was recorded.",
+            registry=self.registry,
+        )
         self.log_entries = Gauge(
             "grounds_log_entries", "Entries in the log.", registry=self.registry
         )
@@ -127,9 +206,50 @@ class Metrics:
 
     def observe_group(self, size: int, seconds: float) -> None:
         """Observe one transaction: how many records it held and how long it took."""
-        self.group_size.observe(size)
+        self.group_size.series[""].observe(size)
         self.stages["append"].observe(seconds)
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def observe_request(
+        self, route: str, status: int, seconds: float, trace_id: str | None
+    ) -> None:
+        """Observe one request; a route that is not the application's own is counted as none."""
+        series = self.requests_by_route.get(route)
+        if series is None:
+            route, series = NO_ROUTE, self.requests_by_route[NO_ROUTE]
+        if trace_id is None:
+            series.observe(seconds)
+        else:
+            series.observe_traced(seconds, trace_id)
+        key = (route, status // 100)
+        counter = self._bound_responses.get(key)
+        if counter is None:
+            counter = self._bound_responses[key] = self.responses.labels(route, f"{key[1]}xx")
+        counter.inc()
+
+    def drain(self) -> list[Decided]:
+        """Count everything that was put aside, and return the recommendations among it."""
+        with self._lock:
+            decided = [self._decided.popleft() for _ in range(len(self._decided))]
+            for each in decided:
+                self._count(each)
+        for histogram in self._lazy:
+            histogram.drain()
+        return decided
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics and their media type: OpenMetrics, with examples, when asked for."""
+        encode, media_type = choose_encoder(accept)
+        return encode(self.registry), media_type
+
+    def _count(self, decided: Decided) -> None:
+        model, assessment = decided.served.name, decided.assessment
+        self.decisions.labels(model, decided.result, decided.rule).inc()
+        self._residual.series[model].observe(assessment.explanation.residual)
+        errors = assessment.explanation.standard_errors
+        if errors is not None:
+            self._standard_error.series[model].observe(float(errors.max()))
+        if assessment.familiarity.is_unfamiliar:
+            self.unfamiliar.labels(model).inc()
+        if decided.case.flags:
+            self.incomplete.labels(model).inc()
+        self.alternatives.labels(model, alternatives_status(assessment.alternatives)).inc()

@@ -53,6 +53,7 @@ def recommendation_payload(
     answer: bytes,
     bits: Bits,
     runtime: Mapping[str, str],
+    trace: str | None = None,
 ) -> bytes:
     """Return the payload of a recommendation, padded to its size class.
 
@@ -71,6 +72,7 @@ def recommendation_payload(
                 {"name": item.name, "type": item.type, "hex": item.raw.hex()} for item in bits
             ],
             "runtime": runtime,
+            "trace": trace,
         }
     )
     return payload + b" " * (-len(payload) % SIZE_CLASS_BYTES)

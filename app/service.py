@@ -19,6 +19,7 @@ from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Advice, Caller, Circumstances, Clock
 from app.engine import Prepared, Unfinished
 from app.metrics import Metrics
+from app.monitoring.decided import WITHHELD, Decided
 from app.served import ServedModel
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
@@ -43,6 +44,8 @@ class Application:
     service: "Service"
     circumstances: Circumstances = Circumstances()  # noqa: RUF009  # frozen, and empty
     """For what, on what ground, and where the inputs come from."""
+    trace: str | None = None
+    """The caller's trace (W3C), so that the record and their own logs can be joined."""
     assessment: Assessment | None = None
     """Made beforehand, on another thread, where making it is slow."""
 
@@ -88,7 +91,16 @@ class Service:
 
     def count(self, application: Application, prepared: Prepared) -> None:
         """Count a recommendation that is durable, whether or not its caller still waits."""
-        self._metrics.decisions.labels(application.served.name, prepared.result).inc()
+        if prepared.assessment is not None:
+            self._metrics.decided(
+                Decided(
+                    id=application.id,
+                    served=application.served,
+                    case=application.case,
+                    assessment=prepared.assessment,
+                    result=prepared.result,
+                )
+            )
 
     def assess(self, application: Application) -> Assessment:
         """Return the model's output for a case with its explanation and what the policy says.
@@ -143,8 +155,8 @@ class Service:
                 answer=answer,
                 bits=bits_of(scored, explanation, advice),
                 runtime=self._runtime,
+                trace=application.trace,
             )
-        self._metrics.residuals[served.name].observe(explanation.residual)
         return Prepared(
             record=NewRecord(
                 type=records.RECOMMENDATION,
@@ -156,7 +168,8 @@ class Service:
             ),
             answer=answer,
             # Where the advice is kept back, no counter may tell it either.
-            result="withheld" if is_kept_back(served, advice) else advice.outcome,
+            result=WITHHELD if is_kept_back(served, advice) else advice.outcome,
+            assessment=assessment,
         )
 
 

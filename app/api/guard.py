@@ -9,6 +9,7 @@ address itself, and nothing from body or headers, so that it holds no personal d
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain import NewId
 from app.errors import BodyTooLargeError
+from app.metrics import Metrics
+from app.telemetry import Trace, trace_of
 
 POLICY = (
     b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -33,6 +36,9 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", POLICY),
 )
 
+if TYPE_CHECKING:
+    from app.spans import Tracing
+
 OnError = Callable[[Request, Exception], Awaitable[Response]]
 
 _log = structlog.get_logger("grounds.http")
@@ -42,9 +48,16 @@ class Guard:
     """ASGI middleware around the whole application."""
 
     def __init__(
-        self, app: ASGIApp, *, max_body_bytes: int, new_id: NewId, on_error: OnError
+        self,
+        app: ASGIApp,
+        *,
+        max_body_bytes: int,
+        new_id: NewId,
+        on_error: OnError,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """``on_error`` makes the response to an exception that no handler knows."""
+        self._tracing = tracing
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._new_id = new_id
@@ -61,6 +74,7 @@ class Guard:
         received = 0
         status = 500
         started = False
+        trace = self._begun(scope)
 
         async def limited_receive() -> Message:
             nonlocal received
@@ -79,6 +93,8 @@ class Guard:
                 headers = message.setdefault("headers", [])
                 headers.extend(HEADERS)
                 headers.append((b"x-request-id", request_id.encode()))
+                if trace is not None:
+                    headers.append((b"traceresponse", trace.answer))
             await send(message)
 
         try:
@@ -89,12 +105,39 @@ class Guard:
             response = await self._on_error(Request(scope), error)
             await response(scope, receive, guarded_send)
         finally:
-            route = scope.get("route")
-            _log.info(
-                "request",
-                request_id=request_id,
-                method=scope["method"],
-                route=getattr(route, "path", "none"),
-                status=status,
-                milliseconds=round((perf_counter() - start) * 1000, 2),
-            )
+            self._ended(scope, status, perf_counter() - start)
+
+    def _begun(self, scope: Scope) -> Trace | None:
+        """Count a request in, and return the trace it belongs to."""
+        trace = trace_of(scope)
+        scope["state"]["trace"] = trace
+        metrics = _metrics(scope)
+        if metrics is not None:
+            metrics.in_flight += 1
+        return trace
+
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request out, and say in one line what became of it."""
+        route = getattr(scope.get("route"), "path", "none")
+        trace: Trace | None = scope["state"]["trace"]
+        metrics = _metrics(scope)
+        if metrics is not None:
+            metrics.in_flight -= 1
+            metrics.observe_request(route, status, seconds, None if trace is None else trace.id)
+        if self._tracing is not None:
+            self._tracing.record(scope["method"], route, status, seconds, trace)
+        _log.info(
+            "request",
+            request_id=scope["state"]["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1000, 2),
+            **({} if trace is None else {"trace_id": trace.id}),
+        )
+
+
+def _metrics(scope: Scope) -> Metrics | None:
+    """Return where requests are counted; None before the service has started."""
+    parts = getattr(scope["app"].state, "parts", None)
+    return None if parts is None else parts.metrics

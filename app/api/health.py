@@ -1,7 +1,6 @@
 """``/health`` and ``/metrics``: for the platform that runs the service."""
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api import examples, schemas
 from app.api.access import open_to_all
@@ -67,10 +66,12 @@ async def metrics(request: Request) -> Response:
     """Return all metrics."""
     parts = parts_of(request)
     _measure(parts)
-    return Response(parts.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    content, media_type = parts.metrics.exposition(request.headers.get("accept", ""))
+    return Response(content, media_type=media_type)
 
 
 def _measure(parts: Parts) -> None:
+    parts.metrics.drain()
     parts.metrics.log_entries.set(parts.log.size)
     parts.metrics.queue_depth.set(parts.engine.waiting)
     parts.metrics.log_alarms.set(len(parts.checkpointer.alarms))

@@ -4,11 +4,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain import Role
-from app.metrics import STAGES
+from app.main import ROUTE_PATHS
+from app.metrics import NO_ROUTE, STAGES
+from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 from app.settings import Settings
 from tests.app import tiny
 from tests.started import Started, start
@@ -51,8 +58,8 @@ def test_every_decision_is_counted_once_under_its_outcome(service: Started) -> N
     series = scrape(service)
     counted = {key: n for key, n in series.items() if key[0] == "grounds_decisions_total"}
     assert counted == {
-        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "yes"))): 3,
-        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "no"))): 1,
+        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "yes"), ("rule", "high"))): 3,
+        ("grounds_decisions_total", (("model", "tiny"), ("outcome", "no"), ("rule", "low"))): 1,
     }
     assert value(series, "grounds_errors_total", type="invalid-case") == 1
     assert value(series, "grounds_errors_total", type="forbidden") == 1
@@ -111,6 +118,8 @@ def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
         client.get("/v1/models", headers={"Authorization": f"Bearer {name.splitlines()[0]}"})
         client.request("BREW", "/v1/models", headers=key)
         client.get("/v1/models", headers={**key, "X-Model": "a", "User-Agent": "b"})
+        client.get("/v1/models", headers={**key, "traceparent": name.splitlines()[0]})
+        scrape(service)
 
     provoke("first")
     seen = scrape(service).keys()
@@ -127,12 +136,79 @@ def test_every_label_value_is_known_beforehand(service: Started) -> None:
     known = {
         "model": {"tiny"},
         "outcome": {"yes", "no"},
+        "rule": {"high", "low"},
+        "route": {*ROUTE_PATHS, NO_ROUTE},
+        "status": {"2xx", "4xx"},
         "stage": set(STAGES),
         "type": {"unknown-model"},
         "version": {"1"},
         "digest": {served.bundle.digest},
         "method": {served.explainer.method},
     }
+    known["status"] |= {"found", "none_found", "not_sought", "not_finished"}
     for _, labels in scrape(service):
         for name, label in labels:
             assert name == "le" or label in known[name], (name, label)
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+def test_a_trace_is_an_example_of_its_bucket_in_openmetrics(service: Started) -> None:
+    service.ask(tiny.NAME, tiny.CASE, headers={"traceparent": PARENT})
+    response = service.client.get(
+        "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    examples = [
+        sample.exemplar.labels
+        for family in openmetrics_families(response.text)
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    assert examples == [{"trace_id": TRACE}]
+    assert TRACE not in service.client.get("/metrics").text
+
+
+def test_requests_are_counted_by_route_and_class_of_status(service: Started) -> None:
+    for name in (tiny.NAME, "no-such", "nor-this"):
+        service.ask(name, tiny.CASE)
+    series = scrape(service)
+    route = "/v1/models/{model}/decisions"
+    assert value(series, "grounds_responses_total", route=route, status="2xx") == 1
+    assert value(series, "grounds_responses_total", route=route, status="4xx") == 2
+    assert value(series, "grounds_request_seconds_count", route=route) == 3
+    assert value(series, "grounds_requests_in_flight") == 1  # the scrape itself
+
+
+def test_what_is_special_about_cases_is_counted(service: Started) -> None:
+    service.ask(tiny.NAME, tiny.CASE)
+    service.ask(tiny.NAME, {**tiny.CASE, "answer": "neither"})
+    series = scrape(service)
+    assert value(series, "grounds_unfamiliar_cases_total", model="tiny") == 1
+    assert value(series, "grounds_incomplete_cases_total", model="tiny") == 1
+    sought = [n for key, n in series.items() if key[0] == "grounds_alternatives_total"]
+    assert sum(sought) == 2
+
+
+def test_a_lazy_histogram_counts_as_the_librarys_own_does() -> None:
+    registry, own = CollectorRegistry(), CollectorRegistry()
+    lazy = LazyHistogram("t_seconds", "T.", buckets=LATENCY_BUCKETS, registry=registry)
+    usual = Histogram("t_seconds", "T.", buckets=LATENCY_BUCKETS, registry=own)
+    values = [*LATENCY_BUCKETS, 0.0, 1e-9, 99.0, *np.random.default_rng(1).exponential(0.01, 500)]
+    for each in values:
+        lazy.series[""].observe(each)
+        usual.observe(each)
+
+    def numbers(family: str) -> dict[str, float]:
+        return {
+            f"{name.split('{')[0]}{float(name.split(chr(34))[1]) if chr(34) in name else ''}": round(
+                float(number), 9
+            )
+            for name, number in (
+                line.rsplit(" ", 1) for line in family.splitlines() if line[0] != "#"
+            )
+        }
+
+    assert numbers(generate_latest(registry).decode()) == numbers(generate_latest(own).decode())
