@@ -1,0 +1,311 @@
+"""Evidence packs: verified by a program that shares no code with ours, on a machine without us."""
+
+import base64
+import io
+import json
+import random
+import subprocess
+import sys
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cryptography
+import pytest
+from cryptography import x509
+
+from audit import standalone_verify
+from audit.errors import LogRolledBackError, NoteError, ProofError
+from audit.evidence import StampedCheckpoint, Surroundings, build_pack
+from audit.log import Log
+from audit.note import Note, SigningKey, parse_note
+from audit.publish import publish
+from audit.timestamp import request_for, verify_timestamp
+from audit.witness import Witness, add_log
+from tests.audit.conftest import MakeRecord, OpenLog
+from tests.authority import Authority
+
+PAYLOAD = json.dumps({"answer": {"recommendation": {"outcome": "priority"}}}).encode()
+POLICY = b'{"rules":[]}'
+ANSWER = b"Maria Muster, 41, two children"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+class Case:
+    """A log with a decision, a witness and everything a pack may hold."""
+
+    def __init__(self, log: Log, record: MakeRecord, tmp_path: Path, authority: Authority) -> None:
+        self.log = log
+        self.tmp_path = tmp_path
+        self.authority = authority
+        digest = standalone_verify.sha256(POLICY).hex()
+        facts = {
+            "model": {"name": "demo", "version": "1", "sha256": "ab" * 32},
+            "policy": {"sha256": digest},
+        }
+        payload = PAYLOAD + b" " * 50 + b"\n" * 3
+        self.made = record(payload, facts=facts, subject="s")
+        log.append([record(), record(ANSWER)])
+        self.held = log.checkpoint()
+        log.append([self.made, *(record() for _ in range(5))])
+        self.witness = Witness.open(
+            tmp_path / "witness", name="w.example/1", clock=lambda: datetime.now(UTC)  # noqa: TID251
+        )  # fmt: skip
+        add_log(tmp_path / "witness", log.verifier_key)
+        self.note = self.cosigned(log.checkpoint())
+        self.trust = f"log {log.verifier_key}\nwitness w1 {self.witness.vkey}\nquorum w1\n".encode()
+
+    def cosigned(self, note: bytes) -> bytes:
+        answer = self.witness.add_checkpoint(b"old 0\n\n" + note)
+        assert answer.status == 200
+        parsed = parse_note(note + answer.body)
+        return Note(parsed.text, parsed.signatures).format()
+
+    def pack(self, *, disclose: bool = True, held: bytes | None = None) -> bytes:
+        stamped_note = self.log.stored_checkpoint()
+        assert stamped_note is not None
+        response = self.authority.reply(request_for(stamped_note).content)
+        surroundings = Surroundings(
+            self.trust,
+            stamped=StampedCheckpoint(stamped_note, response, self.authority.root),
+            files={"policy.json": POLICY, "card.json": b"{}\n"},
+        )
+        return build_pack(
+            self.log,
+            self.made.id,
+            note=self.note,
+            surroundings=surroundings,
+            disclose=disclose,
+            held=held,
+        )
+
+
+@pytest.fixture
+def case(open_log: OpenLog, record: MakeRecord, tmp_path: Path, authority: Authority) -> Case:
+    return Case(open_log(), record, tmp_path, authority)
+
+
+def verdict(path: Path, *options: str) -> int:
+    return standalone_verify.main(["pack", str(path), *options])
+
+
+def files_of(pack: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(pack)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def zipped(path: Path, files: dict[str, bytes], *, relist: bool) -> Path:
+    """Write files as a pack; with ``relist`` the forger mends the manifest too."""
+    if relist:
+        manifest = json.loads(files["manifest.json"])
+        manifest["files"] = {
+            name: standalone_verify.sha256(content).hex()
+            for name, content in files.items()
+            if name != "manifest.json"
+        }
+        files = {**files, "manifest.json": json.dumps(manifest).encode()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def elsewhere(tmp_path: Path, script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with the standard library and ``cryptography``, and nothing else, importable."""
+    libraries = tmp_path / "libraries"
+    libraries.mkdir(exist_ok=True)
+    site = Path(cryptography.__file__).parents[1]
+    wanted = [site / "cryptography", site / "cffi", *site.glob("_cffi_backend*")]
+    for part in wanted:
+        link = libraries / part.name
+        if not link.exists():
+            link.symlink_to(part)
+    start = (
+        "import runpy, sys; sys.path.append(sys.argv[1]); sys.argv = sys.argv[2:];"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-S", "-c", start, str(libraries), str(script), *arguments],
+        cwd=tmp_path,
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
+    folder = case.tmp_path / "pack"
+    folder.mkdir()
+    for name, content in files_of(case.pack(held=case.held)).items():
+        (folder / name).write_bytes(content)
+    done = elsewhere(case.tmp_path, folder / "verify.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "FAILED" not in done.stdout
+    assert "THE PACK'S OWN WORD" in done.stdout
+    for told in ("w1 at", "not after", "sizes 3 and 9", "outcome 'priority'", "all checks are OK"):
+        assert told in done.stdout
+    trusted = elsewhere(
+        case.tmp_path, folder / "verify.py", "pack", str(folder), "--vkey", case.log.verifier_key
+    )
+    assert trusted.returncode == 0
+    assert "as you gave it" in trusted.stdout
+    (folder / "leaf.json").write_bytes(b"{}")
+    assert elsewhere(case.tmp_path, folder / "verify.py").returncode == 1
+
+
+def test_another_key_root_or_checkpoint_of_yours_fails(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pack.zip"
+    path.write_bytes(case.pack(held=case.held))
+    mine = tmp_path / "mine"
+    mine.write_bytes(case.held)
+    assert verdict(path, "--checkpoint", str(mine)) == 0
+    stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
+    other = Authority(tmp_path / "other")
+    mine.write_bytes(case.note)
+    (tmp_path / "root").write_bytes(other.root)
+    for options, told in (
+        (["--vkey", stranger], "no known key of the log has signed it"),
+        (["--tsa-root", str(tmp_path / "root")], "does not lead to the given root"),
+        (["--checkpoint", str(mine)], "another checkpoint than yours"),
+    ):
+        capsys.readouterr()
+        assert verdict(path, *options) == 1
+        assert told in capsys.readouterr().out
+
+
+def test_the_same_bytes_twice(case: Case) -> None:
+    surroundings = Surroundings(case.trust, files={"policy.json": POLICY})
+    packs = {
+        build_pack(case.log, case.made.id, note=case.note, surroundings=surroundings, disclose=True)
+        for _ in range(3)
+    }
+    assert len(packs) == 1
+
+
+def test_without_disclosure_nothing_opens_the_payload(case: Case, tmp_path: Path) -> None:
+    files = files_of(case.pack(disclose=False))
+    assert {"payload.json", "disclosure.json"} & files.keys() == set()
+    secret = case.log.record_key(3)
+    everything = b"".join(files.values())
+    assert PAYLOAD not in everything
+    for value in (secret.key, secret.salt):
+        assert value not in everything
+        assert base64.b64encode(value) not in everything
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=False)) == 0
+
+
+def test_every_changed_file_is_noticed(case: Case, tmp_path: Path) -> None:
+    """A byte of any file: by the manifest; and by what it means when the manifest is mended too."""
+    files = files_of(case.pack(held=case.held))
+    rng = random.Random(8)  # noqa: S311
+    free = {"verify.py", "card.json", "manifest.json", "timestamp-roots.pem", "trust-policy.txt"}
+    for name, content in files.items():
+        for _ in range(6):
+            changed = bytearray(content)
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+            mended = {**files, name: bytes(changed)}
+            if name != "manifest.json":
+                assert verdict(zipped(tmp_path / "p.zip", mended, relist=False)) == 1, name
+            if name in free:
+                continue
+            assert verdict(zipped(tmp_path / "p.zip", mended, relist=True)) == 1, (name, changed)
+        without = {other: value for other, value in files.items() if other != name}
+        if name != "manifest.json":
+            assert verdict(zipped(tmp_path / "p.zip", without, relist=False)) == 1, name
+
+
+def test_an_erased_record_is_proved_to_be_erased(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case.log.erase_subject("s", basis="GDPR Art. 17", actor="dpo", new_id=lambda: "erasure-1")
+    with pytest.raises(NoteError, match="older than the erasure"):
+        case.pack()
+    case.note = case.log.checkpoint()
+    case.trust = f"log {case.log.verifier_key}\nquorum none\n".encode()
+    files = files_of(case.pack())
+    assert {"payload.json", "disclosure.json", "envelope.bin"} & files.keys() == set()
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=False)) == 0
+    assert "on the ground 'GDPR Art. 17'" in capsys.readouterr().out
+    leaf = json.loads(files["erasure-leaf.json"])
+    leaf["facts"]["of"] = [1]
+    files["erasure-leaf.json"] = json.dumps(leaf).encode()
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=True)) == 1
+
+
+def test_a_record_beyond_the_checkpoint_and_a_foreign_checkpoint_are_refused(case: Case) -> None:
+    surroundings = Surroundings(case.trust)
+    arguments = {"surroundings": surroundings, "disclose": False}
+    with pytest.raises(ProofError):
+        build_pack(case.log, case.made.id, note=case.held, **arguments)  # type: ignore[arg-type]
+    stranger = SigningKey.from_seed(case.log.origin, bytes(32))
+    forged = Note(parse_note(case.held).text, (stranger.sign(parse_note(case.held).text),))
+    with pytest.raises(NoteError):
+        case.pack(held=forged.format())
+
+
+def test_a_checkpoint_that_the_log_does_not_continue_is_said_to_be_evidence(case: Case) -> None:
+    """The operator signs another history, or more than there is: whoever holds that can show it."""
+    own = case.log._signer._key
+    text = parse_note(case.held).text
+    origin, size, root, _ = text.split("\n")
+    for lie in (
+        f"{origin}\n{size}\n{base64.b64encode(bytes(32)).decode()}\n",
+        f"{origin}\n999\n{root}\n",
+    ):
+        with pytest.raises(LogRolledBackError, match="keep it"):
+            case.pack(held=Note(lie, (own.sign(lie),)).format())
+
+
+def test_timestamps_agree_with_openssl_and_no_changed_byte_passes(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """Three verifiers that share nothing: rfc3161-client, openssl, and the one-file reader."""
+    message = b"a checkpoint"
+    request = request_for(message)
+    response = authority.reply(request.content)
+    roots = x509.load_pem_x509_certificates(authority.root)
+    stated = verify_timestamp(response, message, roots=roots, nonce=request.nonce)
+    assert stated == standalone_verify.check_timestamp(response, message, roots)
+    assert authority.openssl_verifies(response, message)
+    strangers = x509.load_pem_x509_certificates(Authority(tmp_path / "stranger").root)
+    rng = random.Random(3)  # noqa: S311
+    cases = [(response, b"another", roots), (response, message, strangers), (b"", message, roots)]
+    for at in rng.sample(range(len(response)), 150):
+        changed = bytearray(response)
+        changed[at] ^= 1 << rng.randrange(8)
+        cases.append((bytes(changed), message, roots))
+    passed = [
+        (content, said)
+        for content, said, trusted in cases
+        if independently(content, said, trusted) and (content, said) != (response, message)
+    ]
+    # What is outside the signature (tags that no verifier reads) may change and pass in all three.
+    assert all(authority.openssl_verifies(content, said) for content, said in passed)
+    assert len(passed) < 5
+    with pytest.raises(standalone_verify.Wrong, match="root"):
+        standalone_verify.check_timestamp(response, message, strangers)
+
+
+def independently(response: bytes, message: bytes, roots: list[x509.Certificate]) -> bool:
+    try:
+        standalone_verify.check_timestamp(response, message, roots)
+    except Exception:  # noqa: BLE001  # as the program itself: whatever is raised, it is not passed
+        return False
+    return True
+
+
+def test_a_published_log_verifies_where_nothing_of_ours_is(case: Case, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    publish(case.log, target, case.note)
+    script = Path(standalone_verify.__file__)
+    done = elsewhere(tmp_path, script, "log", str(target), "--vkey", case.log.verifier_key)
+    assert (done.returncode, done.stderr) == (0, "")
+    stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
+    assert elsewhere(tmp_path, script, "log", str(target), "--vkey", stranger).returncode == 1
