@@ -64,6 +64,8 @@ from audit.store import ConstraintViolationError, Store, Writer
 from audit.tiles import GrowingTree
 
 Clock = Callable[[], datetime]
+Check = Callable[[Sequence[int]], None]
+"""Hears the indexes of entries that are about to be erased; raises to forbid it."""
 _ERASED_PER_ENTRY = 40
 """Indexes in one erasure entry, so that its leaf stays below its limit."""
 
@@ -168,23 +170,38 @@ class Log(LogReader):
             return self._commit(group, records)
 
     def erase_subject(
-        self, subject: str, *, basis: str, actor: str, new_id: Callable[[], str]
+        self,
+        subject: str,
+        *,
+        basis: str,
+        actor: str,
+        new_id: Callable[[], str],
+        check: Check = lambda _indexes: None,
     ) -> Erasure:
         """Erase every payload of a subject, with its keys and salts, and record that it was done.
 
         ``basis`` (the ground in law) and ``actor`` (an opaque name) go into the public leaf.
+        ``check`` hears which entries it would be, while nobody can append, and raises to forbid it.
         Leaves stay, so all proofs still verify. Raises as ``append``.
         """
         handle = subject_handle(self._secrets.digest, subject)
 
         def find() -> list[int]:
             row = self._rows.find_subjects([handle]).get(handle)
-            return [] if row is None else self._rows.records_of(row.subject)
+            indexes = [] if row is None else self._rows.records_of(row.subject)
+            check(indexes)
+            return indexes
 
         return self._erase(find, basis=basis, actor=actor, new_id=new_id)
 
     def erase_records(
-        self, record_ids: Sequence[str], *, basis: str, actor: str, new_id: Callable[[], str]
+        self,
+        record_ids: Sequence[str],
+        *,
+        basis: str,
+        actor: str,
+        new_id: Callable[[], str],
+        check: Check = lambda _indexes: None,
     ) -> Erasure:
         """Erase the payloads of single records; as ``erase_subject``.
 
@@ -194,7 +211,9 @@ class Log(LogReader):
         indexes = sorted({self.receipt(record_id).index for record_id in record_ids})
 
         def find() -> list[int]:
-            return [index for index in indexes if self._rows.record_key(index) is not None]
+            present = [index for index in indexes if self._rows.record_key(index) is not None]
+            check(present)
+            return present
 
         return self._erase(find, basis=basis, actor=actor, new_id=new_id)
 
