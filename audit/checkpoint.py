@@ -58,10 +58,10 @@ def parse_size(text: str) -> int:
     return int(text)
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> bytes:
-    """Return the checkpoint as a note signed by the log's key."""
+def sign_checkpoint(checkpoint: Checkpoint, *keys: SigningKey) -> bytes:
+    """Return the checkpoint as a note signed by the log's key, or by both while it changes."""
     text = checkpoint.format()
-    return Note(text, (key.sign(text),)).format()
+    return Note(text, tuple(key.sign(text) for key in keys)).format()
 
 
 def open_checkpoint(note: bytes, *, origin: str, trusted: Sequence[VerifierKey]) -> Checkpoint:

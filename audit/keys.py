@@ -18,6 +18,10 @@ from audit.note import SigningKey, decode_base64, encode_base64
 SIGNING_KEY_FILE = "log.key"
 MASTER_KEY_FILE = "master.key"
 DIGEST_KEY_FILE = "digest.key"
+NEXT_KEY_FILE = "log.key.next"
+"""A new signing key whose entry may not be durable yet."""
+RETIRING_KEY_FILE = "log.key.retiring"
+"""The signing key before this one; it signs beside it until everybody has learnt the new one."""
 _SECRET_BYTES = 32
 
 
@@ -32,6 +36,13 @@ class LogKeys:
     master_check: bytes
     digest_check: bytes
     """Digests the genesis entry records, so that another log's keys are noticed at once."""
+    retiring: SigningKey | None = None
+    """The signing key before this one, while both sign."""
+
+    @property
+    def signers(self) -> tuple[SigningKey, ...]:
+        """Return the keys that sign checkpoints, the newest first."""
+        return (self.signing,) if self.retiring is None else (self.signing, self.retiring)
 
 
 def create_keys(directory: Path, *, origin: str) -> None:
@@ -61,13 +72,10 @@ def read_keys(directory: Path, *, origin: str) -> LogKeys:
             f"{directory} is missing; the log cannot be opened without its keys: restore them"
         )
     _check_mode(directory, 0o700)
-    path = directory / SIGNING_KEY_FILE
-    try:
-        signing = SigningKey.parse(_read_text(path))
-    except NoteError as err:
-        raise KeyFileError(f"{path} is not a signing key: {err}") from err
-    if signing.name != origin:
-        raise KeyFileError(f"{path} is the key of {signing.name!r}, want {origin!r}")
+    signing = _read_signing_key(directory / SIGNING_KEY_FILE, origin)
+    retiring = None
+    if (directory / RETIRING_KEY_FILE).exists():
+        retiring = _read_signing_key(directory / RETIRING_KEY_FILE, origin)
     master = _read_secret(directory / MASTER_KEY_FILE)
     digest = _read_secret(directory / DIGEST_KEY_FILE)
     return LogKeys(
@@ -76,11 +84,51 @@ def read_keys(directory: Path, *, origin: str) -> LogKeys:
         digest=digest,
         master_check=_check_value(b"master", master),
         digest_check=_check_value(b"digest", digest),
+        retiring=retiring,
     )
+
+
+def stage_signing_key(directory: Path, key: SigningKey) -> None:
+    """Keep a new signing key before the entry that hands over to it is written."""
+    write_durably(directory / NEXT_KEY_FILE, key.format().encode() + b"\n", mode=0o600)
+
+
+def promote_signing_key(directory: Path, *, origin: str, vkey: str) -> bool:
+    """Make the staged key the signing key, if it is the one with this vkey.
+
+    Returns False when it is another or there is none. A crash in between leaves files from which
+    the same call goes on.
+    """
+    path = directory / NEXT_KEY_FILE
+    if not path.exists() or _read_signing_key(path, origin).verifier.format() != vkey:
+        return False
+    current = (directory / SIGNING_KEY_FILE).read_bytes()
+    if current != path.read_bytes():
+        write_durably(directory / RETIRING_KEY_FILE, current, mode=0o600)
+        write_durably(directory / SIGNING_KEY_FILE, path.read_bytes(), mode=0o600)
+    path.unlink()
+    return True
+
+
+def drop_retiring_key(directory: Path) -> bool:
+    """Let the signing key before this one sign no more; return whether there was one."""
+    found = (directory / RETIRING_KEY_FILE).exists()
+    (directory / RETIRING_KEY_FILE).unlink(missing_ok=True)
+    return found
 
 
 def _check_value(label: bytes, secret: bytes) -> bytes:
     return sha256(b"grounds/key-check/v1\n" + label + b"\n" + secret).digest()
+
+
+def _read_signing_key(path: Path, origin: str) -> SigningKey:
+    try:
+        key = SigningKey.parse(_read_text(path))
+    except NoteError as err:
+        raise KeyFileError(f"{path} is not a signing key: {err}") from err
+    if key.name != origin:
+        raise KeyFileError(f"{path} is the key of {key.name!r}, want {origin!r}")
+    return key
 
 
 def _read_secret(path: Path) -> bytes:

@@ -51,6 +51,7 @@ from audit.reader import LogReader
 from audit.records import (
     ERASURE,
     GENESIS,
+    KEY_ROTATED,
     Erasure,
     NewRecord,
     Receipt,
@@ -90,7 +91,7 @@ class Log(LogReader):
         self._writer = writer
         self._groups = GroupBuilder(origin=origin, keys=keys, rows=self._rows)
         self._signer = Signer(
-            directory / CHECKPOINT_FILE, origin=origin, key=keys.signing, rows=self._rows
+            directory / CHECKPOINT_FILE, origin=origin, keys=keys.signers, rows=self._rows
         )
         self._write_lock = threading.Lock()
         self._checkpoint_lock = threading.Lock()
@@ -216,6 +217,37 @@ class Log(LogReader):
             return present
 
         return self._erase(find, basis=basis, actor=actor, new_id=new_id)
+
+    def rotate_key(self) -> str:
+        """Give the log a new signing key and return its vkey; the old one goes on signing beside it.
+
+        Order: the new key is durable, then the entry that both keys signed, then the files change
+        places. A crash before the entry: the staged key is forgotten. After it: opening the log
+        goes on from there. No other process may have the log open. Raises as ``append``.
+        """
+        directory = self.directory / KEYS_DIRECTORY
+        old = self._secrets.signing
+        new = SigningKey.generate(self.origin)
+        stage_signing_key(directory, new)
+        record = NewRecord(
+            type=KEY_ROTATED,
+            id=rotation_id(len(self.rotations()) + 1),
+            facts=rotation_facts(old, new),
+        )
+        with self._appending():
+            group = self._groups.finish(self._tree, self._draft([record]))
+            self._commit(group, [record])
+        vkey = new.verifier.format()
+        promote_signing_key(directory, origin=self.origin, vkey=vkey)
+        self._use_keys()
+        self.checkpoint()
+        return vkey
+
+    def retire_key(self) -> bool:
+        """Let the signing key before this one sign no more; return whether there was one."""
+        found = drop_retiring_key(self.directory / KEYS_DIRECTORY)
+        self._use_keys()
+        return found
 
     def purge(self) -> bool:
         """Remove erased bytes from the write-ahead log. False while another process reads it."""
@@ -422,9 +454,19 @@ class Log(LogReader):
                 group = self._groups.finish(self._tree, self._draft([record]))
                 self._commit(group, [record])
 
+    def _use_keys(self) -> None:
+        """Read the key files again."""
+        keys = read_keys(self.directory / KEYS_DIRECTORY, origin=self.origin)
+        self._keys = self._secrets = keys
+        self._signer.keys = keys.signers
+
     def _check_keys(self) -> None:
-        """Refuse key files of another log, by what the genesis entry says."""
-        facts = parse_leaf(self._entry(0).leaf).facts
+        """Refuse key files of another log, by what the genesis entry and changes of keys say."""
+        facts = {**parse_leaf(self._entry(0).leaf).facts, "vkey": self.verifier_key}
+        if promote_signing_key(
+            self.directory / KEYS_DIRECTORY, origin=self.origin, vkey=self.verifier_key
+        ):
+            self._use_keys()
         keys = self._secrets
         for name, got, what in (
             ("origin", self.origin, "origin"),

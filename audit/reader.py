@@ -17,6 +17,7 @@ from audit.errors import (
     EnvelopeError,
     KeyFileError,
     LeafError,
+    NoteError,
     ProofError,
     UnknownRecordError,
 )
@@ -25,6 +26,7 @@ from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Leaf, parse_leaf
 from audit.proof import LogProof
 from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
+from audit.rotation import Rotation, parse_rotation, rotation_id
 from audit.row_reader import RowReader
 from audit.rows import EntryRow
 from audit.sqlite import SqliteStore
@@ -60,11 +62,28 @@ class LogReader:
 
     @property
     def verifier_key(self) -> str:
-        """Return the key that verifies this log's checkpoints (C2SP vkey), from its first entry."""
+        """Return the key that verifies this log's checkpoints (C2SP vkey): the newest it had.
+
+        Its first entry names the first, and each entry of a change the next.
+        """
         vkey = parse_leaf(self._entry(0).leaf).facts["vkey"]
         if not isinstance(vkey, str):
             raise DamagedLogError("the first entry names no verifier key")
+        for rotation in self.rotations():
+            if rotation.old.format() != vkey:
+                raise DamagedLogError("the log's changes of keys do not follow each other")
+            vkey = rotation.new.format()
         return vkey
+
+    def rotations(self) -> list[Rotation]:
+        """Return the changes of the log's signing key, in order. Raises DamagedLogError."""
+        found: list[Rotation] = []
+        while (row := self._rows.find_entry(rotation_id(len(found) + 1))) is not None:
+            try:
+                found.append(parse_rotation(_leaf(row)))
+            except NoteError as err:
+                raise DamagedLogError(f"entry {row.seq}: {err}") from err
+        return found
 
     def root(self, size: int | None = None) -> bytes:
         """Return the root over the first ``size`` entries, all of them by default."""
@@ -222,7 +241,8 @@ class LogReader:
     def _open_checkpoint(self, note: bytes) -> Checkpoint:
         keys = self._keys
         if keys is not None:
-            return open_checkpoint(note, origin=self.origin, trusted=[keys.signing.verifier])
+            trusted = [key.verifier for key in keys.signers]
+            return open_checkpoint(note, origin=self.origin, trusted=trusted)
         return unverified_checkpoint(note, origin=self.origin)
 
     def _record(self, row: EntryRow) -> StoredRecord:

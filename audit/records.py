@@ -9,7 +9,8 @@ from audit.leaf import Facts
 
 GENESIS = "genesis"
 ERASURE = "erasure"
-OWN_TYPES = frozenset({GENESIS, ERASURE})
+KEY_ROTATED = "key_rotated"
+OWN_TYPES = frozenset({GENESIS, ERASURE, KEY_ROTATED})
 """Entries that the log writes itself, because their facts mean something to ``verify``."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch

@@ -6,7 +6,7 @@ backup of the database does not have.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from audit import merkle, tiles
@@ -30,11 +30,13 @@ _CHUNK = 1_024
 class Signer:
     """Signs the checkpoints of one log."""
 
-    def __init__(self, path: Path, *, origin: str, key: SigningKey, rows: RowReader) -> None:
-        """``path`` is the file of the last signed checkpoint."""
+    def __init__(
+        self, path: Path, *, origin: str, keys: Sequence[SigningKey], rows: RowReader
+    ) -> None:
+        """``path`` is the file of the last signed checkpoint. All of ``keys`` sign."""
         self._path = path
         self._origin = origin
-        self._key = key
+        self.keys = keys
         self._rows = rows
         # The tree up to which leaves were re-read and the result signed.
         self._signed = GrowingTree()
@@ -56,7 +58,7 @@ class Signer:
         if head.size < self._signed.size:
             raise self._rolled_back(head.size, self._signed.size)
         recomputed = self._recompute(head)
-        note = sign_checkpoint(Checkpoint(self._origin, head.size, recomputed.root()), self._key)
+        note = sign_checkpoint(Checkpoint(self._origin, head.size, recomputed.root()), *self.keys)
         store(None if self._note is None else self._signed.size, head.size, note)
         self._keep_outside(note)
         self._signed, self._note = recomputed, note
@@ -146,7 +148,9 @@ class Signer:
 
     def _checked(self, note: bytes, what: str) -> Checkpoint:
         try:
-            return open_checkpoint(note, origin=self._origin, trusted=[self._key.verifier])
+            return open_checkpoint(
+                note, origin=self._origin, trusted=[key.verifier for key in self.keys]
+            )
         except NoteError as err:
             raise LogRolledBackError(f"{what} is not a checkpoint of this log: {err}") from err
 
