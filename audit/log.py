@@ -42,10 +42,17 @@ from audit.errors import (
     RecordRejectedError,
 )
 from audit.group import Draft, GroupBuilder, PreparedGroup
-from audit.keys import LogKeys, create_keys, read_keys
+from audit.keys import (
+    LogKeys,
+    create_keys,
+    drop_retiring_key,
+    promote_signing_key,
+    read_keys,
+    stage_signing_key,
+)
 from audit.layout import CHECKPOINT_FILE, KEYS_DIRECTORY
 from audit.leaf import Facts, format_timestamp, parse_leaf
-from audit.note import encode_base64
+from audit.note import SigningKey, encode_base64
 from audit.proof import LogProof
 from audit.reader import LogReader
 from audit.records import (
@@ -58,6 +65,7 @@ from audit.records import (
     check_ids,
     check_records,
 )
+from audit.rotation import rotation_facts, rotation_id
 from audit.rows import Head, News, SubjectRow
 from audit.signer import Signer
 from audit.sqlite import SqliteStore
