@@ -7,9 +7,11 @@ next; it never repeats a value from a case, because those are personal data.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.custody import TooEarlyError, UnknownHoldError
+from app.evidence import CheckpointConflictError, HeldCheckpointError, NotCoveredError
 from app.keys import KeyStoreError
 from app.policy import PolicyError
-from audit.errors import AuditError
+from audit.errors import AuditError, UnderHoldError
 from explainers.errors import ExplanationError
 from models.errors import CaseRejectedError, ModelError
 
@@ -163,6 +165,27 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "The body did not arrive in time",
         "Try again. Nothing was advised or recorded.",
     ),
+    UnknownHoldError: ProblemType(
+        404, "unknown-hold", "No such hold is in force", "`GET /v1/holds` lists those that are."
+    ),
+    CheckpointConflictError: ProblemType(
+        409,
+        "checkpoint-conflict",
+        "The log does not continue your checkpoint",
+        "Keep your checkpoint and this answer: together they are evidence against the log.",
+    ),
+    UnderHoldError: ProblemType(
+        409,
+        "under-hold",
+        "A legal hold is on it, so nothing was erased",
+        "`GET /v1/holds` shows the holds that `detail` names; whoever is responsible may lift them.",
+    ),
+    TooEarlyError: ProblemType(
+        409,
+        "must-be-kept",
+        "It must be kept for longer, so nothing was erased",
+        "The file of retention periods says for how long, and on what ground.",
+    ),
     IdempotencyConflictError: ProblemType(
         409,
         "idempotency-conflict",
@@ -196,6 +219,19 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "invalid-request",
         "The request is not of the documented form",
         "`errors` names what to change; `/docs` describes every request.",
+    ),
+    HeldCheckpointError: ProblemType(
+        422,
+        "not-a-checkpoint",
+        "What you kept is not a checkpoint of this log",
+        "Send the signed note as you got it, percent-encoded.",
+    ),
+    NotCoveredError: ProblemType(
+        503,
+        "not-covered",
+        "No cosigned checkpoint covers the decision yet",
+        "Try again after the time in Retry-After; `alarms` in `/health/ready` says if witnesses fail.",
+        retry_after_seconds=2,
     ),
     ExplanationError: ProblemType(
         503,

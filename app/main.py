@@ -22,9 +22,11 @@ from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
 from app.ids import new_id, utc_now
+from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
 from app.metrics import Metrics
 from app.policy import PolicyError
+from app.retention import RetentionError
 from app.served import ServedModel, open_all
 from app.service import Service
 from app.settings import Settings
@@ -43,7 +45,7 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, models.router, log.router, health.router, pages.router,
+    decisions.hot, decisions.router, models.router, log.router, evidence.router, erasure.router, health.router, pages.router,
 )  # fmt: skip
 
 REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError)
@@ -159,6 +161,7 @@ def assemble(
         group_limit=settings.group_limit,
         on_group=metrics.observe_group,
     )
+    kept = keeping_of(settings, log, served, clock=clock)
     return Parts(
         settings=settings,
         clock=clock,
@@ -170,8 +173,10 @@ def assemble(
         engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),
         service=Service(clock=clock, metrics=metrics, runtime=runtime),
+        custody=kept.custody,
+        evidence=kept.evidence,
         checkpointer=checkpointer_for(
-            settings, log, metrics, engine, outside, clock=clock, new_id=new_id
+            settings, log, metrics, engine, outside, kept.custody, clock=clock, new_id=new_id
         ),
         runtime=runtime,
     )

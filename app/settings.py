@@ -76,6 +76,13 @@ class Settings(BaseSettings):
             "of them make a quorum. Each checkpoint is then shown to them."
         ),
     ] = None
+    retention_file: Annotated[
+        Path | None,
+        Field(
+            description="How long the content of each model's decisions is kept, at least and at "
+            "most, and backups, as YAML."
+        ),
+    ] = None
     publish_dir: Annotated[
         Path | None,
         Field(

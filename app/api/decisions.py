@@ -21,6 +21,7 @@ from app.api.access import CurrentCaller, admits, authorise
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.problems import faults_of_validation
+from app.api.recorded_reads import record_read
 from app.domain import Caller, Role
 from app.engine import Earlier, Recorded, Unfinished, Work
 from app.errors import (
@@ -195,9 +196,13 @@ async def create_decision(request: Request) -> Response:
     },
     **admits(*READING_ROLES),
 )
-def get_decision(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
-    """Return one decision."""
-    stored = read_decision(parts_of(request).log, decision_id, reader=caller)
+async def get_decision(
+    request: Request, decision_id: DecisionId, caller: CurrentCaller
+) -> Response:
+    """Return one decision, once it is recorded who reads it."""
+    parts = parts_of(request)
+    stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
+    await record_read(parts, decision_id, what="decision", reader=caller)
     return Response(stored.body, media_type=JSON)
 
 

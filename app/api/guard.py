@@ -91,7 +91,9 @@ class Guard:
                 started = True
                 status = message["status"]
                 headers = message.setdefault("headers", [])
-                headers.extend(HEADERS)
+                # A route may know better, as for what never changes and may be kept for good.
+                present = {name.lower() for name, _ in headers}
+                headers.extend(header for header in HEADERS if header[0] not in present)
                 headers.append((b"x-request-id", request_id.encode()))
                 if trace is not None:
                     headers.append((b"traceresponse", trace.answer))

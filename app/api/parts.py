@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.checkpointer import Checkpointer
+from app.custody import Custody
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.errors import UnknownModelError
+from app.evidence import EvidenceMaker
 from app.keys import KeyStore
 from app.metrics import Metrics
 from app.served import ServedModel
@@ -33,6 +35,8 @@ class Parts:
     service: Service
     slow_lane: SlowLane
     checkpointer: Checkpointer
+    custody: Custody
+    evidence: EvidenceMaker
     runtime: Mapping[str, str]
 
     def model(self, name: str) -> ServedModel:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -11,6 +12,7 @@ from app.api.access import CurrentCaller, admits, basic_scheme, open_to_all
 from app.api.decisions import DecisionId
 from app.api.documents import problems
 from app.api.parts import parts_of
+from app.api.recorded_reads import record_read
 from app.domain import Role
 from app.errors import UnknownProblemError
 from app.reading import read_decision
@@ -37,10 +39,13 @@ def static_files() -> StaticFiles:
     responses={200: {"description": "The page.", **HTML}, **problems(401, 403, 404, 410, 422, 503)},
     **admits(Role.CASEWORKER, Role.AUDITOR, Role.ADMIN, scheme=basic_scheme),
 )
-def show_decision(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
-    """Show one decision."""
+async def show_decision(
+    request: Request, decision_id: DecisionId, caller: CurrentCaller
+) -> Response:
+    """Show one decision, once it is recorded who reads it."""
     parts = parts_of(request)
-    stored = read_decision(parts.log, decision_id, reader=caller)
+    stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
+    await record_read(parts, decision_id, what="page", reader=caller)
     served = next(
         (
             model
