@@ -13,7 +13,7 @@ import structlog
 from fastapi import FastAPI
 
 from app import __version__
-from app.api import decisions, health, log, models, problems
+from app.api import decisions, erasure, evidence, health, log, models, problems
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
@@ -48,7 +48,7 @@ ROUTERS = (
     decisions.hot, decisions.router, models.router, log.router, evidence.router, erasure.router, health.router, pages.router,
 )  # fmt: skip
 
-REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError)
+REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError, RetentionError)
 """What a start is refused with: each says in one line what is wrong."""
 
 _log = structlog.get_logger("grounds.start")
