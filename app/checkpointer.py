@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from app.custody import Custody
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.metrics import Metrics
@@ -38,12 +39,14 @@ class Checkpointer:
     def __init__(
         self,
         log: Log,
+        custody: Custody,
         *,
         witnesses: Witnesses | None = None,
         timestamps: Timestamps | None = None,
         publish_to: Path | None = None,
     ) -> None:
         self._log = log
+        self._custody = custody
         self._witnesses = witnesses
         self._timestamps = timestamps
         self._publish_to = publish_to
@@ -69,7 +72,7 @@ class Checkpointer:
             found += self._timestamps.alarms
         if self._publishing_fault is not None:
             found.append(self._publishing_fault)
-        return found
+        return found + self._custody.alarms
 
     @property
     def newest(self) -> bytes | None:
@@ -95,6 +98,7 @@ class Checkpointer:
     async def step(self) -> None:
         """Do one second's work. A fault is an alarm; the next second tries again."""
         try:
+            await asyncio.to_thread(self._custody.purge_if_needed, self._log)
             note = await asyncio.to_thread(self._log.checkpoint)
         except AuditError as err:
             self._signing_fault = f"no checkpoint can be signed ({type(err).__name__})"
@@ -165,6 +169,7 @@ def checkpointer_for(
     metrics: Metrics,
     engine: Engine,
     outside: httpx.AsyncClient | None,
+    custody: Custody,
     *,
     clock: Clock,
     new_id: NewId,
@@ -192,5 +197,9 @@ def checkpointer_for(
             new_id=new_id,
         )
     return Checkpointer(
-        log, witnesses=witnesses, timestamps=timestamps, publish_to=settings.publish_dir
+        log,
+        custody,
+        witnesses=witnesses,
+        timestamps=timestamps,
+        publish_to=settings.publish_dir,
     )

@@ -1,0 +1,265 @@
+"""What may be erased and what must be kept: legal holds, erasure, and how long records are kept.
+
+The log is the only register of holds: setting and lifting one are entries. An erasure is checked
+against them while nobody can append, so that a hold set before it always wins.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.domain import Clock, NewId
+from app.problem_type import AppError
+from app.records import RECOMMENDATION
+from app.retention import Retention
+from audit.errors import DamagedLogError, UnderHoldError, UnknownRecordError
+from audit.leaf import Leaf, parse_leaf
+from audit.log import Log
+from audit.rare import RareEntries
+from audit.reader import LogReader
+from audit.records import Erasure, NewRecord
+
+HOLD_SET = "hold_set"
+HOLD_LIFTED = "hold_lifted"
+TYPES = (HOLD_SET, HOLD_LIFTED)
+
+_CHUNK = 1_024
+_BATCH = 200
+"""Records of one expiry transaction: callers wait no longer for it than for a group of decisions."""
+
+
+class TooEarlyError(AppError):
+    """A record must be kept for longer than this."""
+
+    def __init__(self, *, until: datetime) -> None:
+        super().__init__(f"what is to be erased must be kept until {until:%Y-%m-%d}")
+        self.until = until
+
+
+class UnknownHoldError(AppError):
+    """No such hold is in force."""
+
+    def __init__(self) -> None:
+        super().__init__("no such hold is in force")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A legal hold in force."""
+
+    id: str
+    since: str
+    basis: str
+    actor: str
+    index: int
+    """Of the entry that set it. On a subject, that entry is one of the subject's own."""
+    record: int | None
+    """The entry held; None for a hold on a subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What a retention run did."""
+
+    erased: tuple[int, ...]
+    held: int
+    """Records past their time that a hold keeps."""
+    purged: bool
+
+
+class Custody:
+    """Holds, erasures and retention of one log. Safe from any thread."""
+
+    def __init__(
+        self, log: LogReader, rare: RareEntries, *, retention: Retention, clock: Clock
+    ) -> None:
+        """``rare`` knows at least the entries of ``TYPES``."""
+        self._log = log
+        self._rare = rare
+        self._retention = retention
+        self._clock = clock
+        self._unpurged = False
+
+    @property
+    def alarms(self) -> list[str]:
+        """Return what is wrong at present."""
+        if self._unpurged:
+            return ["erased bytes are still in the write-ahead log: another process reads it"]
+        return []
+
+    @property
+    def backups_kept_days(self) -> int | None:
+        """Return for how long backups keep what was erased, None when nobody has said."""
+        return self._retention.backups_kept_days
+
+    def holds(self) -> list[Hold]:
+        """Return the holds in force, oldest first."""
+        found: dict[str, Hold] = {}
+        for index, leaf in self._rare.entries():
+            if leaf.type == HOLD_SET:
+                record = leaf.facts.get("of")
+                found[leaf.id] = Hold(
+                    id=leaf.id,
+                    since=leaf.timestamp,
+                    basis=str(leaf.facts.get("basis")),
+                    actor=str(leaf.facts.get("actor")),
+                    index=index,
+                    record=record if isinstance(record, int) else None,
+                )
+            elif leaf.type == HOLD_LIFTED:
+                found.pop(str(leaf.facts.get("hold")), None)
+        return list(found.values())
+
+    def hold_record(
+        self,
+        *,
+        hold_id: str,
+        basis: str,
+        actor: str,
+        subject: str | None = None,
+        record_id: str | None = None,
+    ) -> NewRecord:
+        """Return the entry that holds a subject or a record. Raises UnknownRecordError."""
+        facts = {"basis": basis, "actor": actor}
+        if record_id is not None:
+            of = self._log.receipt(record_id).index
+            return NewRecord(HOLD_SET, hold_id, {**facts, "of": of})
+        # The payload says nothing; it makes the entry one of the subject's, whose number is then
+        # known without their name. Once the hold is lifted it is erased with the rest.
+        return NewRecord(HOLD_SET, hold_id, facts, payload=b'{"v":1}', subject=subject)
+
+    def lifting_record(self, *, new_id: NewId, hold_id: str, basis: str, actor: str) -> NewRecord:
+        """Return the entry that lifts a hold. Raises UnknownHoldError."""
+        if all(hold.id != hold_id for hold in self.holds()):
+            raise UnknownHoldError
+        return NewRecord(HOLD_LIFTED, new_id(), {"hold": hold_id, "basis": basis, "actor": actor})
+
+    def check_erasable(self, indexes: Sequence[int]) -> None:
+        """Raise UnderHoldError or TooEarlyError if any of these entries must be kept."""
+        held = self._held_by(indexes)
+        if held:
+            raise UnderHoldError(holds=sorted({hold for holds in held.values() for hold in holds}))
+        until = [
+            moment
+            for index in indexes
+            if (moment := self._keep_until(self._leaf(index))) is not None
+        ]
+        latest = max(until, default=None)
+        if latest is not None and latest > self._clock():
+            raise TooEarlyError(until=latest)
+
+    def erase(
+        self,
+        log: Log,
+        *,
+        basis: str,
+        actor: str,
+        new_id: NewId,
+        subject: str | None = None,
+        record_ids: Sequence[str] = (),
+    ) -> Erasure:
+        """Erase a subject, or single records.
+
+        Raises UnderHoldError, TooEarlyError, UnknownRecordError, and as ``Log.append``.
+        """
+        if subject is not None:
+            done = log.erase_subject(
+                subject, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
+            )
+        else:
+            done = log.erase_records(
+                record_ids, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
+            )
+        self._unpurged = not done.purged
+        return done
+
+    def purge_if_needed(self, log: Log) -> None:
+        """Try again to remove erased bytes from every file, if a reader was in the way."""
+        if self._unpurged:
+            self._unpurged = not log.purge()
+
+    def expire(
+        self,
+        log: Log,
+        *,
+        actor: str,
+        new_id: NewId,
+        advance: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Expired:
+        """Erase every record past its model's ceiling that no hold keeps.
+
+        Raises as ``Log.append``.
+        """
+        now = self._clock()
+        erased: list[int] = []
+        held = 0
+        purged = True
+        size = log.size
+        for start in range(0, size, _CHUNK):
+            due = self._due(start, min(start + _CHUNK, size), now)
+            kept = self._held_by([index for index, _ in due])
+            held += len(kept)
+            ids = [record_id for index, record_id in due if index not in kept]
+            for at in range(0, len(ids), _BATCH):
+                done = self.erase(
+                    log,
+                    basis="retention period over",
+                    actor=actor,
+                    new_id=new_id,
+                    record_ids=ids[at : at + _BATCH],
+                )
+                erased += done.indexes
+                purged = done.purged
+            advance(min(start + _CHUNK, size), size)
+        return Expired(tuple(erased), held, purged)
+
+    def _due(self, start: int, stop: int, now: datetime) -> list[tuple[int, str]]:
+        """Return (index, id) of the recommendations whose time is over and content still there."""
+        found = []
+        for row in self._log.entries(start, stop):
+            leaf = parse_leaf(row.leaf)
+            rule = self._retention.of(_model(leaf))
+            if leaf.type != RECOMMENDATION or rule is None or rule.erase_after_days is None:
+                continue
+            due = datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.erase_after_days)
+            if due <= now and self._log.erasure_of(row.seq) is None:
+                found.append((row.seq, row.id))
+        return found
+
+    def _keep_until(self, leaf: Leaf) -> datetime | None:
+        rule = self._retention.of(_model(leaf))
+        if leaf.type != RECOMMENDATION or rule is None:
+            return None
+        return datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.keep_days)
+
+    def _held_by(self, indexes: Sequence[int]) -> dict[int, list[str]]:
+        """Return the held entries among these, each with the holds on it."""
+        holds = self.holds()
+        records = {hold.record: hold.id for hold in holds if hold.record is not None}
+        subjects: dict[int, str] = {}
+        for hold in holds:
+            if hold.record is None:
+                number = self._log.subject_number(hold.index)
+                if number is None:
+                    raise DamagedLogError(f"the hold of entry {hold.index} has lost its subject")
+                subjects[number] = hold.id
+        found: dict[int, list[str]] = {}
+        for index in indexes:
+            number = self._log.subject_number(index) if subjects else None
+            by = [records[index]] if index in records else []
+            if number is not None and number in subjects:
+                by.append(subjects[number])
+            if by:
+                found[index] = by
+        return found
+
+    def _leaf(self, index: int) -> Leaf:
+        rows = self._log.entries(index, index + 1)
+        if not rows:
+            raise UnknownRecordError(f"the log has no entry {index}")
+        return parse_leaf(rows[0].leaf)
+
+
+def _model(leaf: Leaf) -> str:
+    model = leaf.facts.get("model")
+    return str(model.get("name")) if isinstance(model, dict) else ""
