@@ -7,8 +7,13 @@ next; it never repeats a value from a case, because those are personal data.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.custody import TooEarlyError, UnknownHoldError
-from app.evidence import CheckpointConflictError, HeldCheckpointError, NotCoveredError
+from app.keeping_errors import (
+    CheckpointConflictError,
+    HeldCheckpointError,
+    NotCoveredError,
+    TooEarlyError,
+    UnknownHoldError,
+)
 from app.keys import KeyStoreError
 from app.policy import PolicyError
 from audit.errors import AuditError, UnderHoldError
