@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain import Clock, NewId
-from app.problem_type import AppError
+from app.keeping_errors import TooEarlyError, UnknownHoldError
 from app.records import RECOMMENDATION
 from app.retention import Retention
 from audit.errors import DamagedLogError, UnderHoldError, UnknownRecordError
@@ -26,21 +26,6 @@ TYPES = (HOLD_SET, HOLD_LIFTED)
 _CHUNK = 1_024
 _BATCH = 200
 """Records of one expiry transaction: callers wait no longer for it than for a group of decisions."""
-
-
-class TooEarlyError(AppError):
-    """A record must be kept for longer than this."""
-
-    def __init__(self, *, until: datetime) -> None:
-        super().__init__(f"what is to be erased must be kept until {until:%Y-%m-%d}")
-        self.until = until
-
-
-class UnknownHoldError(AppError):
-    """No such hold is in force."""
-
-    def __init__(self) -> None:
-        super().__init__("no such hold is in force")
 
 
 @dataclass(frozen=True, slots=True)

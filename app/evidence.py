@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 
 from app.domain import Caller, Role
-from app.problem_type import AppError
+from app.keeping_errors import CheckpointConflictError, HeldCheckpointError, NotCoveredError
 from app.reading import check_visible
 from app.served import ServedModel
 from app.timestamps import StoredTimestamp, first_timestamp_after
@@ -17,21 +17,6 @@ from audit.leaf import Leaf, parse_leaf
 from audit.rare import RareEntries
 from audit.reader import LogReader
 from audit.records import KEY_ROTATED
-
-
-class NotCoveredError(AppError):
-    """The decision is newer than the newest checkpoint there is evidence for."""
-
-    def __init__(self) -> None:
-        super().__init__("no checkpoint with its quorum of witnesses covers the decision yet")
-
-
-class CheckpointConflictError(AppError):
-    """The log does not continue a checkpoint that the reader kept."""
-
-
-class HeldCheckpointError(AppError):
-    """What the reader kept is no checkpoint of this log."""
 
 
 class EvidenceMaker:

@@ -11,7 +11,7 @@ from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.checkpointer import Checkpointer
-from app.evidence import NotCoveredError
+from app.keeping_errors import NotCoveredError
 from audit.evidence import MEDIA_TYPE
 from audit.log import Log
 
