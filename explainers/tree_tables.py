@@ -14,6 +14,8 @@ histogram. A group's table adds up those of its leaves, once per cell.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,9 @@ from explainers.tree_groups import MAX_CELLS
 from explainers.tree_kernel import CHECKPOINT
 from explainers.tree_paths import LeafPaths
 from explainers.tree_walk import shapley_weights
+
+PARTS = 4
+"""Groups are filled in this many parts, side by side: building is most of a large model's start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ def build_tables(
     order = np.argsort(group, kind="stable")
     starts = np.searchsorted(group[order], np.arange(n_groups + 1)).astype(np.int32)
     widest = int(np.diff(paths.entry_starts).max(initial=1))
-    found = _fill(
+    found = _fill_in_parts(
         starts,
         leaves[order],
         paths.entry_starts,
@@ -92,13 +97,37 @@ def build_tables(
         shapley_weights(widest),
         MAX_CELLS,
     )
-    field_starts, group_fields, offsets, filled, column, rank, owner, change = found
+    return _coded(cuts, n_groups, *found)
+
+
+def _fill_in_parts(starts: Ints, *arguments: Any) -> tuple[Any, ...]:
+    """Return what ``_fill`` gives for all groups, from parts of them filled side by side."""
+    n_groups = len(starts) - 1
+    ends = [n_groups * part // PARTS for part in range(PARTS + 1)]
+    with ThreadPoolExecutor(PARTS) as pool:
+        parts = list(
+            pool.map(lambda begin, end: _fill(starts[begin : end + 1], *arguments), ends, ends[1:])
+        )
+    fields, owned, offsets, filled, column, rank, owner, change = zip(*parts, strict=True)
     # numpy's allocator asks for huge pages; without them most lookups miss the TLB as well.
-    table = np.empty(len(filled))
-    table[:] = filled
-    return _coded(
-        cuts, n_groups, field_starts, group_fields, offsets, table, column, rank, owner, change
+    table = np.empty(sum(map(len, filled)))
+    np.concatenate(filled, out=table)
+    return (
+        _joined_starts(fields, np.int32),
+        np.concatenate(owned),
+        _joined_starts(offsets, np.uint64),
+        table,
+        np.concatenate(column),
+        np.concatenate(rank),
+        np.concatenate([each + begin for each, begin in zip(owner, ends, strict=False)]),
+        np.concatenate(change),
     )
+
+
+def _joined_starts(parts: Sequence[Any], kind: type[np.integer[Any]]) -> Any:
+    """Return where each group begins when the parts stand one after the other."""
+    widths = [np.diff(part) for part in parts]
+    return np.concatenate([np.zeros(1, kind), *widths]).cumsum(dtype=kind)
 
 
 def _coded(
