@@ -8,11 +8,17 @@ from datetime import date
 import numpy as np
 
 from app.conditions import ConditionError, Conditions
-from app.domain import Advice, Circumstances, Source
+from app.domain import Advice, Circumstances, Requirement, Rule, Source
 from app.policy import Policy, PolicyError
 from models.bundle import Bundle
 from models.card import Value
 from models.schema import EncodedCase
+
+BROKEN_LIMIT = Requirement(
+    "no_advice",
+    Rule("circuit-breaker", "a limit that this body set for the model's fairness or fit is broken"),
+)
+"""What is asked for in every case while the circuit breaker says that people decide unaided."""
 
 _SOURCES: tuple[Source, ...] = ("declared", "verified", "estimated", "imputed")
 
@@ -42,6 +48,8 @@ class Judge:
         """
         advice = policy.apply(score, target=target)
         stale = stale_fields(policy, circumstances, on=on)
+        if circumstances.unaided:
+            advice = replace(advice, requires=(BROKEN_LIMIT,))
         if not policy.rules:
             return replace(advice, stale=stale) if stale else advice
         facts: dict[str, object] = {
@@ -62,7 +70,8 @@ class Judge:
             origins = circumstances.provenance.items()
             for source in _SOURCES:
                 facts[source] = [name for name, origin in origins if origin.source == source]
-        return replace(advice, requires=self.conditions.judge(case.values, facts), stale=stale)
+        asked = self.conditions.judge(case.values, facts)
+        return replace(advice, requires=(*advice.requires, *asked), stale=stale)
 
     def is_small_group(self, policy: Policy, case: Mapping[str, Value]) -> bool:
         """Return whether too few background cases share one of this case's values."""

@@ -106,6 +106,7 @@ def _circumstances_body(circumstances: Circumstances) -> dict[str, object]:
         "purpose": circumstances.purpose,
         "legal_basis": circumstances.legal_basis,
         "agreement": circumstances.agreement,
+        "unaided": circumstances.unaided,
         "provenance": {
             name: [origin.source, origin.date]
             for name, origin in circumstances.provenance.items()
@@ -118,6 +119,7 @@ def _parse_circumstances(content: Mapping[str, Any]) -> Circumstances:
         purpose=content["purpose"],
         legal_basis=content["legal_basis"],
         agreement=content["agreement"],
+        unaided=content.get("unaided", False),
         provenance={
             name: Origin(source, None if day is None else date.fromisoformat(day))
             for name, (source, day) in content["provenance"].items()

@@ -53,6 +53,8 @@ class ServedModel:
     """Whether explaining takes so long that it belongs on a thread of its own."""
     facts: Facts
     """What the log's leaf says of the model: names and digests."""
+    directory: Path
+    """Where it was opened."""
     vouched: Vouched
     """Who signed the bundle."""
 
@@ -164,6 +166,7 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},
         },
+        directory=directory,
         vouched=vouched_for,
     )
 

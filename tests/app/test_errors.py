@@ -454,6 +454,7 @@ def log_failing(
         failing,  # type: ignore[arg-type]
         parts.keys,
         parts.served,
+        parts.attributes,
         clock=parts.clock,
         new_id=parts.new_id,
     )
@@ -572,7 +573,8 @@ def test_a_record_that_takes_too_long_is_not_waited_for(service: Started) -> Non
 def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
     parts = service.parts
     idle = assemble(
-        parts.settings, parts.log, parts.keys, parts.served, clock=parts.clock, new_id=parts.new_id
+        parts.settings, parts.log, parts.keys, parts.served, parts.attributes,
+        clock=parts.clock, new_id=parts.new_id,
     )
     with service.replaced(engine=idle.engine):
         response = service.ask(tiny.NAME, tiny.CASE)

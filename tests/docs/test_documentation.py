@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from app.api.examples import DECISION
 from app.cli import app as grounds
 from app.domain import Role
 from app.metrics import STAGES, Metrics
+from app.monitoring.gauges import GAUGES
+from app.monitoring.histogram import LazyHistogram
 from app.policy import load_policy
 from app.settings import Settings
 from models import bundle
@@ -101,16 +103,21 @@ def test_every_variable_that_the_tests_read_is_documented() -> None:
     assert set(re.findall(r"GROUNDS_[A-Z_]+", text("CONTRIBUTING.md"))) == OF_TESTS
 
 
+def _listed(labels: Iterable[str]) -> str:
+    return ", ".join(f"`{label}`" for label in labels) or "none"
+
+
 def test_every_metric_is_documented_with_its_labels() -> None:
     documented = first_column("docs/metrics.md", "metric")
-    names = {
-        metric._name + ("_total" if metric._type == "counter" else ""): (
-            metric._type,
-            ", ".join(f"`{label}`" for label in metric._labelnames) or "none",
-        )
-        for metric in Metrics(["a-model"]).registry._collector_to_names
-        if isinstance(metric, MetricWrapperBase)
-    }
+    registry = Metrics(["a-model"]).registry
+    names: dict[str, tuple[str, str]] = {}
+    for collector in registry._collector_to_names:
+        if isinstance(collector, MetricWrapperBase):
+            name = collector._name + ("_total" if collector._type == "counter" else "")
+            names[name] = (collector._type, _listed(collector._labelnames))
+        elif isinstance(collector, LazyHistogram):
+            names[collector.name] = ("histogram", _listed(collector.labels))
+    names.update({gauge.name: ("gauge", _listed(gauge.labels)) for gauge in GAUGES})
 
     assert documented.keys() == names.keys()
     for name, (kind, labels) in names.items():

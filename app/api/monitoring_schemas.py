@@ -1,0 +1,163 @@
+"""The shapes of what monitoring takes in and says; as ``app.api.schemas``."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from app.api.schemas import Moment
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=48)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class OutcomeReport(_Shape):
+    """How a decided case turned out."""
+
+    outcome: Annotated[
+        int | float | str,
+        Field(description="The class of the model's card that turned out to be true, or the "
+              "number of a regression."),
+    ]  # fmt: skip
+    subject: Annotated[
+        str | None,
+        Field(min_length=1, max_length=200,
+              description="As sent with the case, so that this is erased with it."),
+    ] = None  # fmt: skip
+
+
+class Recorded(_Shape):
+    """The entry that was made."""
+
+    id: str
+    index: int
+
+
+class AttributeReport(_Shape):
+    """Protected attributes of the person of one decision."""
+
+    attributes: Annotated[
+        dict[Word, Word],
+        Field(min_length=1, description="A group for each attribute, of those that the model's "
+              "`monitoring.yaml` lists."),
+    ]  # fmt: skip
+
+
+class Reason(_Shape):
+    """Why a person does this."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class PurgeRequest(_Shape):
+    """What to delete."""
+
+    before: Annotated[Moment, Field(description="Reports from before this moment.")]
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class Purged(_Shape):
+    """What was deleted."""
+
+    reports: int
+
+
+class EstimateShape(_Shape):
+    """A figure with its 95 % interval; an end is null where it has none."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class GroupShape(_Shape):
+    """One group. Null: too few people for anything to be said."""
+
+    group: str
+    people: int | None
+    selection_rate: EstimateShape | None
+    true_positive_rate: EstimateShape | None
+    false_positive_rate: EstimateShape | None
+    precision: EstimateShape | None
+
+
+class GapShape(_Shape):
+    """How far apart groups are in one rate."""
+
+    rate: str
+    highest: str
+    lowest: str
+    difference: EstimateShape
+    ratio: EstimateShape
+
+
+class AttributeShape(_Shape):
+    """One protected attribute."""
+
+    attribute: str
+    groups: list[GroupShape]
+    gaps: list[GapShape]
+    not_tested: list[str]
+
+
+class StabilityShape(_Shape):
+    """How far a field, or the score, has moved from the background."""
+
+    name: str
+    index: float
+    by_chance: float
+
+
+class BinShape(_Shape):
+    """Cases with scores in one tenth."""
+
+    low: float
+    high: float
+    cases: int
+    mean_score: float
+    observed: EstimateShape
+
+
+class CalibrationShape(_Shape):
+    """Scores against outcomes."""
+
+    cases: int
+    gap: EstimateShape
+    baseline_gap: float
+    expected_error: float
+    bins: list[BinShape]
+
+
+class TrippedShape(_Shape):
+    """A limit that was broken and not reset."""
+
+    limit: str
+    subject: str
+    action: Literal["report", "unaided", "stop"]
+
+
+class AggregateShape(_Shape):
+    """What was kept when attributes were purged."""
+
+    at: Moment
+    attributes: list[AttributeShape]
+
+
+class MonitoringShape(_Shape):
+    """Everything that monitoring says of one model."""
+
+    model: str
+    limits_digest: str
+    decisions: int
+    window: int
+    false_alarms: float
+    stance: Literal["unaided", "stop"] | None
+    tripped: list[TrippedShape]
+    fields: list[StabilityShape]
+    output: StabilityShape | None
+    calibration: CalibrationShape | None
+    attributes: list[AttributeShape]
+    attributes_not_tested: list[str]
+    purged: list[AggregateShape]

@@ -1,0 +1,99 @@
+"""The circuit breaker: a limit that is broken, and not by chance, is recorded and acted upon.
+
+What ``monitoring.yaml`` asks for happens once the entry is in the log, and stays across restarts
+until a person resets it with a reason. ``report`` only says so; under ``unaided`` cases are
+recorded without advice; under ``stop`` they are refused.
+"""
+
+import asyncio
+from dataclasses import replace
+
+import structlog
+
+from app.domain import Circumstances, Clock, NewId
+from app.engine import Engine
+from app.errors import EngineStoppedError, OverloadedError
+from app.ids import timestamp
+from app.monitoring.attributes import AttributeStore, AttributeStoreError
+from app.monitoring.entries import BREAKER, Event
+from app.monitoring.monitor import Monitor
+from app.monitoring.report import Breach
+from app.served import ServedModel
+from audit.errors import AuditError
+
+INTERVAL_SECONDS = 1.0
+
+_log = structlog.get_logger("grounds.breaker")
+
+
+class Breaker:
+    """Runs the monitor, and records what it finds broken."""
+
+    def __init__(
+        self,
+        monitor: Monitor,
+        engine: Engine,
+        attributes: AttributeStore,
+        *,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._monitor, self._engine, self._attributes = monitor, engine, attributes
+        self._clock, self._new_id = clock, new_id
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            await self.step()
+
+    async def step(self) -> None:
+        """Take in what is new, and trip what is broken. A fault is logged and tried again."""
+        try:
+            broken = await asyncio.to_thread(self._monitor.step)
+            for model, breach in broken:
+                await self._engine.submit(self._tripped(model, breach))
+                _log.error("limit broken", model=model, limit=breach.limit, subject=breach.subject)
+            if broken:
+                await asyncio.to_thread(self._monitor.step)
+        except (AuditError, AttributeStoreError, EngineStoppedError, OverloadedError) as err:
+            _log.error("monitoring", error=type(err).__name__)
+
+    async def reset(self, served: ServedModel, *, reason: str, actor: str) -> None:
+        """Record that a person has looked, and begin all tests anew.
+
+        Raises AuditError when it cannot be recorded: then nothing is reset.
+        """
+        facts = {
+            "model": served.facts["model"],
+            "state": "reset",
+            "attribute_reports": self._attributes.count(served.name),
+        }
+        payload = {"reason": reason, "actor": actor, "at": timestamp(self._clock())}
+        await self._engine.submit(Event(BREAKER, self._new_id(), facts, payload))
+        await self.step()
+
+    def _tripped(self, model: str, breach: Breach) -> Event:
+        served = self._monitor.served(model)
+        watched = self._monitor.watched(model)
+        limit = watched.monitoring.limits[breach.limit]
+        facts = {
+            "model": served.facts["model"],
+            "state": "tripped",
+            "limit": breach.limit,
+            "subject": breach.subject,
+            "action": limit.action,
+        }
+        payload = {
+            "value": breach.value,
+            "limit": limit.limit,
+            "monitoring": watched.monitoring.model_dump(mode="json"),
+            "monitoring_digest": watched.monitoring.digest,
+            "at": timestamp(self._clock()),
+        }
+        return Event(BREAKER, self._new_id(), facts, payload)
+
+
+def unaided(circumstances: Circumstances) -> Circumstances:
+    """Return the circumstances of a case on which nothing may be advised at present."""
+    return replace(circumstances, unaided=True)
