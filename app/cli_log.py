@@ -1,0 +1,174 @@
+"""``grounds evidence``, ``erase``, ``retention``, ``log``: what an operator does on the machine.
+
+Whatever writes needs the log to itself where the log is a file: with the service running, use the
+API for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.custody import Custody
+from app.domain import Caller, Role
+from app.ids import new_id, utc_now
+from app.keeping import Keeping, keeping_of
+from app.keeping_errors import HeldCheckpointError, NotCoveredError
+from app.settings import Settings
+from app.witnesses import COSIGNED_FILE, load_policy_file
+from audit.errors import NoteError
+from audit.log import Log
+from audit.reader import LogReader
+
+# No markup: what is printed comes from the log, where a bracket is a bracket.
+out = Console(markup=False)
+
+retention_app = typer.Typer(help="Erase what has been kept for long enough.", no_args_is_help=True)
+log_app = typer.Typer(help="Look after the log's signing key.", no_args_is_help=True)
+
+OPERATOR = "operator"
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
+]
+Basis = Annotated[
+    str, typer.Option(help="The ground in law. It stays in the log: nothing about a person.")
+]
+
+
+def evidence(
+    decision: Annotated[str, typer.Argument(help="The decision's identifier.")],
+    target: Annotated[
+        Path | None, typer.Option("--out", help="The zip file to write; default: ID.zip.")
+    ] = None,
+    held: Annotated[
+        Path | None,
+        typer.Option("--from", help="A checkpoint that the reader kept; the pack continues it."),
+    ] = None,
+    data_dir: DataDir = None,
+    *,
+    disclose: Annotated[
+        bool, typer.Option(help="Whether content and key of this one record are in it.")
+    ] = True,
+) -> None:
+    """Write a decision's evidence pack, under the newest checkpoint that witnesses cosigned."""
+    settings = _settings(data_dir)
+    directory = settings.data_dir / "log"
+    with closing(LogReader.open_readonly(directory, origin=settings.log_origin)) as log:
+        pack = keeping_of(settings, log, {}, clock=utc_now).evidence.pack(
+            decision,
+            note=_best_note(settings, log),
+            reader=Caller(key_id=OPERATOR, role=Role.ADMIN),
+            disclose=disclose,
+            held=None if held is None else _content(held),
+        )
+    path = target or Path(f"{decision}.zip")
+    path.write_bytes(pack)
+    out.print(f"{path}: {len(pack):,} bytes", highlight=False, soft_wrap=True)
+
+
+def erase(
+    basis: Basis,
+    subject: Annotated[
+        str | None, typer.Option(help="Whose content; - reads it from standard input.")
+    ] = None,
+    record: Annotated[list[str] | None, typer.Option(help="One decision; may be repeated.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Erase the content of a subject or of single decisions (the service must be stopped)."""
+    if (subject is None) == (not record):
+        raise typer.BadParameter("want either --subject or --record")
+    if subject == "-":
+        subject = typer.get_text_stream("stdin").readline().removesuffix("\n")
+    with _opened(data_dir) as (log, kept):
+        done = kept.custody.erase(
+            log,
+            basis=basis,
+            actor=OPERATOR,
+            new_id=new_id,
+            subject=subject,
+            record_ids=record or (),
+        )
+        out.print(
+            f"{len(done.indexes):,} records erased, "
+            + ("gone from every file" if done.purged else "still in the write-ahead log")
+            + _backups(kept.custody),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@retention_app.command("run")
+def retention_run(data_dir: DataDir = None) -> None:
+    """Erase every decision's content that is past its model's ceiling and not under a hold."""
+    with _opened(data_dir) as (log, kept):
+        done = kept.custody.expire(log, actor=OPERATOR, new_id=new_id)
+        out.print(
+            f"{len(done.erased):,} records erased, {done.held:,} kept by a hold"
+            + _backups(kept.custody),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@log_app.command("rotate-key")
+def log_rotate_key(data_dir: DataDir = None) -> None:
+    """Give the log a new signing key (the service must be stopped). Both sign from now on."""
+    with _opened(data_dir) as (log, _):
+        out.print(log.rotate_key(), highlight=False, soft_wrap=True)
+
+
+@log_app.command("retire-key")
+def log_retire_key(data_dir: DataDir = None) -> None:
+    """Let the signing key before this one sign no more (the service must be stopped)."""
+    with _opened(data_dir) as (log, _):
+        found = log.retire_key()
+    out.print("the earlier key signs no more" if found else "there is no earlier key that signs")
+
+
+@contextmanager
+def _opened(data_dir: Path | None) -> Iterator[tuple[Log, Keeping]]:
+    settings = _settings(data_dir)
+    directory = settings.data_dir / "log"
+    with closing(Log.open(directory, origin=settings.log_origin, clock=utc_now)) as log:
+        yield log, keeping_of(settings, log, {}, clock=utc_now)
+
+
+def _settings(data_dir: Path | None) -> Settings:
+    settings = Settings()
+    if data_dir is None:
+        return settings
+    return settings.model_copy(update={"data_dir": data_dir})
+
+
+def _best_note(settings: Settings, log: LogReader) -> bytes:
+    """Return the newest checkpoint that a quorum cosigned, or the newest where no policy is set."""
+    if settings.witness_policy is None:
+        note = log.stored_checkpoint()
+        if note is None:
+            raise NotCoveredError
+        return note
+    policy = load_policy_file(settings.witness_policy, origin=log.origin)
+    try:
+        note = (log.directory / COSIGNED_FILE).read_bytes()
+        policy.open(note)
+    except (OSError, NoteError) as err:
+        raise NotCoveredError from err
+    return note
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise HeldCheckpointError(f"cannot read {path}: {err.strerror}") from err
+
+
+def _backups(custody: Custody) -> str:
+    days = custody.backups_kept_days
+    if days is None:
+        return "; nobody has said how long backups keep it"
+    return f"; backups keep it for up to {days} days more"
