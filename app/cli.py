@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app import bundle_commands
+from app import bundle_commands, cli_log, cli_witness
 from app.domain import Role
 from app.errors import AppError
 from app.ids import new_id, utc_now
@@ -47,6 +47,11 @@ key_app = typer.Typer(help="Make, list and revoke access keys.", no_args_is_help
 app.add_typer(bundle_app, name="bundle")
 bundle_app.add_typer(bundle_commands.app)
 app.add_typer(key_app, name="key")
+app.add_typer(cli_witness.witness_app, name="witness")
+app.add_typer(cli_log.retention_app, name="retention")
+app.add_typer(cli_log.log_app, name="log")
+app.command()(cli_log.evidence)
+app.command()(cli_log.erase)
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
