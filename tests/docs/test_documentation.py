@@ -147,6 +147,8 @@ def verbs() -> Iterator[str]:
     assert isinstance(command, typer.core.TyperGroup)
     for name, entry in command.commands.items():
         if isinstance(entry, typer.core.TyperGroup):
+            if entry.invoke_without_command:
+                yield f"grounds {name}"
             yield from (f"grounds {name} {inner}" for inner in entry.commands)
         else:
             yield f"grounds {name}"
@@ -161,7 +163,7 @@ def test_no_document_shows_a_command_that_does_not_exist(document: Path) -> None
     known = {verb.removeprefix("grounds ") for verb in verbs()}
     starts = {verb.split()[0] for verb in known}
     for first, second in re.findall(
-        r"(?:^|[`/(] ?|KEY=\$\()grounds ([a-z]+)(?: ([a-z]+))?", document.read_text(), re.MULTILINE
+        r"(?:^|[`/(] ?|KEY=\$\()grounds ([a-z]+)(?: ([a-z-]+))?", document.read_text(), re.MULTILINE
     ):
         assert first in starts, f"grounds {first}"
         if first not in known:
