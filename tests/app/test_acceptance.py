@@ -3,7 +3,7 @@
 import csv
 import io
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,11 @@ class Slanted:
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...], seed: bytes
     ) -> Explanation:
         explanation = self.right.explain(feeds, scores, taps, seed)
-        contributions = explanation.contributions.copy()
+        values = explanation.values.copy()
         more, less = self.fields
-        contributions[0, more] += self.slant
-        contributions[0, less] -= self.slant
-        return replace(explanation, contributions=contributions)
+        values[more, 0] += self.slant
+        values[less, 0] -= self.slant
+        return explanation._replace(values=values)
 
 
 def maker(bundle: Bundle, slant: float = 0.0) -> Make:
