@@ -1,8 +1,7 @@
 """What would have changed the recommendation: the smallest changes, in the card's terms.
 
-The search asks the model itself, with changes the card allows: only fields the person could
-change, never protected ones, within ranges and categories and in the allowed direction. Every
-change that is shown has been scored once more alone and put through the policy, as a case would be.
+The search asks the model itself, with changes the card allows: only fields the person could change,
+within ranges and categories and in the allowed direction. Every change that is shown has been scored once more alone and put through the policy, as a case would be.
 """
 
 from collections.abc import Sequence
@@ -63,7 +62,7 @@ def changeable_fields(bundle: Bundle) -> ChangeableFields:
     domains = [
         _domain(field, bundle.background.values[field.name])
         for field in bundle.card.fields
-        if field.actionable and not field.protected
+        if field.actionable
     ]
     return ChangeableFields(
         domains=tuple(domain for domain in domains if domain is not None),

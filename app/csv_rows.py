@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from models.card import Card, ClassLabel, Field, Value
 from models.errors import RowsRefusedError
+from models.evaluation import Evaluated
 from models.rows import LABEL, Labelled, Row
 
 
@@ -30,6 +31,26 @@ def labelled_of_csv(content: bytes, card: Card) -> list[Labelled]:
     return [
         Labelled(_row(card, cells, place), _label(card, cells[LABEL], place))
         for place, cells in _lines(content, names, what="calibration")
+    ]
+
+
+def evaluated_of_csv(content: bytes, card: Card) -> list[Evaluated]:
+    """Return evaluation rows: as ``labelled_of_csv``, with a column for each protected attribute.
+
+    Which of the card's protected attributes there are, the file says. Raises RowsRefusedError for
+    columns or cells that do not fit.
+    """
+    heading = content[: content.find(b"\n")].decode("utf-8-sig", errors="replace")
+    columns = next(csv.reader([heading]), [])
+    attributes = [name for name in card.protected if name in columns]
+    names = [*(field.name for field in card.fields), LABEL, *attributes]
+    return [
+        Evaluated(
+            _row(card, cells, place),
+            _label(card, cells[LABEL], place),
+            {name: cells[name] or None for name in attributes},
+        )
+        for place, cells in _lines(content, names, what="evaluation")
     ]
 
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.acceptance import Acceptance, write_acceptance
@@ -12,6 +12,7 @@ from models.bundle import (
     BACKGROUND,
     CALIBRATION,
     CARD,
+    EVALUATION,
     MODEL,
     SAMPLES,
     BundleFiles,
@@ -20,6 +21,7 @@ from models.bundle import (
 )
 from models.card import Card, write_card
 from models.errors import BundleExistsError, BundleRefusedError
+from models.evaluation import Evaluated, write_evaluation
 from models.rows import (
     Labelled,
     Row,
@@ -39,12 +41,15 @@ def write_bundle(
     samples: Sequence[Sample],
     calibration: Sequence[Labelled] = (),
     acceptance: Acceptance | None = None,
+    evaluation: Sequence[Evaluated] = (),
+    documents: Mapping[str, bytes] | None = None,
 ) -> BundleFiles:
     """Write a bundle at ``target`` and return it as read back from there.
 
-    The bundle is opened before it takes its place, so a directory that exists is one that serves.
-    Writing the same bundle again changes nothing. Raises BundleRefusedError when it would not
-    open, BundleExistsError when something else is at ``target``.
+    ``documents`` are other files of a bundle, by name, as they are. The bundle is opened before it
+    takes its place, so a directory that exists is one that serves. Writing the same bundle again
+    changes nothing. Raises BundleRefusedError when it would not open, BundleExistsError when
+    something else is at ``target``.
     """
     contents = {
         MODEL: model,
@@ -54,6 +59,9 @@ def write_bundle(
     }
     if calibration:
         contents[CALIBRATION] = write_calibration(calibration, card)
+    if evaluation:
+        contents[EVALUATION] = write_evaluation(evaluation, card)
+    contents |= documents or {}
     if acceptance is not None:
         contents[ACCEPTANCE] = write_acceptance(acceptance)
     target.parent.mkdir(parents=True, exist_ok=True)

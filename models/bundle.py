@@ -15,13 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from models import acceptance
+from models import acceptance, aia, datasheet, evaluation, proxies
 from models.acceptance import Acceptance, parse_acceptance
+from models.aia import Impact, parse_aia
 from models.card import Card, ClassLabel, Value, parse_card
 from models.categories import check_categories
+from models.datasheet import Datasheet, parse_datasheet
 from models.errors import FilesRefusedError, GraphRefusedError
+from models.evaluation import Evaluated, parse_evaluation
 from models.graph import read_graph
 from models.outputs import OutputMap, map_outputs
+from models.proxies import Proxies, parse_proxies
 from models.rows import (
     Labelled,
     Row,
@@ -42,13 +46,25 @@ BACKGROUND = "background.parquet"
 SAMPLES = "samples.json"
 CALIBRATION = "calibration.parquet"
 ACCEPTANCE = acceptance.FILE
+AIA = aia.FILE
+DATASHEET = datasheet.FILE
+EVALUATION = evaluation.FILE
+PROXIES = proxies.FILE
 SIGNATURE = "model.sig"
 """The name that OpenSSF's tool gives it."""
 
 _MIB = 1 << 20
 SIZE_LIMITS = {MODEL: 256 * _MIB, CARD: _MIB, BACKGROUND: 64 * _MIB, SAMPLES: 16 * _MIB}
 """The files of every bundle and the most bytes each may have."""
-OPTIONAL = {CALIBRATION: 64 * _MIB, ACCEPTANCE: _MIB, SIGNATURE: _MIB}
+OPTIONAL = {
+    CALIBRATION: 64 * _MIB,
+    EVALUATION: 64 * _MIB,
+    DATASHEET: _MIB,
+    AIA: _MIB,
+    PROXIES: _MIB,
+    ACCEPTANCE: _MIB,
+    SIGNATURE: _MIB,
+}
 """The files that a bundle may have besides."""
 
 
@@ -66,6 +82,13 @@ class BundleFiles:
     """Cases with known answers that the model was not trained on; none is allowed."""
     acceptance: Acceptance | None
     """What was found when the bundle was built."""
+    evaluation: tuple[Evaluated, ...]
+    """Cases with known answers and protected attributes; none is allowed."""
+    datasheet: Datasheet | None
+    impact: Impact | None
+    """What the algorithmic impact assessment comes to."""
+    proxies: Proxies | None
+    """How well the fields stand in for protected attributes."""
 
     @property
     def model(self) -> bytes:
@@ -110,6 +133,12 @@ class Bundle:
     samples: Samples
     calibration: Calibration | None
     path: Path
+    impact: Impact | None
+
+    @property
+    def impact_level(self) -> int | None:
+        """The impact level, 1 to 4, by its assessment's answers; None where there is none."""
+        return None if self.impact is None else self.impact.level
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -148,6 +177,10 @@ def read(path: Path) -> BundleFiles:
             parse_calibration(contents[CALIBRATION], card) if CALIBRATION in contents else ()
         ),
         acceptance=(parse_acceptance(contents[ACCEPTANCE]) if ACCEPTANCE in contents else None),
+        evaluation=(parse_evaluation(contents[EVALUATION], card) if EVALUATION in contents else ()),
+        datasheet=parse_datasheet(contents[DATASHEET]) if DATASHEET in contents else None,
+        impact=parse_aia(contents[AIA]) if AIA in contents else None,
+        proxies=parse_proxies(contents[PROXIES]) if PROXIES in contents else None,
     )
 
 
@@ -204,6 +237,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
         samples=files.samples,
         calibration=_calibration(files, schema, session),
         path=files.path,
+        impact=files.impact,
     )
     return with_taps(bundle, taps) if taps else bundle
 

@@ -6,15 +6,23 @@ sections follow what a public register asks of an algorithmic tool: who owns it,
 authority, what it cannot know.
 """
 
-import json
-from collections.abc import Hashable
 from typing import Annotated, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, StringConstraints, model_validator
 
-from models.errors import CardRefusedError
+from models.card_sections import (
+    Assessment,
+    Considerations,
+    ModelDetails,
+    ModelParameters,
+    Part,
+    QuantitativeAnalysis,
+    Supplier,
+    Text,
+)
+from models.plain_yaml import parse_plain
 
 FieldType = Literal["number", "integer", "string", "boolean"]
 ClassLabel = int | float | str
@@ -23,7 +31,6 @@ Value = float | int | str | bool | None
 
 MAX_FIELDS = 1_000
 MAX_CATEGORIES = 10_000
-_MAX_YAML_DEPTH = 16
 
 
 def _printable(text: str) -> str:
@@ -32,7 +39,6 @@ def _printable(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4_000)]
 FieldName = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)
 ]
@@ -40,11 +46,7 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Field(_Part):
+class Field(Part):
     """One named input as a person knows it, never an encoded column."""
 
     name: FieldName
@@ -65,15 +67,16 @@ class Field(_Part):
     """Whether the person concerned could change this value."""
     direction: Literal["any", "increase", "decrease"] = "any"
     """Which way an actionable value can move."""
-    protected: bool = False
-    """Set on a protected attribute that the graph takes as an input: never by accident."""
+    about: Literal["case", "group"] = "case"
+    """``group``: a value that everyone in an area, school or cohort shares, and no fact about the
+    person. What others did is then held against this one."""
     input: str | None = None
     """The graph input that takes this field; derived when there is only one way."""
     column: int | None = None
     """The column of that input; derived from the order of the fields when absent."""
     wording: Text
     """The field in the middle of a sentence, with ``{value}`` where its value goes."""
-    value_wording: dict[str, Text] = {}
+    value_wording: dict[str, Text] = pydantic.Field(default_factory=dict)
     """Whole phrases for single values: a category, ``true``, ``false`` or ``missing``."""
 
     @model_validator(mode="after")
@@ -135,7 +138,7 @@ class Field(_Part):
         return values | {"missing"} if self.may_be_missing else values
 
 
-class Output(_Part):
+class Output(Part):
     """What the graph returns and what it means."""
 
     task: Literal["classification", "regression"]
@@ -145,7 +148,7 @@ class Output(_Part):
     """In the order of the graph's scores; a graph may write the trainer's 1.0 as 1."""
     positive_class: ClassLabel | None = None
     """The class that the score is about."""
-    class_wording: dict[str, Text] = {}
+    class_wording: dict[str, Text] = pydantic.Field(default_factory=dict)
     unit: Text | None = None
     number: int | None = None
     """Which of the graph's numbers a regression is about, counting from 0; only where it returns
@@ -188,7 +191,7 @@ class Output(_Part):
         return self.classes.index(self.positive_class)
 
 
-class Card(_Part):
+class Card(Part):
     """One model as its owner describes it."""
 
     name: ModelName
@@ -202,12 +205,18 @@ class Card(_Part):
     output: Output
     fields: tuple[Field, ...]
     protected: tuple[FieldName, ...] = ()
-    """Protected attributes that were considered; not inputs unless the field says so itself."""
+    """Protected attributes that were considered. None of them can be a field."""
     sample_tolerance: Annotated[float, pydantic.Field(gt=0, le=0.1)] = 1e-5
     """The largest difference allowed between the graph and the trainer's own scores, relative to
     the score where that is above 1."""
     what_it_cannot_know: tuple[Text, ...]
     limitations: tuple[Text, ...]
+    supplier: Supplier | None = None
+    model_details: ModelDetails | None = None
+    model_parameters: ModelParameters | None = None
+    quantitative_analysis: QuantitativeAnalysis | None = None
+    considerations: Considerations | None = None
+    assessments: tuple[Assessment, ...] = ()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -218,10 +227,9 @@ class Card(_Part):
         if twice:
             raise ValueError(f"field {twice[0]!r} appears twice")
         for field in self.fields:
-            if field.name in self.protected and not field.protected:
+            if field.name in self.protected:
                 raise ValueError(
-                    f"protected attribute {field.name!r} is an input: "
-                    "take it out of the graph, or set protected: true on the field"
+                    f"protected attribute {field.name!r} is a field: take it out of the graph"
                 )
         return self
 
@@ -236,21 +244,10 @@ class Card(_Part):
 def parse_card(text: bytes) -> Card:
     """Return the card that a YAML file holds.
 
-    Raises CardRefusedError for anything but plain YAML (no aliases, no tags, no duplicate or
-    non-text keys) that fits ``Card``, listing every fault with its place.
+    Raises CardRefusedError for anything but plain YAML that fits ``Card``, listing every fault with
+    its place.
     """
-    try:
-        tree = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  a stricter SafeLoader
-        # Through JSON, so that YAML's dates and the like are refused rather than guessed at.
-        return Card.model_validate_json(json.dumps(tree, allow_nan=False))
-    except pydantic.ValidationError as err:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}"
-            for fault in err.errors(include_url=False, include_input=False)[:20]
-        )
-        raise CardRefusedError("card.yaml", got=faults, want="a card that fits") from err
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as err:
-        raise CardRefusedError("card.yaml", got=str(err), want="plain YAML") from err
+    return parse_plain(text, Card, what="card.yaml", whole="card")
 
 
 def write_card(card: Card) -> bytes:
@@ -258,40 +255,3 @@ def write_card(card: Card) -> bytes:
     tree = card.model_dump(mode="json", exclude_defaults=True)
     tree["output"]["task"] = card.output.task
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100).encode()
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without what lets a small file mean something large or two things at once."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "aliases are not allowed", None)
-        self.depth += 1
-        if self.depth > _MAX_YAML_DEPTH:
-            raise yaml.composer.ComposerError(
-                None, None, f"nested deeper than {_MAX_YAML_DEPTH}", None
-            )
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(
-        self,
-        node: yaml.MappingNode,
-        deep: bool = False,  # noqa: FBT001, FBT002  PyYAML's signature
-    ) -> dict[Hashable, object]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is not text: put it in quotes", key_node.start_mark
-                )
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

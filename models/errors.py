@@ -49,6 +49,13 @@ class BundleExistsError(ModelError):
     """The place to write a bundle is taken by something else."""
 
 
+class TrainingLibraryMissingError(ModelError):
+    """Something needs the extra ``train``, which serving does not."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: got no scikit-learn; want the extra `train` installed")
+
+
 @dataclass(frozen=True, slots=True)
 class FieldFault:
     """One thing wrong with one field of a case.

@@ -22,7 +22,7 @@ class Warn:
 def lint(bundle: Bundle) -> tuple[Warn, ...]:
     """Return what the owner of ``bundle`` should look at, the most serious kind first."""
     return (
-        *_protected_inputs(bundle),
+        *_group_level_fields(bundle),
         *_small_sets(bundle),
         *_untried_values(bundle),
         *_open_ranges(bundle),
@@ -30,11 +30,15 @@ def lint(bundle: Bundle) -> tuple[Warn, ...]:
     )
 
 
-def _protected_inputs(bundle: Bundle) -> list[Warn]:
+def _group_level_fields(bundle: Bundle) -> list[Warn]:
     return [
-        Warn("protected-input", f"{field.name} is a protected attribute and an input of the model")
+        Warn(
+            "group-level",
+            f"{field.name} is about a group and not about the case: what others did is held "
+            "against this one",
+        )
         for field in bundle.card.fields
-        if field.protected
+        if field.about == "group"
     ]
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -67,7 +67,9 @@ def parse_background(content: bytes, card: Card) -> tuple[Row, ...]:
 
     Raises RowsRefusedError for other columns, other types, no rows or too many.
     """
-    return tuple(_parse_parquet("background.parquet", content, background_layout(card.fields)))
+    return tuple(
+        parse_parquet("background.parquet", content, lambda _: background_layout(card.fields))
+    )
 
 
 def parse_calibration(content: bytes, card: Card) -> tuple[Labelled, ...]:
@@ -76,29 +78,28 @@ def parse_calibration(content: bytes, card: Card) -> tuple[Labelled, ...]:
     Raises RowsRefusedError as ``parse_background``, and for labels that the card does not know.
     """
     what = "calibration.parquet"
-    rows = _parse_parquet(what, content, calibration_layout(card))
+    rows = parse_parquet(what, content, lambda _: calibration_layout(card))
     found = []
     for number, row in enumerate(rows):
-        label = row[LABEL]
-        known = label in card.output.classes if card.output.classes else True
-        if label is None or isinstance(label, bool) or not known:
-            raise RowsRefusedError(
-                f"label of calibration row {number}",
-                got=repr(label),
-                want=f"one of {list(card.output.classes)[:20]}"
-                if card.output.classes
-                else "a number",
-            )
+        label = known_label(row[LABEL], card, what=f"label of calibration row {number}")
         case = {name: value for name, value in row.items() if name != LABEL}
         found.append(Labelled(case, label))
     return tuple(found)
 
 
+def known_label(label: Value, card: Card, *, what: str) -> ClassLabel:
+    """Return the label if the card knows it. Raises RowsRefusedError."""
+    classes = card.output.classes
+    if label is None or isinstance(label, bool) or (classes and label not in classes):
+        raise RowsRefusedError(
+            what, got=repr(label), want=f"one of {list(classes)[:20]}" if classes else "a number"
+        )
+    return label
+
+
 def write_calibration(rows: Sequence[Labelled], card: Card) -> bytes:
     """Return the cases as Parquet that ``parse_calibration`` reads back equal."""
-    return _write_parquet(
-        [{**row.case, LABEL: row.label} for row in rows], calibration_layout(card)
-    )
+    return write_parquet([{**row.case, LABEL: row.label} for row in rows], calibration_layout(card))
 
 
 def calibration_layout(card: Card) -> pa.Schema:
@@ -115,7 +116,11 @@ def calibration_layout(card: Card) -> pa.Schema:
     return background_layout(card.fields).append(pa.field(LABEL, kind))
 
 
-def _parse_parquet(what: str, content: bytes, want: pa.Schema) -> list[Row]:
+def parse_parquet(what: str, content: bytes, layout: Callable[[pa.Schema], pa.Schema]) -> list[Row]:
+    """Return the rows of a Parquet file; ``layout`` says of its columns what they should be.
+
+    Raises RowsRefusedError for other columns, other types, no rows or too many.
+    """
     try:
         file = pq.ParquetFile(io.BytesIO(content))
         meta = file.metadata
@@ -126,6 +131,7 @@ def _parse_parquet(what: str, content: bytes, want: pa.Schema) -> list[Row]:
                 got=f"{meta.num_rows:,} rows of {unpacked:,} bytes",
                 want=f"1 to {MAX_ROWS:,} rows of at most {_MAX_PARQUET_BYTES:,} bytes",
             )
+        want = layout(file.schema_arrow)
         if not file.schema_arrow.remove_metadata().equals(want):
             raise RowsRefusedError(
                 what, got=_columns(file.schema_arrow), want=f"the card's fields: {_columns(want)}"
@@ -141,10 +147,14 @@ def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:
 
     Raises RowsRefusedError for a value that is not of its field's type.
     """
-    return _write_parquet(rows, background_layout(fields))
+    return write_parquet(rows, background_layout(fields))
 
 
-def _write_parquet(rows: Sequence[Row], want: pa.Schema) -> bytes:
+def write_parquet(rows: Sequence[Row], want: pa.Schema) -> bytes:
+    """Return the rows as Parquet with these columns; the same rows give the same bytes.
+
+    Raises RowsRefusedError for a value that is not of its column's type.
+    """
     try:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=want)
     except pa.ArrowException as err:

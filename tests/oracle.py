@@ -83,7 +83,6 @@ def oracle_card(name: str) -> Card:
             wording=f"{entry['name'].replace('_', ' ')} of {{value}}",
             categories=tuple(entry["categories"] or ()),
             may_be_missing=entry["has_missing"],
-            protected=entry["name"] in meta["protected"],
         )
         for entry in meta["fields"]
     )
@@ -101,7 +100,6 @@ def oracle_card(name: str) -> Card:
             positive_class=meta["positive_class"],
         ),
         fields=fields,
-        protected=tuple(meta["protected"]),
         what_it_cannot_know=("Anything outside its fields",),
         limitations=("A test set",),
     )

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from models.build import write_bundle
-from models.bundle import BundleFiles
+from models.bundle import AIA, DATASHEET, PROXIES, BundleFiles
+from models.demo.assessments import DATASHEET_TEXT, aia_answers
 from models.demo.card import demo_card
-from models.demo.data import Applications, make_applications
+from models.demo.data import PRIORITY, Applications, make_applications
+from models.demo.measured import measure
 from models.demo.train import SEED, convert, fit, predict
+from models.evaluation import Evaluated
+from models.proxies import measure_proxies, write_proxies
 from models.rows import Labelled, Row, Sample
 
 N_TRAINING = 5_000
@@ -33,10 +37,27 @@ def build_demo(target: Path) -> BundleFiles:
     made = demo_applications()
     pipeline = fit(made.cases[:N_TRAINING], made.decisions[:N_TRAINING])
     held_back = _with_every_category(made.cases[N_TRAINING:], N_SAMPLES)
+    evaluation = [
+        Evaluated(case, decision, groups)
+        for case, decision, groups in zip(
+            made.cases[N_TRAINING:],
+            made.decisions[N_TRAINING:],
+            made.protected[N_TRAINING:],
+            strict=True,
+        )
+    ]
+    told = np.array([scores[1] for _, scores in predict(pipeline, made.cases[N_TRAINING:])])
+    card = demo_card(measure(evaluation, told, positive=PRIORITY))
     return write_bundle(
         target,
         model=convert(pipeline),
-        card=demo_card(),
+        card=card,
+        evaluation=evaluation,
+        documents={
+            DATASHEET: DATASHEET_TEXT.encode(),
+            AIA: aia_answers(),
+            PROXIES: write_proxies(measure_proxies(evaluation, card)),
+        },
         background=made.cases[:N_BACKGROUND],
         samples=[
             Sample(case, label, scores)

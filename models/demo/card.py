@@ -1,6 +1,21 @@
 """The demonstration model's card, in the words of the people who would own it."""
 
+from datetime import date
+
 from models.card import Card, Field, Output
+from models.card_sections import (
+    Considerations,
+    Fairness,
+    ModelDetails,
+    ModelParameters,
+    NotTested,
+    PerformanceMetric,
+    Period,
+    QuantitativeAnalysis,
+    Risk,
+    Supplier,
+)
+from models.demo.assessments import ASSESSMENTS
 from models.demo.data import (
     EVIDENCE,
     EVIDENCE_MISSING,
@@ -250,8 +265,8 @@ _FIELDS = (
 )
 
 
-def demo_card() -> Card:
-    """Return the card of the demonstration model."""
+def demo_card(metrics: tuple[PerformanceMetric, ...] = ()) -> Card:
+    """Return the card of the demonstration model, with what was measured of it."""
     return Card(
         name="housing-support",
         version="1.0.0",
@@ -316,4 +331,75 @@ def demo_card() -> Card:
                 "real decisions."
             ),
         ),
+        supplier=Supplier(
+            name="Northmoor Borough Council, analysis team (invented)",
+            role="Made and trained the model; keeps it up.",
+            procurement="None: made by the council itself.",
+            data_access="Invented data only.",
+        ),
+        model_details=ModelDetails(
+            overview=(
+                "It compares an application with 5,000 earlier ones and says how likely the panel "
+                "would have been to give it priority. Each answer says which facts counted, and "
+                "how much."
+            ),
+            benefits="The most urgent applications are seen first.",
+            alternatives_considered=(
+                "Order of arrival, which lets urgent cases wait; a points table, which the panel "
+                "found too coarse."
+            ),
+            documentation="https://northmoor.example/housing-support",
+            licence="That of the source of Grounds.",
+        ),
+        model_parameters=ModelParameters(
+            architecture="Gradient boosting of 100 decision trees of depth 4 (scikit-learn), as ONNX.",
+            training_period=Period(start=date(2025, 1, 1), end=date(2025, 12, 31)),
+            training_cases=5_000,
+            input_format="20 facts of an application, by name.",
+            output_format="One probability.",
+            maintenance=(
+                "Looked at every six months, and whenever the scheme's rules or rents change. A new "
+                "model is a new version with its own card."
+            ),
+        ),
+        quantitative_analysis=QuantitativeAnalysis(
+            evaluation_data="1,000 invented applications that training never saw.",
+            performance_metrics=metrics,
+        ),
+        considerations=Considerations(
+            users=("Caseworkers of the housing options team, trained in reading its reasons.",),
+            use_cases=("Choosing which applications to look at first.",),
+            out_of_scope=(
+                "Deciding an application.",
+                "Anything but discretionary housing payments.",
+            ),
+            tradeoffs=("Trees of depth 4 are exact to explain; deeper ones were little better.",),
+            ethical_considerations=(
+                Risk(
+                    name="People rely on it without looking",
+                    mitigation_strategy="A caseworker decides, and says why, each time.",
+                    owner="Head of Housing Options",
+                ),
+                Risk(
+                    name="Missing evidence counts against people who had no help with the form",
+                    mitigation_strategy="Missing figures are flagged in the answer.",
+                    owner="Head of Housing Options",
+                ),
+            ),
+            fairness=Fairness(
+                criterion="equal_opportunity",
+                criterion_rationale=(
+                    "To miss an urgent case does the most harm, so urgent cases should be found "
+                    "equally often in every group. Other figures are reported all the same."
+                ),
+                tolerance=0.1,
+                not_tested=(
+                    NotTested(
+                        group="religion, sexual orientation, pregnancy, gender reassignment",
+                        reason="The data do not say.",
+                    ),
+                ),
+            ),
+        ),
+        assessments=ASSESSMENTS,
     )

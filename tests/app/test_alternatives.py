@@ -38,7 +38,7 @@ def answer(service: Started, model: str, case: object) -> Any:
 def test_every_alternative_sent_as_a_case_has_the_outcome_that_it_promises(
     demonstration: Started,
 ) -> None:
-    """And keeps to the card: actionable, unprotected, in range, in direction, one or two fields."""
+    """And keeps to the card: actionable, in range, in direction, one or two fields."""
     fields = {each.name: each for each in demo_card().fields}
     seen = 0
     for case in demo_applications().cases[N_TRAINING : N_TRAINING + PATIENCE]:
@@ -58,7 +58,6 @@ def test_every_alternative_sent_as_a_case_has_the_outcome_that_it_promises(
             for change in alternative["changes"]:
                 about, before, after = fields[change["field"]], change["from"], change["to"]
                 assert about.actionable
-                assert not about.protected
                 assert before == case[about.name] != after
                 assert not about.categories or after in about.categories
                 if about.type == "number" and before is not None:
@@ -153,7 +152,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             fields=(
                 field("up", actionable=True, direction="increase", **limits),
                 field("down", actionable=True, direction="increase", **limits),
-                field("age", actionable=False, protected=True, **limits),
+                field("age", actionable=False, **limits),
                 field("fixed", **limits),
             ),
             what_it_cannot_know=("Nothing",),

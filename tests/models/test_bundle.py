@@ -530,10 +530,10 @@ def test_lint_names_what_the_owner_should_look_at(path: Path) -> None:
     assert "has 1 rows" in found["small-background"]
 
 
-def test_lint_names_protected_inputs_and_what_no_sample_tried(tmp_path: Path) -> None:
+def test_lint_names_group_level_fields_and_what_no_sample_tried(tmp_path: Path) -> None:
     told = card(
         fields=[
-            field("a", protected=True, may_be_missing=True),
+            field("a", about="group", may_be_missing=True),
             field("b", "integer", categories=[2, 3]),
             field("c"),
         ],
@@ -543,7 +543,7 @@ def test_lint_names_protected_inputs_and_what_no_sample_tried(tmp_path: Path) ->
         tmp_path / "b", card_=told, background=rows, samples=[Sample(rows[0], "yes", (1 - P, P))]
     )
     codes = [warn.code for warn in lint(open_bundle(files))]
-    assert codes[0] == "protected-input"
+    assert codes[0] == "group-level"
     assert {"missing-untried", "categories-untried"} <= set(codes)
 
 

@@ -96,7 +96,11 @@ def test_a_written_card_reads_back_equal(told: Card) -> None:
         ("type: number", "type: number\n  value_wording: {a: b}", "value_wording is for"),
         ("name: income", 'name: " income"', "no space at either end"),
         ("name: income", 'name: "in\\ncome"', "printable characters"),
-        ("limitations: []", "limitations: []\nprotected: [income]", "'income' is an input"),
+        (
+            "limitations: []",
+            "limitations: []\nprotected: [income]",
+            "'income' is a field: take it out",
+        ),
         ("limitations: []", "limitations: []\nsample_tolerance: 0.5", "sample_tolerance"),
     ],
 )
@@ -120,9 +124,9 @@ def test_a_card_without_fields_is_refused() -> None:
         parse_card(TEXT[: TEXT.index("fields:")].encode() + b"fields: []\n" + TAIL)
 
 
-def test_a_protected_input_needs_its_flag() -> None:
-    told = card(fields=[field("age", protected=True)], protected=("age", "sex"))
-    assert told.field("age").protected
+def test_a_field_is_found_by_its_name() -> None:
+    told = card(fields=[field("income")], protected=("sex",))
+    assert told.field("income").name == "income"
     with pytest.raises(KeyError):
         told.field("sex")
 
