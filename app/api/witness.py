@@ -32,7 +32,8 @@ def create_witness_app(witness: Witness) -> Starlette:
             _log.error("state", reason=str(err))
             answer = Answer(500, b"the witness cannot read or store its state\n")
         _log.info("add-checkpoint", status=answer.status)
-        return Response(answer.body, answer.status, media_type=answer.media_type)
+        # As a header: Starlette would add a charset to a media type that begins with text.
+        return Response(answer.body, answer.status, headers={"Content-Type": answer.media_type})
 
     async def read_checkpoint(request: Request) -> Response:
         note = await run_in_threadpool(witness.checkpoint, request.path_params["origin"])
