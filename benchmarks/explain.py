@@ -169,7 +169,7 @@ def _tree_figures(served: Served, trees: TreeExplainer, rows: Sequence[int]) -> 
 
         def compiled(row: int) -> None:
             encoded, own = served.scored(row)[0][served.input], served.scored(row)[1]
-            explain_rows(encoded, own, out, *lookup, trees.signed_bases, 1e-5)
+            explain_rows(encoded, own, out, *lookup)
 
         figures["compiled"] = float(np.median(microseconds(compiled, rows)))
     return figures

@@ -27,7 +27,7 @@ Ints = NDArray[np.int32]
 class Cuts:
     """The cuts of every column and the nodes as segments of ranks."""
 
-    kind: type[np.float32 | np.float64]
+    kind: np.dtype[Any]
     """The type that onnxruntime compares in."""
     starts: Ints
     """(columns + 1,): column c's cuts are ``values[starts[c]:starts[c + 1]]``."""
@@ -69,7 +69,12 @@ def find_cuts(ensemble: Ensemble, *, n_columns: int, double: bool) -> Cuts:
     owners, cuts = owners[fresh], cuts[fresh]
     starts = np.searchsorted(owners, np.arange(n_columns + 1)).astype(np.int32)
     made = Cuts(
-        kind, starts, cuts, np.zeros(1, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32)
+        np.dtype(kind),
+        starts,
+        cuts,
+        np.zeros(1, np.int32),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int32),
     )
     return _with_segments(made, ensemble, values, below, members)
 

@@ -52,16 +52,14 @@ class TreeExplainer(InTerms):
     reason: str
     background_rows: int
     background_digest: str
-    tolerance: float
-    """Largest residual, relative to the output's scale."""
     encoded_input: str | None
     """The graph input that the ensemble reads directly, None when it is a tap."""
     game: TreeGame
     lookup: Lookup
     """The game's tables, packed with what is to be done with the sums."""
-    signed_bases: Matrix
-    """(2, O): each linked margin is sign x sum + offset; its sign and its base value."""
     n_scores: int
+    shape: tuple[int, int]
+    """Of one row's values: (F + 5, T)."""
 
     def explain(
         self,
@@ -72,7 +70,7 @@ class TreeExplainer(InTerms):
     ) -> Explanation:
         """Return the explanation of one row; see ``Explainer.explain``."""
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return stated(self.terms, self._explained(encoded, scores)[0])
+        return Explanation(self.terms, self._explained(encoded, scores)[0])
 
     def explain_rows(
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
@@ -82,27 +80,34 @@ class TreeExplainer(InTerms):
         ``scores``, shape (N, n_scores); ``taps``, each (N, width).
         """
         encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return [stated(self.terms, values) for values in self._explained(encoded, scores)]
+        return [Explanation(self.terms, values) for values in self._explained(encoded, scores)]
 
     def _explained(self, encoded: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what ``finish_row`` writes, for N rows: shape (N, F + 5, T)."""
-        game = self.game
-        encoded = game.comparable(encoded)
+        """Return ``Explanation.values`` of N rows, shape (N, F + 5, T); raise if one is unsound."""
+        encoded = self.game.comparable(encoded)
         plain = scores.ravel() if scores.flags.carray else np.array(scores).ravel()
         rows = len(encoded)
         if len(plain) != rows * self.n_scores:
             raise GraphError("scores", got=len(plain), want=rows * self.n_scores)
-        out = np.empty((rows, game.n_fields + AFTER_FIELDS, len(self.terms.targets)))
-        if len(game.walked_roots):
-            for row in range(rows):
-                found = game.found(encoded[row : row + 1])
-                own = plain[row * self.n_scores : (row + 1) * self.n_scores]
-                finish_row(
-                    found, self.lookup.ints, self.signed_bases, own, self.tolerance, out[row]
-                )
+        out = np.empty((rows, *self.shape))
+        if len(self.game.walked_roots):
+            sound = self._walk(encoded, plain, out)
         else:
-            explain_rows(encoded, plain, out, *self.lookup, self.signed_bases, self.tolerance)
+            sound = explain_rows(encoded, plain, out, *self.lookup)
+        if not sound:
+            for values in out:
+                stated(self.terms, values)  # raises for the first that does not add up
         return out
+
+    def _walk(self, encoded: NDArray[Any], plain: NDArray[Any], out: NDArray[np.float64]) -> bool:
+        """Do what ``explain_rows`` does, for leaves that no table covers."""
+        game, lookup, n_scores = self.game, self.lookup, self.n_scores
+        sound = True
+        for row in range(len(encoded)):
+            found = game.found(encoded[row : row + 1])
+            own = plain[row * n_scores : (row + 1) * n_scores]
+            sound &= finish_row(found, lookup.ints, lookup.bases, own, lookup.relative, out[row])
+        return sound
 
 
 def plan_trees(question: Question) -> Plan:
@@ -171,7 +176,6 @@ def _build(
         reason=reason,
         background_rows=len(encoded),
         background_digest=digest_of(background),
-        tolerance=settings.tolerance,
         encoded_input=tensor if direct else None,
         game=game,
         lookup=pack(
@@ -183,9 +187,11 @@ def _build(
             outputs=(sums, explained, question.targets),
             link=LINKS.index(link),
             n_scores=question.n_scores,
+            bases=np.stack([signs, bases]),
+            relative=settings.tolerance,
         ),
-        signed_bases=np.stack([signs, bases]),
         n_scores=question.n_scores,
+        shape=(game.n_fields + AFTER_FIELDS, len(question.targets)),
     )
     margins = game.sums(encoded)[:, list(sums)] * signs + offsets
     _check_reading(explainer, margins, explained, scores)
@@ -200,7 +206,7 @@ def _check_reading(
         outputs = scores[row, list(explainer.terms.targets)].astype(np.float64)
         linked = link_outputs(explainer.terms.link, own)[list(explained)]
         worst = float(np.max(np.abs(linked - outputs)))
-        if not worst <= allowed_residual(outputs, explainer.tolerance):
+        if not worst <= allowed_residual(outputs, explainer.lookup.relative):
             raise MethodRefusedError(
                 METHOD,
                 f"the trees as read differ from the graph's own output by {worst:g} on "

@@ -31,6 +31,7 @@ CROWDING = 1.6
 """What leaves' tables may take alone, relative to the budget: sharing tables saves up to 40 %.
 
 Where it saves less, the limit is halved until the tables fit."""
+NO_BASES = np.empty((2, 0))
 WALKED_SHARE = 0.25
 """A tree with more of its leaves to walk than this is walked whole: tables would not pay."""
 
@@ -45,6 +46,10 @@ class Lookup(NamedTuple):
     offsets: NDArray[np.uint64]
     cuts: Vector
     table: Vector
+    bases: Matrix
+    """(2, O): each linked margin is sign x sum + offset; its sign and its base value."""
+    relative: float
+    """Largest residual, relative to the output's scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class TreeGame:
         """Return the Shapley values, field by field and sum by sum, of one comparable row."""
         found = np.zeros(self.n_fields * self.values.shape[1])
         ranks = np.zeros(encoded.shape[1], np.int32)
-        look_up(encoded, ranks, found, *self.lookup)
+        look_up(encoded, ranks, found, *self.lookup[:5])
         if len(self.walked_roots):
             walk_row(
                 ranks,
@@ -131,6 +136,8 @@ def pack(
     outputs: tuple[Sequence[int], Sequence[int], Sequence[int]] = ((), (), ()),
     link: int = 0,
     n_scores: int = 0,
+    bases: Matrix = NO_BASES,
+    relative: float = 0.0,
 ) -> Lookup:
     """Return the packed arrays of ``tables``.
 
@@ -160,6 +167,8 @@ def pack(
         offsets=tables.offsets,
         cuts=cuts.values,
         table=tables.table,
+        bases=bases,
+        relative=relative,
     )
 
 

@@ -132,8 +132,8 @@ def _scatter(
 
 
 @njit(cache=True, nogil=True)
-def finish_row(found: Any, ints: Any, bases: Any, scores: Any, relative: float, out: Any) -> None:
-    """Write one row's explanation into ``out``, shape (F + 5, T).
+def finish_row(found: Any, ints: Any, bases: Any, scores: Any, relative: float, out: Any) -> bool:
+    """Write one row's explanation into ``out``, shape (F + 5, T); return whether it adds up.
 
     ``bases``, shape (2, O): the signs and base values of the O linked margins. ``scores``: what
     the graph returned. ``out`` has the contributions, a row for each field, then MARGIN, OUTPUT and
@@ -168,6 +168,7 @@ def finish_row(found: Any, ints: Any, bases: Any, scores: Any, relative: float, 
         out[MARGIN, t], out[OUTPUT, t], out[LINKED, t] = margins[o], output, linked[o]
     for t in range(len(targets)):
         out[RESIDUAL, t], out[ALLOWED, t] = residual, relative * scale
+    return residual <= relative * scale
 
 
 @njit(cache=True, nogil=True)
@@ -199,8 +200,10 @@ def explain_rows(
     table: Any,
     bases: Any,
     relative: float,
-) -> None:
+) -> bool:
     """Write the explanation of each row of ``encoded``, shape (N, columns).
+
+    Return whether all of them add up.
 
     ``scores`` holds the rows' scores one after the other; ``out``, shape (N, F + 5, T), is filled
     as ``finish_row`` says.
@@ -209,9 +212,11 @@ def explain_rows(
     codes = np.empty(len(offsets) - 1 + AHEAD, np.uint16)
     found = np.empty(np.int64(ints[N_FIELDS]) * np.int64(ints[N_SUMS]))
     n_scores = np.int64(ints[N_SCORES])
+    sound = True
     for n in range(len(encoded)):
         found[:] = 0.0
         rank_row(encoded[n], ints, cuts, ranks)
         add_tables(ranks, ints, shorts, offsets, table, codes, found)
         own = scores[n * n_scores : (n + 1) * n_scores]
-        finish_row(found, ints, bases, own, relative, out[n])
+        sound &= finish_row(found, ints, bases, own, relative, out[n])
+    return sound
