@@ -142,8 +142,7 @@ class GroupBuilder:
         ``news`` are what others appended since the drafts were begun. Raises RecordRejectedError.
         """
         group = PreparedGroup(tree.copy())
-        changed = {row.handle: row for row in news.subjects} if news is not None else {}
-        erased = news.erased_subjects if news is not None else frozenset()
+        subjects = None if news is None else news.subjects
         rows, tree = group.rows, group.tree
         for position, draft in enumerate(drafts):
             index = tree.size
@@ -151,7 +150,7 @@ class GroupBuilder:
             sealed = draft.sealed
             if sealed is not None:
                 try:
-                    subject, wrapped = self._own(group, draft, sealed.record_key, changed, erased)
+                    subject, wrapped = self._own(group, draft, sealed.record_key, subjects)
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
                 digest = wrapped_key_commitment(wrapped, subject=subject)
@@ -180,6 +179,11 @@ class GroupBuilder:
     def forget_all(self) -> None:
         """Drop every subject's key."""
         self._known.forget_all()
+
+    @staticmethod
+    def handles(drafts: Iterable[Draft]) -> list[bytes]:
+        """Return the handles of the drafts' subjects."""
+        return list({draft.handle for draft in drafts if draft.handle is not None})
 
     def _handle(self, record: NewRecord, position: int) -> bytes | None:
         if record.subject is None:
@@ -266,22 +270,21 @@ class GroupBuilder:
         group: PreparedGroup,
         draft: Draft,
         record_key: RecordKey,
-        changed: Mapping[bytes, SubjectRow],
-        erased: frozenset[int],
+        subjects: Mapping[bytes, SubjectRow] | None,
     ) -> tuple[int, bytes]:
         """Return (subject's number, wrapped key) of a draft that is about to get its index.
 
         Since it was begun, another draft or writer may have made its subject's key, or an erasure
-        taken it.
+        taken it: ``subjects`` say how they are now, None that no other writer has written.
         """
         index, handle = group.tree.size, draft.handle
         if handle is None:
             self._add_subject(group, index, unlinked_handle(index), draft.subject_key)
             return index, draft.wrapped_key
         now = group.used_subjects.get(handle)
-        if now is None and handle in changed:
-            now = self._opened(changed[handle])
-        if now is None and draft.subject is not None and draft.subject not in erased:
+        if now is None and subjects is not None and handle in subjects:
+            now = self._opened(subjects[handle])
+        if now is None and subjects is None and draft.subject is not None:
             now = draft.subject, draft.subject_key
         if now is None:
             # A key that was known and is erased must not come back.

@@ -171,8 +171,8 @@ class Log(LogReader):
             return []
         erasures = self._erasures
         drafts = self._draft(records)
-        with self._appending() as news:
-            if erasures != self._erasures or (news is not None and news.hashes is None):
+        with self._appending(drafts) as news:
+            if erasures != self._erasures:
                 group = self._groups.finish(self._tree, self._draft(records))
             else:
                 group = self._groups.finish(self._tree, drafts, news=news)
@@ -340,12 +340,12 @@ class Log(LogReader):
         return self._groups.draft(records, timestamp=format_timestamp(self._clock()))
 
     @contextmanager
-    def _appending(self) -> Iterator[News | None]:
+    def _appending(self, drafts: Sequence[Draft] = ()) -> Iterator[News | None]:
         """Keep other writers out, and take in what they have appended."""
         with self._write_lock:
             self._check_usable()
             with self._stopping():
-                news = self._writer.begin(self._tree.size)
+                news = self._writer.begin(self._tree.size, self._groups.handles(drafts))
                 try:
                     if news is not None:
                         self._take_in(news)
@@ -364,8 +364,9 @@ class Log(LogReader):
                 f"the database has {news.head.size} entries, it had {self._tree.size}: "
                 "it was set back under a running service"
             )
-        if news.hashes is None:
+        if news.erased:
             self._groups.forget_all()
+        if news.hashes is None:
             self._tree = self._load_tree()
             return
         tree = self._tree.copy()
@@ -375,7 +376,6 @@ class Log(LogReader):
             raise DamagedLogError(
                 f"the stored head of {news.head.size} entries is not the one they lead to; run verify"
             )
-        self._groups.forget(news.erased_subjects)
         self._tree = tree
 
     def _commit(self, group: PreparedGroup, records: Sequence[NewRecord]) -> list[Receipt]:

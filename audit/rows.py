@@ -1,5 +1,6 @@
 """The rows of the store as Python sees them, whichever engine holds them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from audit.tiles import FullTile
@@ -54,7 +55,7 @@ class News:
     head: Head
     hashes: tuple[bytes, ...] | None
     """Of the new entries' leaves, in order; None when they are too many to be read one by one."""
-    subjects: tuple[SubjectRow, ...]
-    """Subjects that are new, or some of whose records were erased, as they are now."""
-    erased_subjects: frozenset[int]
-    """Subjects some of whose records were erased: what was known of their keys may be gone."""
+    subjects: Mapping[bytes, SubjectRow]
+    """The subjects that were asked for, as they are now, by handle; erased ones are not there."""
+    erased: bool
+    """Whether records were erased: then what is remembered of subjects' keys may be gone."""

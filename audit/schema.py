@@ -1,114 +1,73 @@
-"""The SQLite schema, one version, with triggers that refuse to change what was written.
+"""The SQLite schema: what the migrations make of a new file, and how an older file gets there.
 
-The triggers are a speed bump against accidents; the evidence is in signed checkpoints held
-elsewhere. Each statement is kept as text because ``verify`` compares it with what the file holds.
+``verify`` compares each object's text with what the file holds.
 """
 
-VERSION = 1
+from collections.abc import Sequence
+
+import apsw
+
+from audit.errors import LogStateError, SchemaVersionError
+from audit.migrations import Step, steps
+
 APPLICATION_ID = 0x47726E64
 """Marks the file as ours: ``file`` and ``sqlite3`` show it. ASCII "Grnd"."""
-
-_TABLES = {
-    # seq is the leaf's index; id is the record's, in time order, so that its index grows at one end
-    "entry": """CREATE TABLE entry (
-  seq INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
-  leaf BLOB NOT NULL,
-  leaf_hash BLOB NOT NULL
-) STRICT""",
-    "payload": """CREATE TABLE payload (
-  seq INTEGER PRIMARY KEY,
-  envelope BLOB NOT NULL
-) STRICT""",
-    "record_key": """CREATE TABLE record_key (
-  seq INTEGER PRIMARY KEY,
-  subject INTEGER NOT NULL,
-  wrapped BLOB NOT NULL
-) STRICT""",
-    # subject is the seq of the subject's first record: never reused, and says nothing about them
-    "subject_key": """CREATE TABLE subject_key (
-  subject INTEGER PRIMARY KEY,
-  handle BLOB NOT NULL UNIQUE,
-  wrapped BLOB NOT NULL,
-  digest BLOB NOT NULL
-) STRICT""",
-    "idempotency": """CREATE TABLE idempotency (
-  key BLOB NOT NULL PRIMARY KEY,
-  seq INTEGER NOT NULL
-) STRICT, WITHOUT ROWID""",
-    # subject repeats record_key's: the leaf cannot vouch for that row once its key is gone
-    "erased": """CREATE TABLE erased (
-  seq INTEGER PRIMARY KEY,
-  erasure INTEGER NOT NULL,
-  subject INTEGER NOT NULL
-) STRICT""",
-    # root stands before hashes: the row overflows its page, and roots are read without the rest
-    "tile": """CREATE TABLE tile (
-  level INTEGER NOT NULL,
-  position INTEGER NOT NULL,
-  root BLOB NOT NULL,
-  hashes BLOB NOT NULL,
-  PRIMARY KEY (level, position)
-) STRICT""",
-    "checkpoint": """CREATE TABLE checkpoint (
-  size INTEGER PRIMARY KEY,
-  note BLOB NOT NULL
-) STRICT""",
-    "head": """CREATE TABLE head (
-  one INTEGER PRIMARY KEY CHECK (one = 1),
-  size INTEGER NOT NULL,
-  frontier BLOB NOT NULL,
-  root BLOB NOT NULL
-) STRICT""",
-}
-
-_INDEXES = {
-    "record_key_subject": "CREATE INDEX record_key_subject ON record_key (subject)",
-}
+STEPS = steps("sqlite")
+VERSION = STEPS[-1].number
 
 
-def _refuse(table: str, verb: str, unless: str = "") -> tuple[str, str]:
-    name = f"{table}_no_{verb.lower()}"
-    when = f"\nWHEN NOT ({unless})" if unless else ""
-    return name, (
-        f"CREATE TRIGGER {name} BEFORE {verb} ON {table}{when}\n"
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-    )
+def migrate(connection: apsw.Connection, todo: Sequence[Step] = STEPS) -> None:
+    """Run the steps that the file has not had, in one transaction.
+
+    Raises SchemaVersionError for a file that a newer program wrote, LogStateError for one that is
+    no log.
+    """
+    with connection:
+        if _integer(connection, "SELECT count(*) FROM sqlite_schema") == 0:
+            connection.pragma("application_id", APPLICATION_ID)
+        application = connection.pragma("application_id")
+        if application != APPLICATION_ID:
+            raise LogStateError(f"the file is not a log: application id {application!r}")
+        version = _integer(connection, "PRAGMA user_version")
+        newest = todo[-1].number
+        if version > newest:
+            raise SchemaVersionError(got=version, want=newest)
+        for step in todo:
+            if step.number > version:
+                connection.execute(step.sql)
+                connection.pragma("user_version", step.number)
 
 
-# Erasing overwrites with zeros of the same length and deletes no row. SQLite then writes in place,
-# whereas deleting rows makes it move their neighbours between pages, and the neighbours' old bytes
-# stay behind, secure_delete or not, where their own erasure never reaches.
-_ERASED = "EXISTS (SELECT 1 FROM erased WHERE erased.seq = OLD.seq) AND NEW.seq = OLD.seq"
-_ALL_ERASED = """NOT EXISTS (SELECT 1 FROM record_key WHERE record_key.subject = OLD.subject
-  AND NOT EXISTS (SELECT 1 FROM erased WHERE erased.seq = record_key.seq))"""
+def check_version(connection: apsw.Connection) -> None:
+    """Raise unless the file is a log of this schema version."""
+    application = connection.pragma("application_id")
+    if application != APPLICATION_ID:
+        raise LogStateError(f"the file is not a log: application id {application!r}")
+    version = _integer(connection, "PRAGMA user_version")
+    if version != VERSION:
+        raise SchemaVersionError(got=version, want=VERSION)
 
-_TRIGGERS = dict(
-    (
-        *(_refuse(table, "DELETE") for table in _TABLES),
-        *(
-            _refuse(table, "UPDATE")
-            for table in ("entry", "idempotency", "erased", "tile", "checkpoint")
-        ),
-        _refuse(
-            "payload", "UPDATE", f"{_ERASED} AND NEW.envelope = zeroblob(length(OLD.envelope))"
-        ),
-        _refuse(
-            "record_key",
-            "UPDATE",
-            f"{_ERASED} AND NEW.subject = OLD.subject AND NEW.wrapped = zeroblob(72)",
-        ),
-        # a new master key rewraps subject keys: wrapped and digest may change, whose they are not
-        _refuse(
-            "subject_key",
-            "UPDATE",
-            "NEW.subject = OLD.subject AND (NEW.handle = OLD.handle OR"
-            f" NEW.wrapped = zeroblob(60) AND {_ALL_ERASED})",
-        ),
-    )
-)
 
-STATEMENTS: dict[str, str] = {**_TABLES, **_INDEXES, **_TRIGGERS}
+def _integer(connection: apsw.Connection, statement: str) -> int:
+    ((value,),) = connection.execute(statement).fetchall()
+    if not isinstance(value, int):
+        raise LogStateError(f"{statement} gives {type(value).__name__}, want an integer")
+    return value
+
+
+def _statements() -> dict[str, str]:
+    connection = apsw.Connection(":memory:")
+    try:
+        migrate(connection)
+        rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        return {str(name): str(sql) for name, sql in rows}
+    finally:
+        connection.close()
+
+
+STATEMENTS: dict[str, str] = _statements()
 """Name of each object -> the statement that makes it, exactly as SQLite stores it."""
 
-TABLES: tuple[str, ...] = tuple(_TABLES)
+TABLES: tuple[str, ...] = tuple(
+    name for name, sql in STATEMENTS.items() if sql.startswith("CREATE TABLE")
+)

@@ -25,11 +25,9 @@ from audit.errors import (
     LogLockedError,
     LogMissingError,
     LogStateError,
-    SchemaVersionError,
 )
 from audit.files import WriterLock
 from audit.layout import DATABASE_FILE, LOCK_FILE
-from audit.merkle import EMPTY_ROOT
 from audit.rows import Group, Head, News
 from audit.store import ConstraintViolationError, SqlRow, SqlValue
 
@@ -89,7 +87,7 @@ class SqliteConnection:
         with converted(f"{path} cannot be opened"):
             self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
             self._connection.set_busy_timeout(1_000)
-            check_version(self._connection)
+            schema.check_version(self._connection)
 
     def query(self, statement: str, *parameters: SqlValue) -> list[SqlRow]:
         """Return a query's rows."""
@@ -142,19 +140,11 @@ class SqliteWriter:
         self._copier.start()
 
     def prepare_schema(self) -> None:
-        """Make the tables of a new file; refuse a file of another version or application."""
+        """Make the tables of a new file, or bring an older file's up to date."""
         with self._using, converted("the schema cannot be made"):
-            objects = self._one("SELECT count(*) FROM sqlite_schema")
-            if objects == 0:
-                with self._connection:
-                    for statement in schema.STATEMENTS.values():
-                        self._cursor.execute(statement)
-                    self._cursor.execute("INSERT INTO head VALUES (1, 0, x'', ?)", (EMPTY_ROOT,))
-                    self._connection.pragma("application_id", schema.APPLICATION_ID)
-                    self._connection.pragma("user_version", schema.VERSION)
-            check_version(self._connection)
+            schema.migrate(self._connection)
 
-    def begin(self, known: int) -> News | None:
+    def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
         """Do nothing: this process alone writes, and the log sees to its threads."""
 
     def roll_back(self) -> None:
@@ -305,17 +295,8 @@ class SqliteWriter:
             return False
 
     def _one(self, statement: str, *parameters: SqlValue) -> SqlValue:
-        return _one(self._connection, statement, *parameters)
-
-
-def check_version(connection: apsw.Connection) -> None:
-    """Raise unless the file is a log of this schema version."""
-    application = connection.pragma("application_id")
-    if application != schema.APPLICATION_ID:
-        raise LogStateError(f"the file is not a log: application id {application!r}")
-    version = as_integer(connection.pragma("user_version"))
-    if version != schema.VERSION:
-        raise SchemaVersionError(got=version, want=schema.VERSION)
+        row = self._connection.execute(statement, parameters).fetchone()
+        return None if row is None else row[0]
 
 
 @contextmanager
@@ -334,15 +315,3 @@ def check_sqlite() -> None:
     version = apsw.sqlite_lib_version()
     if tuple(map(int, version.split("."))) < _OLDEST_SQLITE:
         raise LogStateError(f"SQLite is {version}, want 3.51.3 or later: older ones lose commits")
-
-
-def _one(connection: apsw.Connection, statement: str, *parameters: SqlValue) -> SqlValue:
-    row = connection.execute(statement, parameters).fetchone()
-    return None if row is None else row[0]
-
-
-def as_integer(value: object) -> int:
-    """Return a stored integer. Raises DamagedLogError for anything else."""
-    if not isinstance(value, int):
-        raise DamagedLogError(f"a stored value is {type(value).__name__}, want an integer")
-    return value

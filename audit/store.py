@@ -42,10 +42,11 @@ class Writer(Protocol):
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""
         ...
 
-    def begin(self, known: int) -> News | None:
+    def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
         """Keep all other writers out until ``commit`` or ``roll_back``.
 
-        Returns what others have appended after the first ``known`` entries, None if nobody has.
+        Returns what others have appended after the first ``known`` entries, and how the subjects
+        with these ``handles`` are now; None if nobody has appended anything.
         Raises LogStateError when that cannot be; then there is nothing to roll back.
         """
         ...

@@ -1,4 +1,4 @@
-"""A log in a temporary directory, with a clock that the test moves."""
+"""A log in a temporary directory, on either store, with a clock that the test moves."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -9,14 +9,20 @@ import pytest
 
 from audit.leaf import Facts
 from audit.log import Log
+from audit.postgres import PostgresStore
 from audit.records import Idempotency, NewRecord
 from audit.sqlite import SqliteStore
+from audit.store import Store
+from tests.postgres import Database, PostgresMissingError, Server
 
 ORIGIN = "example.com/log"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 OpenLog = Callable[..., Log]
 MakeRecord = Callable[..., NewRecord]
+
+on_both_stores = pytest.mark.parametrize("engine", ["sqlite", "postgres"], indirect=True)
+"""Runs a test, or a file's tests, with the log in SQLite and with the log in PostgreSQL."""
 
 
 class Clock:
@@ -29,19 +35,57 @@ class Clock:
         return START + timedelta(seconds=next(self._ticks))
 
 
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One PostgreSQL for all tests of a run."""
+    try:
+        server = Server()
+    except PostgresMissingError as err:
+        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database(postgres_server: Server) -> Iterator[Database]:
+    """A database with the log's empty tables."""
+    with postgres_server.database() as database:
+        yield database
+
+
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
 @pytest.fixture
-def open_log(directory: Path) -> Iterator[OpenLog]:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The store under test: SQLite, unless the test asks for both."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def store(engine: str, directory: Path, request: pytest.FixtureRequest) -> Store:
+    """Where the log's rows are."""
+    if engine == "sqlite":
+        return SqliteStore(directory)
+    database: Database = request.getfixturevalue("database")
+    return PostgresStore(database.url)
+
+
+@pytest.fixture
+def open_log(directory: Path, store: Store) -> Iterator[OpenLog]:
     """Open the log, creating it when missing; whatever is still open at the end is closed."""
     opened: list[Log] = []
 
     def open_one(*, create: bool = True, vfs: str | None = None) -> Log:
-        store = SqliteStore(directory, vfs=vfs)
-        log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=create, store=store)
+        log = Log.open(
+            directory,
+            origin=ORIGIN,
+            clock=Clock(),
+            create=create,
+            store=store if vfs is None else SqliteStore(directory, vfs=vfs),
+        )
         opened.append(log)
         return log
 

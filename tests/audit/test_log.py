@@ -33,11 +33,12 @@ from audit.proof import parse_proof, verify_proof
 from audit.reader import LogReader
 from audit.records import Idempotency, NewRecord
 from tests.audit.check_log import check_log, check_open_log
-from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog
+from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
 
 ROOT = Path(__file__).parents[2]
 
 
+@on_both_stores
 def test_appended_records_are_read_back_after_reopening(
     directory: Path, open_log: OpenLog, record: MakeRecord
 ) -> None:
@@ -47,7 +48,7 @@ def test_appended_records_are_read_back_after_reopening(
     assert [receipt.index for receipt in receipts] == [1, 2, 3, 4]
     check_open_log(log, acknowledged=receipts)
     log.close()
-    check_log(directory, acknowledged=receipts)
+    check_log(directory, acknowledged=receipts, store=log.store)
     again = open_log(create=False)
     for made, receipt in zip(records, receipts, strict=True):
         stored = again.read(made.id)
@@ -63,6 +64,7 @@ def test_appended_records_are_read_back_after_reopening(
     check_open_log(again, acknowledged=receipts)
 
 
+@on_both_stores
 def test_the_first_entry_names_the_log_and_its_keys(open_log: OpenLog, directory: Path) -> None:
     log = open_log()
     genesis = log.read_index(0)
@@ -90,6 +92,7 @@ def test_nothing_personal_is_stored_in_the_clear(
         assert secret not in content
 
 
+@on_both_stores
 def test_a_group_is_all_or_nothing(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
     taken = record(key="k1")
@@ -107,6 +110,7 @@ def test_a_group_is_all_or_nothing(open_log: OpenLog, record: MakeRecord) -> Non
     check_open_log(log, acknowledged=receipts)
 
 
+@on_both_stores
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -142,12 +146,14 @@ def test_a_record_at_fault_is_named(
     check_open_log(log, acknowledged=log.append([first]))
 
 
+@on_both_stores
 def test_an_empty_group_is_nothing(open_log: OpenLog) -> None:
     log = open_log()
     assert log.append([]) == []
     assert log.size == 1
 
 
+@on_both_stores
 def test_a_repeated_request_finds_its_first_answer(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
     made = record(key="k", fingerprint=b"body")
@@ -164,6 +170,7 @@ def test_a_repeated_request_finds_its_first_answer(open_log: OpenLog, record: Ma
     assert log.find_idempotent(Idempotency("calle", "rk", b"body")) is None
 
 
+@on_both_stores
 def test_what_is_not_there_is_an_error(open_log: OpenLog) -> None:
     log = open_log()
     for look in (lambda: log.read("no"), lambda: log.read_index(1), lambda: log.receipt("no")):
@@ -177,6 +184,7 @@ def test_what_is_not_there_is_an_error(open_log: OpenLog) -> None:
         log.root(2)
 
 
+@on_both_stores
 def test_proofs_verify_across_tile_borders(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
     while log.size < 600:
@@ -198,6 +206,7 @@ def test_proofs_verify_across_tile_borders(open_log: OpenLog, record: MakeRecord
     check_open_log(log)
 
 
+@on_both_stores
 def test_a_proof_file_is_checkable_with_the_public_key_alone(
     open_log: OpenLog, record: MakeRecord
 ) -> None:
@@ -217,6 +226,7 @@ def test_a_proof_file_is_checkable_with_the_public_key_alone(
         assert checkpoint.size == 2
 
 
+@on_both_stores
 def test_a_checkpoint_is_signed_once_for_each_size(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
     first = log.checkpoint()
@@ -227,10 +237,11 @@ def test_a_checkpoint_is_signed_once_for_each_size(open_log: OpenLog, record: Ma
     check_open_log(log)
 
 
+@on_both_stores
 def test_a_reader_follows_the_writer(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
-    reader = LogReader.open_readonly(log.directory, origin=ORIGIN)
-    public = LogReader.open_readonly(log.directory, origin=ORIGIN, with_keys=False)
+    reader = LogReader.open_readonly(log.directory, origin=ORIGIN, store=log.store)
+    public = LogReader.open_readonly(log.directory, origin=ORIGIN, with_keys=False, store=log.store)
     try:
         made = record(b"payload")
         log.append([made])
@@ -321,6 +332,7 @@ def test_a_lost_or_foreign_key_is_refused_and_never_made_anew(
     open_log()
 
 
+@on_both_stores
 def test_a_missing_key_directory_is_refused(open_log: OpenLog, directory: Path) -> None:
     open_log().close()
     (directory / "keys").rename(directory / "elsewhere")
@@ -438,6 +450,7 @@ def test_another_history_of_the_same_size_is_refused(
     assert signed == before
 
 
+@on_both_stores
 def test_a_vanished_checkpoint_file_is_refused(
     open_log: OpenLog, directory: Path, record: MakeRecord
 ) -> None:
@@ -450,6 +463,7 @@ def test_a_vanished_checkpoint_file_is_refused(
         open_log()
 
 
+@on_both_stores
 def test_a_checkpoint_file_left_behind_by_a_crash_is_brought_up_to_date(
     open_log: OpenLog, directory: Path, record: MakeRecord
 ) -> None:
@@ -493,6 +507,7 @@ def test_a_leaf_changed_before_signing_is_not_signed(
         log.read_index(1)
 
 
+@on_both_stores
 def test_a_closed_log_refuses(open_log: OpenLog, record: MakeRecord) -> None:
     log = open_log()
     log.close()
