@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app import bundle_commands, cli_log, cli_witness
-from app.domain import Role
+from app.domain import Kind, Role
 from app.errors import AppError
 from app.ids import new_id, utc_now
 from app.keys import KeyStore, KeyStoreError
@@ -254,10 +254,22 @@ def key_create(
     name: Annotated[str, typer.Option(help="Whose key it is, for the list of keys.")],
     role: Annotated[Role, typer.Option(help="What its holder may do.")],
     data_dir: DataDir = None,
+    kind: Annotated[
+        Kind, typer.Option(help="Whether its holder is a person: only people decide.")
+    ] = Kind.MACHINE,
+    actor: Annotated[
+        str,
+        typer.Option(help="Your opaque name for the person: the same on all of their keys."),
+    ] = "",
+    agreement: Annotated[
+        str | None, typer.Option(help="The data-sharing agreement that it is made under.")
+    ] = None,
 ) -> None:
     """Make a key. It is shown this once and kept only as a hash."""
     with _key_store(data_dir) as store:
-        text = store.create(name=name, role=role, clock=utc_now)
+        text = store.create(
+            name=name, role=role, clock=utc_now, kind=kind, actor=actor, agreement=agreement
+        )
     err.print("This key is shown only now. Keep it safe:", highlight=False)
     sys.stdout.write(text + "\n")
 
@@ -265,11 +277,18 @@ def key_create(
 @key_app.command("list")
 def key_list(data_dir: DataDir = None) -> None:
     """List the keys, never their secrets."""
-    table = Table("Id", "Name", "Role", "Made", "Revoked")
+    table = Table("Id", "Name", "Role", "Kind", "Actor", "Agreement", "Made", "Revoked")
     with _key_store(data_dir) as store:
         for entry in store.entries():
             table.add_row(
-                entry.id, entry.name, entry.role.value, entry.created, entry.revoked or ""
+                entry.id,
+                entry.name,
+                entry.role.value,
+                entry.kind.value,
+                entry.actor,
+                entry.agreement or "",
+                entry.created,
+                entry.revoked or "",
             )
     out.print(table)
 

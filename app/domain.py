@@ -20,8 +20,18 @@ class Role(StrEnum):
 
     CALLER = "caller"
     CASEWORKER = "caseworker"
+    REVIEWER = "reviewer"
+    MODEL_OWNER = "model_owner"
     AUDITOR = "auditor"
+    EQUALITY = "equality"
     ADMIN = "admin"
+
+
+class Kind(StrEnum):
+    """Whether a key's holder is a person. Only a person can decide a case."""
+
+    HUMAN = "human"
+    MACHINE = "machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +40,17 @@ class Caller:
 
     key_id: str
     role: Role
+    kind: Kind = Kind.MACHINE
+    actor: str = ""
+    """Who it is, in the body's own opaque name: one person with two keys has one. A machine is known
+    by its key."""
+    agreement: str | None = None
+    """The data-sharing agreement that the key was made under."""
+
+    @property
+    def name(self) -> str:
+        """What the log calls them."""
+        return self.actor or self.key_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,8 @@ class Circumstances:
     """The data-sharing agreement that the caller's key names."""
     provenance: Mapping[str, Origin] = field(default_factory=dict)
     """By field; a field that is not here has no stated origin."""
+    unaided: bool = False
+    """Whether the circuit breaker lets nothing be advised at present."""
 
 
 @dataclass(frozen=True, slots=True)

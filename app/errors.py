@@ -5,8 +5,8 @@ next; it never repeats a value from a case, because those are personal data.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from app import refusals
 from app.keeping_errors import (
     CheckpointConflictError,
     HeldCheckpointError,
@@ -15,14 +15,13 @@ from app.keeping_errors import (
     UnknownHoldError,
 )
 from app.keys import KeyStoreError
+from app.monitoring.attributes import AttributeStoreError
 from app.policy import PolicyError
+from app.problem_type import AppError as AppError
+from app.problem_type import ProblemType as ProblemType
 from audit.errors import AuditError, UnderHoldError
 from explainers.errors import ExplanationError
 from models.errors import CaseRejectedError, ModelError
-
-
-class AppError(Exception):
-    """Base of the application's own errors."""
 
 
 class UnknownModelError(AppError):
@@ -123,19 +122,8 @@ class TimedOutError(AppError):
         super().__init__(f"no durable record within {seconds:g} s")
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemType:
-    """One kind of problem: its HTTP status, its name in URLs and its meaning."""
-
-    status: int
-    slug: str
-    title: str
-    advice: str
-    """What the one who gets it can do."""
-    retry_after_seconds: int | None = None
-
-
 PROBLEMS: Mapping[type[Exception], ProblemType] = {
+    **refusals.PROBLEMS,
     InvalidJsonError: ProblemType(
         400,
         "invalid-json",
@@ -269,6 +257,12 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "keys-unavailable",
         "The access keys cannot be read",
         "Tell the service's operator. Nothing was advised or recorded.",
+    ),
+    AttributeStoreError: ProblemType(
+        503,
+        "attributes-unavailable",
+        "The protected attributes cannot be read or written",
+        "Tell the service's operator. Advice does not depend on them.",
     ),
     OverloadedError: ProblemType(
         503,

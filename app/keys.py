@@ -7,13 +7,14 @@ so that a revoked key stops working at the next request.
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
-from app.domain import Caller, Clock, Role
+from app.domain import Caller, Clock, Kind, Role
 from app.ids import timestamp
 
 SCHEMA = """
@@ -23,9 +24,19 @@ CREATE TABLE IF NOT EXISTS access_key(
   role TEXT NOT NULL,
   secret_sha256 BLOB NOT NULL,
   created TEXT NOT NULL,
-  revoked TEXT
+  revoked TEXT,
+  kind TEXT NOT NULL DEFAULT 'machine',
+  actor TEXT NOT NULL DEFAULT '',
+  agreement TEXT
 ) STRICT
 """
+ADDED = {
+    "kind": "TEXT NOT NULL DEFAULT 'machine'",
+    "actor": "TEXT NOT NULL DEFAULT ''",
+    "agreement": "TEXT",
+}
+"""Columns that stores of an earlier version lack. Their keys are machines' until made anew."""
+ACTOR = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 PREFIX = "grounds"
 PARTS = 3
 
@@ -43,6 +54,9 @@ class KeyEntry:
     role: Role
     created: str
     revoked: str | None
+    kind: Kind
+    actor: str
+    agreement: str | None
 
 
 class KeyStore:
@@ -58,15 +72,47 @@ class KeyStore:
             self._connection.set_busy_timeout(2000)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute(SCHEMA)
+            have = {row[1] for row in self._connection.execute("PRAGMA table_info(access_key)")}
+            for column, kind in ADDED.items():
+                if column not in have:
+                    self._connection.execute(f"ALTER TABLE access_key ADD COLUMN {column} {kind}")
         except (OSError, apsw.Error) as err:
             raise KeyStoreError(f"cannot open the access keys in {path}: {err}") from err
 
-    def create(self, *, name: str, role: Role, clock: Clock) -> str:
-        """Make a key and return its text: the only time that it can be seen."""
+    def create(
+        self,
+        *,
+        name: str,
+        role: Role,
+        clock: Clock,
+        kind: Kind = Kind.MACHINE,
+        actor: str = "",
+        agreement: str | None = None,
+    ) -> str:
+        """Make a key and return its text: the only time that it can be seen.
+
+        Raises KeyStoreError when a person's key does not say whose it is.
+        """
+        if (kind is Kind.HUMAN) != bool(actor):
+            raise KeyStoreError(
+                "a person's key names its holder (actor), and a machine's key names nobody"
+            )
+        if actor and ACTOR(actor) is None:
+            raise KeyStoreError("an actor is 1 to 64 letters, digits, '.', '_' and '-'")
         key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         self._connection.execute(
-            "INSERT INTO access_key VALUES(?, ?, ?, ?, ?, NULL)",
-            (key_id, name, role.value, _digest(secret), timestamp(clock())),
+            "INSERT INTO access_key(id, name, role, secret_sha256, created, kind, actor, agreement)"
+            " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                key_id,
+                name,
+                role.value,
+                _digest(secret),
+                timestamp(clock()),
+                kind.value,
+                actor,
+                agreement,
+            ),
         )
         return f"{PREFIX}_{key_id}_{secret}"
 
@@ -80,21 +126,32 @@ class KeyStore:
             return None
         try:
             row = self._connection.execute(
-                "SELECT secret_sha256, role FROM access_key WHERE id = ? AND revoked IS NULL",
+                "SELECT secret_sha256, role, kind, actor, agreement FROM access_key"
+                " WHERE id = ? AND revoked IS NULL",
                 (parts[1],),
             ).fetchone()
         except apsw.Error as err:
             raise KeyStoreError("the access keys cannot be read") from err
         if row is None or not hmac.compare_digest(row[0], _digest(parts[2])):
             return None
-        return Caller(key_id=parts[1], role=Role(row[1]))
+        return Caller(
+            key_id=parts[1],
+            role=Role(row[1]),
+            kind=Kind(row[2]),
+            actor=row[3],
+            agreement=row[4],
+        )
 
     def entries(self) -> list[KeyEntry]:
         """Return every key, oldest first."""
         rows = self._connection.execute(
-            "SELECT id, name, role, created, revoked FROM access_key ORDER BY created, id"
+            "SELECT id, name, role, created, revoked, kind, actor, agreement"
+            " FROM access_key ORDER BY created, id"
         )
-        return [KeyEntry(row[0], row[1], Role(row[2]), row[3], row[4]) for row in rows]
+        return [
+            KeyEntry(row[0], row[1], Role(row[2]), row[3], row[4], Kind(row[5]), row[6], row[7])
+            for row in rows
+        ]
 
     def revoke(self, key_id: str, *, clock: Clock) -> None:
         """End a key. Raises KeyStoreError when there is no such key in use."""

@@ -7,13 +7,17 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from app import __version__
-from app.api import decisions, erasure, evidence, health, log, models, problems
+from app.admission import Admission
+from app.agreements import AgreementsError, load_agreements
+from app.api import decisions, erasure, evidence, health, log, models, monitoring, problems
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
@@ -25,6 +29,13 @@ from app.ids import new_id, utc_now
 from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
 from app.metrics import Metrics
+from app.monitoring import attributes, limits
+from app.monitoring.attributes import AttributeStore, AttributeStoreError
+from app.monitoring.breaker import Breaker
+from app.monitoring.gauges import MonitorGauges
+from app.monitoring.limits import load_monitoring, watched
+from app.monitoring.log_gauges import LogGauges
+from app.monitoring.monitor import Monitor
 from app.policy import PolicyError
 from app.retention import RetentionError
 from app.served import ServedModel, open_all
@@ -38,6 +49,9 @@ from audit.log import Log
 from explainers.errors import ExplanationError
 from models.errors import ModelError
 
+if TYPE_CHECKING:
+    from app.spans import Tracing
+
 DESCRIPTION = """\
 Explainable decision support for public bodies. One call answers with a recommendation from an ONNX
 model, the exact SHAP reasons for it, and a receipt that the whole answer was durably written to an
@@ -45,11 +59,25 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, models.router, log.router, evidence.router, erasure.router, health.router, pages.router,
+    decisions.hot, decisions.router, models.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
 )  # fmt: skip
 
-REFUSALS = (AuditError, ExplanationError, KeyStoreError, ModelError, PolicyError, RetentionError)
+REFUSALS = (
+    AgreementsError,
+    AttributeStoreError,
+    AuditError,
+    ExplanationError,
+    KeyStoreError,
+    ModelError,
+    PolicyError,
+    RetentionError,
+)
 """What a start is refused with: each says in one line what is wrong."""
+
+ROUTE_PATHS = frozenset(
+    route.path for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)
+)
+"""What requests are counted by."""
 
 _log = structlog.get_logger("grounds.start")
 
@@ -60,6 +88,7 @@ class StartRefusedError(Exception):
 
 def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = new_id) -> FastAPI:
     """Return the application; everything is opened when it starts and closed when it stops."""
+    tracing = None if settings.otlp_endpoint is None else _tracing(settings.otlp_endpoint)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,6 +106,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         except REFUSALS as err:
             _log.error("cannot start", reason=str(err))
             raise StartRefusedError from err
+        finally:
+            if tracing is not None:
+                await asyncio.to_thread(tracing.close)
 
     app = FastAPI(
         title="Grounds",
@@ -98,11 +130,25 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         max_body_bytes=settings.max_body_bytes,
         new_id=new_id,
         on_error=problems.from_exception,
+        tracing=tracing,
     )
     generate = app.openapi
     routes = [route for router in ROUTERS for route in router.routes]
     app.openapi = lambda: completed(generate(), routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
+
+
+def _tracing(endpoint: str) -> "Tracing":
+    """Return where spans go. Raises StartRefusedError without the extra ``telemetry``."""
+    try:
+        from app.spans import otlp_tracing
+    except ImportError as err:
+        _log.error(
+            "cannot start",
+            reason="GROUNDS_OTLP_ENDPOINT is set, and the extra telemetry is not installed",
+        )
+        raise StartRefusedError from err
+    return otlp_tracing(endpoint)
 
 
 @asynccontextmanager
@@ -113,6 +159,7 @@ async def _opened(
     served = open_all(settings, lambda step: _log.info("starting", step=step))
     with (
         closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
+        closing(AttributeStore(settings.data_dir / attributes.FILE)) as protected,
         closing(
             Log.open(
                 settings.data_dir / "log", origin=settings.log_origin, clock=clock, create=True
@@ -120,7 +167,7 @@ async def _opened(
         ) as log,
     ):
         parts = assemble(
-            settings, log, keys, served, clock=clock, new_id=new_id, outside=outside
+            settings, log, keys, served, protected, clock=clock, new_id=new_id, outside=outside
         )
         for model in served.values():
             _log.info("starting", step=f"{model.name}: a first explanation, for practice")
@@ -128,10 +175,13 @@ async def _opened(
         parts.engine.start()
         try:
             await record_start(parts)
-            checkpointer = asyncio.create_task(parts.checkpointer.run())
+            tasks = [
+                asyncio.create_task(work.run()) for work in (parts.checkpointer, parts.breaker)
+            ]
             yield parts
-            checkpointer.cancel()
-            await asyncio.wait([checkpointer])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         finally:
             await asyncio.to_thread(parts.slow_lane.close)
             await parts.engine.stop()
@@ -143,17 +193,26 @@ def assemble(
     log: Log,
     keys: KeyStore,
     served: Mapping[str, ServedModel],
+    protected: AttributeStore,
     *,
     clock: Clock,
     new_id: NewId,
     outside: httpx.AsyncClient | None = None,
 ) -> Parts:
     """Join opened parts. Without ``outside`` no witness and no timestamp authority is asked."""
-    metrics = Metrics(sorted(served))
+    metrics = Metrics(sorted(served), ROUTE_PATHS)
     for model in served.values():
         metrics.model_info.labels(
             model.name, model.bundle.card.version, model.bundle.digest, model.explainer.method
         ).set(1)
+    watch = {
+        name: watched(
+            load_monitoring(model.directory / limits.FILE), model.policy, model.bundle.card
+        )
+        for name, model in served.items()
+    }
+    monitor = Monitor(log, served, watch, protected, metrics)
+    metrics.registry.register(MonitorGauges(monitor))
     runtime = environment(settings)
     engine = Engine(
         log,
@@ -179,4 +238,17 @@ def assemble(
             settings, log, metrics, engine, outside, kept.custody, clock=clock, new_id=new_id
         ),
         runtime=runtime,
+        attributes=protected,
+        monitor=monitor,
+        breaker=Breaker(
+            monitor,
+            engine,
+            protected,
+            clock=clock,
+            new_id=new_id,
+            log_gauges=LogGauges(log, settings.data_dir / "log", metrics),
+        ),
+        admission=Admission(
+            None if settings.agreements_file is None else load_agreements(settings.agreements_file)
+        ),
     )

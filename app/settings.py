@@ -4,7 +4,7 @@ No secret has a default: keys live in files under ``data_dir`` and are made at f
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -31,6 +31,13 @@ class Settings(BaseSettings):
             "certificates, as `NAME.pem`, for each."
         ),
     ] = Path("var/suppliers")
+    profile: Annotated[
+        Literal["uk", "eu", "ca", "none"],
+        Field(
+            description="The country whose rules a model has to keep. `none` is for research with "
+            "public data: no rule is applied, and every answer says so."
+        ),
+    ] = "uk"
     allow_unsigned: Annotated[
         bool,
         Field(
@@ -38,6 +45,13 @@ class Settings(BaseSettings):
             "log and the record of the start say so."
         ),
     ] = False
+    agreements_file: Annotated[
+        Path | None,
+        Field(
+            description="The data-sharing agreements, as YAML. With it, every machine's key must "
+            "name one."
+        ),
+    ] = None
     log_origin: Annotated[
         str,
         Field(
@@ -111,6 +125,13 @@ class Settings(BaseSettings):
     table_memory_bytes: Annotated[
         int, Field(description="Memory one bundle's explanation tables may take.", ge=MIB)
     ] = 256 * MIB
+    otlp_endpoint: Annotated[
+        str | None,
+        Field(
+            description="Where spans are sent: the traces address of an OpenTelemetry collector, "
+            "such as `http://127.0.0.1:4318/v1/traces`. Needs the extra `telemetry`."
+        ),
+    ] = None
     residual_tolerance: Annotated[
         float,
         Field(

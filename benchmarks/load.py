@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -26,6 +26,7 @@ from pathlib import Path
 import httpx
 import yaml
 
+from app.demo.asking import request_body
 from app.domain import Role
 from app.ids import utc_now
 from app.keys import KeyStore
@@ -87,7 +88,7 @@ def _measure(place: Path, asked: str, *, rounds: int, seconds: int) -> None:
     settings, key = _prepare(place, asked)
     bodies = place / "bodies"
     cases = demo_applications().cases[:BODIES]
-    bodies.write_text("".join(json.dumps({"case": dict(case)}) + "\n" for case in cases))
+    bodies.write_text("".join(json.dumps(request_body(case)) + "\n" for case in cases))
     script = place / "wrk.lua"
     script.write_text(SCRIPT)
     environment = {**os.environ, "BODIES": str(bodies), "AUTH": f"Bearer {key}"}
@@ -170,10 +171,10 @@ def _wait(url: str) -> None:
     sys.exit(f"{url} did not answer")
 
 
-def _ask(address: str, key: str, case: object) -> bytes:
+def _ask(address: str, key: str, case: Mapping[str, object]) -> bytes:
     answer = httpx.post(
         f"{address}/v1/models/{MODEL}/decisions",
-        json={"case": case},
+        json=request_body(case),
         headers={"Authorization": f"Bearer {key}"},
     )
     answer.raise_for_status()

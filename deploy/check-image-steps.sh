@@ -93,12 +93,13 @@ KEY=$(grounds key create --name check --role caseworker 2>/dev/null)
 KEY=$KEY python - <<'PY'
 import json, os, time
 from urllib.request import Request, urlopen
+from app.demo.asking import request_body
 from models.demo.cases import DEMO_CASES
 address = f"http://127.0.0.1:{os.environ['GROUNDS_PORT']}"
 headers = {"Authorization": f"Bearer {os.environ['KEY']}", "Content-Type": "application/json"}
 for name, case in DEMO_CASES.items():
     start = time.perf_counter()
-    body = json.dumps({"case": case}).encode()
+    body = json.dumps(request_body(case)).encode()
     with urlopen(Request(f"{address}/v1/models/housing-support/decisions", body, headers)) as answer:
         decision = json.load(answer)
     taken = (time.perf_counter() - start) * 1000

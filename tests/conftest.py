@@ -12,6 +12,7 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
 from models.demo.build import build_demo
+from tests.started import make_key
 from tests.signed import signed, trust_tests
 
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
@@ -42,7 +43,7 @@ def settings(demo_models: Path, tmp_path: Path) -> Settings:
 def keys(settings: Settings) -> dict[Role, str]:
     """One key for each role."""
     store = KeyStore(settings.data_dir / "access.sqlite3")
-    made = {role: store.create(name=role.value, role=role, clock=utc_now) for role in Role}
+    made = {role: make_key(store, role) for role in Role}
     store.close()
     return made
 

@@ -10,13 +10,16 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.api.parts import Parts
-from app.domain import Role
+from app.demo.asking import PURPOSE
+from app.domain import Kind, Role
 from app.ids import utc_now
 from app.keys import KeyStore
 from app.main import create_app
 from app.records import RECOMMENDATION
 from app.settings import Settings
 from audit.leaf import parse_leaf
+
+DEMONSTRATION = "housing-support"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,11 @@ class Started:
         """Ask for a recommendation."""
         response: httpx.Response = self.client.post(
             f"/v1/models/{model}/decisions",
-            json={"case": case} if subject is None else {"case": case, "subject": subject},
+            json={
+                "case": case,
+                **(PURPOSE if model == DEMONSTRATION else {}),
+                **({} if subject is None else {"subject": subject}),
+            },
             headers={**self.key(role), **(headers or {})},
         )
         return response
@@ -87,6 +94,15 @@ def start(settings: Settings) -> Iterator[Started]:
 def make_keys(settings: Settings) -> dict[Role, str]:
     """Make one key for each role."""
     store = KeyStore(settings.data_dir / "access.sqlite3")
-    made = {role: store.create(name=role.value, role=role, clock=utc_now) for role in Role}
+    made = {role: make_key(store, role) for role in Role}
     store.close()
     return made
+
+
+def make_key(store: KeyStore, role: Role, *, actor: str | None = None) -> str:
+    """Make a key: a person's, but for the role that case-management systems have."""
+    if role is Role.CALLER:
+        return store.create(name=role.value, role=role, clock=utc_now)
+    return store.create(
+        name=role.value, role=role, clock=utc_now, kind=Kind.HUMAN, actor=actor or role.value
+    )

@@ -31,7 +31,9 @@ from app.errors import (
     TimedOutError,
     UnsupportedMediaTypeError,
 )
+from app.monitoring.breaker import unaided
 from app.reading import read_decision
+from app.refusals import AdviceStoppedError
 from app.replay import ReplayWork, replay
 from app.service import Application
 from audit.records import Idempotency
@@ -145,6 +147,12 @@ async def create_decision(request: Request) -> Response:
     try:
         asked = schemas.DecisionRequest.model_validate(body)
         case = served.bundle.schema.encode(asked.case)
+        stance = parts.monitor.stance(served.name)
+        if stance == "stop":
+            raise AdviceStoppedError(manual_route=served.policy.manual_route)
+        circumstances = parts.admission.admit(
+            served, asked, case.values, caller=caller, on=parts.clock().date()
+        )
     except (ValidationError, CaseRejectedError) as err:
         if key is not None:
             # What was accepted once keeps its answer, even if today's model would refuse it.
@@ -158,6 +166,9 @@ async def create_decision(request: Request) -> Response:
             ) from err
         raise
     parts.metrics.stages["parse"].observe(perf_counter() - start)
+    trace = request.state.trace
+    if stance == "unaided":
+        circumstances = unaided(circumstances)
     application = Application(
         id=parts.new_id(),
         served=served,
@@ -166,6 +177,8 @@ async def create_decision(request: Request) -> Response:
         subject=asked.subject,
         idempotency=key,
         service=parts.service,
+        circumstances=circumstances,
+        trace=None if trace is None else trace.id,
     )
     outcome = await _recorded(parts, application)
     if isinstance(outcome, Earlier):

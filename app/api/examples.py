@@ -5,6 +5,7 @@ The request is one that the demonstration answers, so that it can be tried as it
 
 from typing import Any
 
+from app.demo.asking import PURPOSE
 from models.demo.cases import DEMO_CASES
 
 MODEL_NAME = "housing-support"
@@ -27,13 +28,15 @@ _BACKGROUND = {"rows": 1000, "digest": _BACKGROUND_DIGEST}
 DECISION_REQUEST: dict[str, Any] = {
     "case": DEMO_CASES["eviction-date-set"],
     "subject": "person-8841",
+    **PURPOSE,
+    "provenance": {"rent_arrears": {"source": "verified", "date": "2026-11-02"}},
 }
 DECISION: dict[str, Any] = {
     "id": DECISION_ID,
     "created": "2026-11-23T10:15:30.123Z",
     "model": _MODEL,
     "policy": _POLICY,
-    "purpose": {"purpose": "housing-support", "legal_basis": "housing-act-1996-part-7"},
+    "purpose": dict(PURPOSE),
     "provenance": [
         {"field": "rent_arrears", "source": "verified", "date": "2026-11-02", "stale": False}
     ],
@@ -133,6 +136,14 @@ MODEL: dict[str, Any] = {
         "background": _BACKGROUND,
     },
     "policy": _POLICY,
+    "purposes": [
+        {
+            "purpose": "housing-support",
+            "description": "Deciding on applications for discretionary housing support.",
+            "legal_bases": ["housing-act-1996-part-7"],
+        }
+    ],
+    "manual_route": "Decide from the application and its evidence, with a colleague.",
 }
 READY: dict[str, Any] = {
     "status": "ready",

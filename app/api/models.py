@@ -68,6 +68,15 @@ async def read_model(request: Request, model: str) -> schemas.Model:
             version=served.policy.version,
             digest=served.policy_digest,
         ),
+        purposes=[
+            schemas.PurposeOffered(
+                purpose=each.purpose,
+                description=each.description,
+                legal_bases=list(each.legal_bases),
+            )
+            for each in served.policy.purposes
+        ],
+        manual_route=served.policy.manual_route,
     )
 
 

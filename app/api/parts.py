@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from app.admission import Admission
 from app.checkpointer import Checkpointer
 from app.custody import Custody
 from app.domain import Clock, NewId
@@ -13,6 +14,9 @@ from app.errors import UnknownModelError
 from app.evidence import EvidenceMaker
 from app.keys import KeyStore
 from app.metrics import Metrics
+from app.monitoring.attributes import AttributeStore
+from app.monitoring.breaker import Breaker
+from app.monitoring.monitor import Monitor
 from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings
@@ -38,6 +42,10 @@ class Parts:
     custody: Custody
     evidence: EvidenceMaker
     runtime: Mapping[str, str]
+    attributes: AttributeStore
+    monitor: Monitor
+    breaker: Breaker
+    admission: Admission
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

@@ -5,9 +5,13 @@ contract test compares the two. Input is strict (nothing is coerced, nothing unk
 that the OpenAPI document marks every member as required.
 """
 
+import datetime
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from app.domain import Origin
 
 Value = float | int | str | bool | None
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -21,11 +25,36 @@ SentValue = Annotated[
         {"anyOf": [{"type": kind} for kind in ("number", "integer", "string", "boolean", "null")]}
     ),
 ]
-RoleName = Literal["caller", "caseworker", "auditor", "admin"]
+
+
+def _as_day(said: object) -> object:
+    """Return a day for its text: JSON has no days, and strict input takes nothing else for one."""
+    if isinstance(said, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", said):
+        return datetime.date.fromisoformat(said)
+    if said is None:
+        return None
+    raise ValueError("want a day as 2026-11-30")
+
+
+RoleName = Literal["caller", "caseworker", "reviewer", "model_owner", "auditor", "equality", "admin"]
 
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class SaidOrigin(_Shape):
+    """Where one input comes from."""
+
+    source: Annotated[
+        Literal["declared", "verified", "estimated", "imputed"],
+        Field(description="Said by the person; checked; worked out roughly; or filled in."),
+    ]
+    date: Annotated[
+        datetime.date | None,
+        BeforeValidator(_as_day),
+        Field(description="The day that the value is of."),
+    ] = None
 
 
 class DecisionRequest(_Shape):
@@ -45,6 +74,27 @@ class DecisionRequest(_Shape):
             "recorded about them can be erased together. Kept only as a keyed hash.",
         ),
     ] = None
+    purpose: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="What the advice is for: one of the model's purposes. Needed where the "
+            "model's policy declares any.",
+        ),
+    ] = None
+    legal_basis: Annotated[
+        str | None,
+        Field(max_length=64, description="The ground in law: one of that purpose's."),
+    ] = None
+    provenance: Annotated[
+        dict[str, SaidOrigin],
+        Field(description="By field: where the value comes from, and of which day it is."),
+    ] = {}
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """The provenance in the domain's words."""
+        return {name: Origin(said.source, said.date) for name, said in self.provenance.items()}
 
 
 class Signature(_Shape):
@@ -394,6 +444,14 @@ class ExplanationMethod(_Shape):
     background: Background
 
 
+class PurposeOffered(_Shape):
+    """One purpose that a call may name, with the grounds in law for it."""
+
+    purpose: str
+    description: str
+    legal_bases: list[str]
+
+
 class Model(_Shape):
     """One served model: what it is for, what it takes, how it is explained."""
 
@@ -413,6 +471,8 @@ class Model(_Shape):
     ]
     explanation: ExplanationMethod
     policy: PolicyName
+    purposes: list[PurposeOffered]
+    manual_route: str | None
 
 
 class Alive(_Shape):

@@ -15,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from app.domain import Role
+from app.demo.asking import request_body
+from app.domain import Kind, Role
 from app.ids import utc_now
 from app.keys import KeyStore
 from models.demo.build import build_demo
@@ -70,7 +71,7 @@ def _show(
         console.print("\n".join(log_path.read_text().splitlines()[-5:]), highlight=False)
         return COULD_NOT_START
     name, case = next(iter(DEMO_CASES.items()))
-    answer = _post(f"{address}/v1/models/{MODEL}/decisions", key, {"case": case})
+    answer = _post(f"{address}/v1/models/{MODEL}/decisions", key, request_body(case))
     console.print(_story(name, answer), highlight=False, soft_wrap=True, markup=False)
     console.print(_invitation(answer, address, key, case, log_path.parent / "data"), highlight=False,
                   soft_wrap=True, markup=False)  # fmt: skip
@@ -104,7 +105,7 @@ def _invitation(
             f"curl -s {address}/v1/models/{MODEL}/decisions",
             f"-H 'Authorization: Bearer {key}'",
             "-H 'Content-Type: application/json'",
-            f"-d {shlex.quote(json.dumps({'case': case}))}",
+            f"-d {shlex.quote(json.dumps(request_body(case)))}",
         )
     )
     return "\n".join(
@@ -129,7 +130,13 @@ def _new_key(data: Path) -> str:
         for entry in store.entries():
             if entry.name == KEY_NAME and entry.revoked is None:
                 store.revoke(entry.id, clock=utc_now)
-        return store.create(name=KEY_NAME, role=Role.CASEWORKER, clock=utc_now)
+        return store.create(
+            name=KEY_NAME,
+            role=Role.CASEWORKER,
+            clock=utc_now,
+            kind=Kind.HUMAN,
+            actor="demonstration",
+        )
 
 
 def _sign(directory: Path, bundle: Path) -> None:

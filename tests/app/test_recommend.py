@@ -2,6 +2,7 @@
 
 from fastapi.testclient import TestClient
 
+from app.demo.asking import request_body
 from app.domain import Role
 from models.demo.cases import DEMO_CASES
 
@@ -10,7 +11,7 @@ CASE = DEMO_CASES["eviction-date-set"]
 
 
 def test_an_answer_adds_up_from_its_starting_point_to_its_score(caller: TestClient) -> None:
-    answer = caller.post(PATH, json={"case": CASE}).json()
+    answer = caller.post(PATH, json=request_body(CASE)).json()
     explanation = answer["explanation"]
     changes = [each["probability_change"] for each in explanation["contributions"]]
     total = explanation["base_probability"] + sum(changes)
@@ -19,7 +20,7 @@ def test_an_answer_adds_up_from_its_starting_point_to_its_score(caller: TestClie
 
 
 def test_what_was_answered_is_what_is_read_back(caller: TestClient) -> None:
-    answer = caller.post(PATH, json={"case": CASE})
+    answer = caller.post(PATH, json=request_body(CASE))
     assert answer.status_code == 201
     assert caller.get(answer.headers["location"]).content == answer.content
 
@@ -28,6 +29,6 @@ def test_a_caller_does_not_see_another_callers_decision(
     caller: TestClient, keys: dict[Role, str]
 ) -> None:
     answer = caller.post(
-        PATH, json={"case": CASE}, headers={"Authorization": f"Bearer {keys[Role.CASEWORKER]}"}
+        PATH, json=request_body(CASE), headers={"Authorization": f"Bearer {keys[Role.CASEWORKER]}"}
     )
     assert caller.get(answer.headers["location"]).status_code == 404

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from app import words
 from app.checking import OPERATOR, replay_log
+from app.demo.asking import request_body
 from app.domain import Role
 from app.environment import environment
 from app.ids import new_id, utc_now
@@ -38,7 +39,7 @@ def recorded(settings: Settings, key: str, count: int) -> list[str]:
     cases = itertools.islice(itertools.cycle(demo_applications().cases), count)
     with TestClient(create_app(settings)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
-        return [client.post(PATH, json={"case": dict(case)}).json()["id"] for case in cases]
+        return [client.post(PATH, json=request_body(case)).json()["id"] for case in cases]
 
 
 def replayed(settings: Settings, *, record: bool = False) -> list[tuple[str, Verdict]]:
@@ -69,7 +70,7 @@ def test_a_thousand_decisions_replay_to_the_same_bits(
 def test_a_replay_over_http_is_itself_recorded(client: TestClient, keys: dict[Role, str]) -> None:
     caller = {"Authorization": f"Bearer {keys[Role.CALLER]}"}
     auditor = {"Authorization": f"Bearer {keys[Role.AUDITOR]}"}
-    answer = client.post(PATH, json={"case": DEMO_CASES["close-call"]}, headers=caller).json()
+    answer = client.post(PATH, json=request_body(DEMO_CASES["close-call"]), headers=caller).json()
     verdict = client.post(f"/v1/decisions/{answer['id']}/replay", headers=auditor).json()
     assert verdict["verdict"] == "identical"
     assert verdict["receipt"]["index"] == answer["receipt"]["index"] + 1
@@ -146,7 +147,7 @@ def test_replaying_with_the_service_running_is_refused_unless_nothing_is_recorde
 ) -> None:
     client.post(
         PATH,
-        json={"case": DEMO_CASES["close-call"]},
+        json=request_body(DEMO_CASES["close-call"]),
         headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
     )
     assert [verdict_name(verdict) for _, verdict in replayed(settings)] == ["identical"]

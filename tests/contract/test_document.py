@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from app.api import schemas
+from app.demo.asking import request_body
 from app.domain import Role
 from app.main import create_app
 from app.settings import Settings
@@ -152,7 +153,7 @@ def test_every_answer_is_of_the_schema_in_the_document(
     values = {
         "model": "housing-support", "decision_id": identifier, "slug": "invalid-case",
     }  # fmt: skip
-    body = {"case": DEMO_CASES["figures-missing"]}
+    body = request_body(DEMO_CASES["figures-missing"])
     for operation in operations(document):
         (status,) = (each for each in operation.content["responses"] if each < "300")
         answer = service.client.request(
