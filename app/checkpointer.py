@@ -50,6 +50,7 @@ class Checkpointer:
         self._witnesses = witnesses
         self._timestamps = timestamps
         self._publish_to = publish_to
+        self._one_at_a_time = asyncio.Lock()
         self._signing_fault: str | None = None
         self._publishing_fault: str | None = None
         self._asked: tuple[bytes, float] = (b"", 0.0)
@@ -97,6 +98,10 @@ class Checkpointer:
 
     async def step(self) -> None:
         """Do one second's work. A fault is an alarm; the next second tries again."""
+        async with self._one_at_a_time:
+            await self._step()
+
+    async def _step(self) -> None:
         try:
             await asyncio.to_thread(self._custody.purge_if_needed, self._log)
             note = await asyncio.to_thread(self._log.checkpoint)
