@@ -1,7 +1,8 @@
 """What would have changed the recommendation: the smallest changes, in the card's terms.
 
 The search asks the model itself, with changes the card allows: only fields the person could change,
-within ranges and categories and in the allowed direction. Every change that is shown has been scored once more alone and put through the policy, as a case would be.
+within ranges and categories and in the allowed direction. Every change that is shown has been scored
+once more alone and put through the policy, as a case would be.
 """
 
 from collections.abc import Sequence

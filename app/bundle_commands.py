@@ -1,12 +1,15 @@
-"""Commands about who vouches for a bundle: sign it, verify it, make a key."""
+"""Commands about who vouches for a bundle and what is asked of it: key, sign, verify, lint."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from app.ids import utc_now
 from app.settings import Settings
+from models.profile import ProfileName
 
 out = Console(markup=False)
 app = typer.Typer()
@@ -24,7 +27,9 @@ def key(
 
     private, public = make_key(directory, name)
     out.print(f"{private}: keep it secret", highlight=False, soft_wrap=True)
-    out.print(f"{public}: give it to whoever checks your signatures", highlight=False, soft_wrap=True)
+    out.print(
+        f"{public}: give it to whoever checks your signatures", highlight=False, soft_wrap=True
+    )
 
 
 @app.command("sign")
@@ -43,6 +48,51 @@ def sign(
 
     sign_bundle(path, key=key, certificate=certificate, chain=chain or ())
     out.print(f"{path} is signed", highlight=False, soft_wrap=True)
+
+
+@app.command("lint")
+def lint(
+    path: BundlePath,
+    profile: Annotated[
+        ProfileName | None, typer.Option(help="Default: GROUNDS_PROFILE or uk.")
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(help="As if it were this day, 2026-11-24; default: today.")
+    ] = None,
+) -> None:
+    """List what a country asks of a model, and what of it the bundle lacks."""
+    from app.lint_report import lint_report
+    from models.bundle import read
+    from models.profile import load_profile
+
+    chosen = profile or Settings().profile
+    if chosen == "none":
+        raise typer.BadParameter("want a country: uk, eu or ca", param_hint="--profile")
+    try:
+        day = utc_now().date() if on is None else date.fromisoformat(on)
+    except ValueError as err:
+        raise typer.BadParameter(str(err), param_hint="--on") from err
+    report = lint_report(read(path), load_profile(chosen), on=day)
+    found = report.coverage
+    for item in found.items:
+        name = f"{item.obligation.id}: {item.obligation.title} ({item.obligation.source})"
+        if item.is_covered:
+            _say(f"covered  {name}")
+        else:
+            mark = "ESSENTIAL" if item.obligation.essential else "missing "
+            _say(f"{mark} {name}; want {', '.join(item.gaps)}")
+    for obligation in found.not_yet:
+        _say(f"later    {obligation.id}: {obligation.title}, from {obligation.applies_from}")
+    for warning in report.warnings:
+        _say(f"warning: {warning}")
+    if not found.suffices:
+        _say(f"{path} cannot be activated: {found.refusal}")
+        raise typer.Exit(1)
+    _say(f"{path} covers {found.share:.0%} of what {chosen} asks on {day}")
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False, soft_wrap=True)
 
 
 @app.command("verify")

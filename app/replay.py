@@ -57,7 +57,7 @@ def replay(
     advice = advise(model, case, scored, familiarity, circumstances, created=created)
     # Who was trusted then is a fact of the record, and not something to compute.
     told = said["model"]["signature"]
-    model = replace(model, vouched=Vouched(told["supplier"], model.vouched.fingerprint))
+    model = replace(model, vouched=Vouched(told["supplier"], None, told["warning"]))
     unfinished = said.get("what_would_change", {}).get("status") == "not_finished"
     answer = answer_body(
         model,

@@ -125,7 +125,7 @@ def rent_model() -> bytes:
 
 
 def rent(case: Row) -> float:
-    numbers = [float(case[name] or 0) for name in ("up", "down", "age", "fixed")]
+    numbers = [float(case[name] or 0) for name in ("up", "down", "since", "fixed")]
     return 100 + 2 * numbers[0] - 3 * numbers[1] + numbers[2] + numbers[3]
 
 
@@ -135,7 +135,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     directory = tmp_path_factory.mktemp("regression")
     limits: dict[str, Any] = {"minimum": 0, "maximum": 30, "input": "x"}
     background: list[Row] = [
-        {"up": float(n % 31), "down": float(n % 7), "age": float(n % 29), "fixed": float(n % 5)}
+        {"up": float(n % 31), "down": float(n % 7), "since": float(n % 29), "fixed": float(n % 5)}
         for n in range(60)
     ]
     files = write_bundle(
@@ -152,7 +152,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
             fields=(
                 field("up", actionable=True, direction="increase", **limits),
                 field("down", actionable=True, direction="increase", **limits),
-                field("age", actionable=False, **limits),
+                field("since", actionable=False, **limits),
                 field("fixed", **limits),
             ),
             what_it_cannot_know=("Nothing",),
@@ -184,7 +184,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
 
 def test_a_regression_is_led_to_an_outcome_that_is_not_adverse(regression: Started) -> None:
     """Not to the next band, which is adverse too; only upwards in the one field that helps."""
-    case: Row = {"up": 5.0, "down": 2.0, "age": 10.0, "fixed": 0.0}
+    case: Row = {"up": 5.0, "down": 2.0, "since": 10.0, "fixed": 0.0}
     told = answer(regression, MODEL, case)
     assert told["recommendation"]["outcome"] == "low"
     (alternative,) = told["what_would_change"]["found"]
@@ -199,17 +199,17 @@ def test_a_regression_is_led_to_an_outcome_that_is_not_adverse(regression: Start
 
 def test_out_of_range_is_not_offered(regression: Started) -> None:
     """It would take 31, and the card ends at 30."""
-    case: Row = {"up": 5.0, "down": 4.0, "age": 0.0, "fixed": 0.0}
+    case: Row = {"up": 5.0, "down": 4.0, "since": 0.0, "fixed": 0.0}
     body = answer(regression, MODEL, case)["what_would_change"]
     assert body["status"] == "none_found"
-    almost = answer(regression, MODEL, {**case, "age": 2.0})["what_would_change"]
+    almost = answer(regression, MODEL, {**case, "since": 2.0})["what_would_change"]
     assert [each["changes"][0]["to"] for each in almost["found"]] == [30.0]
 
 
 def test_near_the_threshold_a_favourable_outcome_says_what_would_have_lost_it(
     regression: Started,
 ) -> None:
-    case: Row = {"up": 26.0, "down": 1.0, "age": 2.0, "fixed": 0.0}
+    case: Row = {"up": 26.0, "down": 1.0, "since": 2.0, "fixed": 0.0}
     told = answer(regression, MODEL, case)
     assert told["recommendation"]["near_threshold"] is True
     assert told["recommendation"]["outcome"] == "high"

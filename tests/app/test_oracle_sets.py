@@ -38,7 +38,12 @@ def served(
     model = directory / "models" / name
     signed(oracle.build_oracle_bundle(name, model / "bundle"))
     (model / "policy.yaml").write_text(yaml.safe_dump(half_policy(name)))
-    settings = Settings(models_dir=directory / "models", data_dir=directory / "data")
+    settings = Settings(
+        # Public data sets for comparison: their models do take age, sex and the like.
+        models_dir=directory / "models",
+        data_dir=directory / "data",
+        profile="none",
+    )
     store = KeyStore(settings.data_dir / "access.sqlite3")
     key = store.create(name="test", role=Role.CALLER, clock=utc_now)
     store.close()

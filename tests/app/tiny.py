@@ -135,20 +135,32 @@ BACKGROUND: tuple[Row, ...] = tuple(
 )
 
 
-def write(directory: Path, *, name: str = NAME, takes_unknown: bool = True) -> BundleFiles:
+def write(
+    directory: Path, *, name: str = NAME, takes_unknown: bool = True, told: Card | None = None
+) -> BundleFiles:
     """Make ``directory`` a served model: its bundle, and a policy with one line at one half."""
+    told = told or card(name, takes_unknown=takes_unknown)
     files = write_bundle(
         directory / "bundle",
         model=model(),
-        card=card(name, takes_unknown=takes_unknown),
-        background=BACKGROUND,
+        card=told,
+        background=[_renamed(case, told) for case in BACKGROUND],
         samples=[
-            Sample(case, int(margin(case) > 0), (1 - probability(case), probability(case)))
+            Sample(
+                _renamed(case, told),
+                int(margin(case) > 0),
+                (1 - probability(case), probability(case)),
+            )
             for case in (*BACKGROUND, CASE)
         ],
     )
     (directory / "policy.yaml").write_text(yaml.safe_dump(policy(name)))
     return signed(files)
+
+
+def _renamed(case: Row, told: Card) -> Row:
+    """Return the case under the card's names, in its order."""
+    return dict(zip((field.name for field in told.fields), case.values(), strict=True))
 
 
 def policy(name: str = NAME) -> dict[str, object]:
