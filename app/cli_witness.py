@@ -1,6 +1,8 @@
 """``grounds witness``: an independent witness that an auditor can run."""
 
-from contextlib import closing
+import socket
+import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -34,18 +36,28 @@ def run_witness(
     ] = None,
     directory: Directory = DEFAULT_DIRECTORY,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 7380,
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 7380,
 ) -> None:
-    """Run a witness until Ctrl-C or SIGTERM. Prints its verifier key first."""
+    """Run a witness until Ctrl-C or SIGTERM. Prints its verifier key first, then its address."""
     if context.invoked_subcommand is not None:
         return
     import uvicorn
 
     from app.api.witness import create_witness_app  # the other commands start faster without it
 
-    with closing(Witness.open(directory, clock=utc_now, name=name)) as witness:
+    with (
+        closing(Witness.open(directory, clock=utc_now, name=name)) as witness,
+        closing(socket.create_server((host, port))) as listening,
+    ):
+        taken = listening.getsockname()[1]
         out.print(witness.vkey, highlight=False, soft_wrap=True)
-        uvicorn.run(create_witness_app(witness), host=host, port=port, log_level="warning")
+        out.print(f"http://{host}:{taken}", highlight=False, soft_wrap=True)
+        sys.stdout.flush()
+        server = uvicorn.Server(
+            uvicorn.Config(create_witness_app(witness), log_level="warning", access_log=False)
+        )
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
+            server.run(sockets=[listening])
 
 
 @witness_app.command("add-log")
