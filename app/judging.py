@@ -20,6 +20,8 @@ BROKEN_LIMIT = Requirement(
 )
 """What is asked for in every case while the circuit breaker says that people decide unaided."""
 
+_NONE: list[str] = []
+"""No field. A list, because that is what a rule takes; nobody changes it."""
 _SOURCES: tuple[Source, ...] = ("declared", "verified", "estimated", "imputed")
 
 
@@ -61,7 +63,7 @@ class Judge:
             "small_group": self.is_small_group(policy, case.values),
             "purpose": circumstances.purpose or "",
             "stale": list(stale),
-            **dict.fromkeys(("missing", "unknown", *_SOURCES), ()),
+            **dict.fromkeys(("missing", "unknown", *_SOURCES), _NONE),
         }
         if case.flags:
             for kind in ("missing", "unknown"):
