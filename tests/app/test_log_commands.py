@@ -41,8 +41,7 @@ def stopped(tiny_models: Path, tmp_path: Path) -> Stopped:
         note = service.parts.log.checkpoint()
         decisions = [first, service.ask(tiny.NAME, tiny.CASE, subject="s").json()["id"]]
         service.parts.log.checkpoint()
-        made = Stopped(settings.data_dir, decisions, service.parts.log.verifier_key, note)
-    return made
+        return Stopped(settings.data_dir, decisions, service.parts.log.verifier_key, note)
 
 
 def test_a_pack_is_written_and_verifies(stopped: Stopped, tmp_path: Path) -> None:
