@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from audit.errors import AuditError
+from audit.scan import Source
 from audit.verify import Report, verify
 
 SOUND, FAULTS, UNCHECKED = 0, 1, 2
@@ -21,8 +22,12 @@ def main(
     *,
     out: TextIO = sys.stdout,
     err: TextIO = sys.stderr,
+    source: Source | None = None,
 ) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code.
+
+    ``source`` is where the rows are when they are not in the directory's own database.
+    """
     parser = argparse.ArgumentParser(prog="python -m audit", description="Check an audit log.")
     verbs = parser.add_subparsers(required=True)
     verb = verbs.add_parser("verify", help="read and hash every stored byte and compare")
@@ -30,6 +35,22 @@ def main(
     verb.add_argument(
         "--vkey", action="append", default=[], help="a verifier key to trust; may be repeated"
     )
+    verb.add_argument(
+        "--checkpoint",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="a signed checkpoint that you hold: the log must still continue it; may be repeated",
+    )
+    verb.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="FILE",
+        help="a signed checkpoint that you hold: read only what came after it",
+    )
+    verb.add_argument("--workers", type=int, help="processes that read; default: one for each core")
     verb.add_argument(
         "--no-keys", action="store_true", help="do not decrypt payloads even if the keys are there"
     )
@@ -46,21 +67,27 @@ def main(
         report = verify(
             options.directory,
             vkeys=options.vkey,
+            held=[path.read_bytes() for path in options.checkpoint],
+            start=None if options.start is None else options.start.read_bytes(),
             use_keys=not options.no_keys,
-            progress=show if visible else None,
+            workers=options.workers,
+            source=source,
+            progress=show if visible else lambda _done, _total: None,
         )
-    except AuditError as error:
+    except (AuditError, OSError) as error:
         err.write(f"cannot verify {options.directory}: {error}\n")
         return UNCHECKED
     if visible:
         err.write("\n")
-    out.write(_json(report) if options.json else _text(report))
+    out.write(json_report(report) if options.json else text_report(report))
     return SOUND if report.sound else FAULTS
 
 
-def _json(report: Report) -> str:
+def json_report(report: Report) -> str:
+    """Return the report for programs."""
     content = {
         "origin": report.origin,
+        "first": report.first,
         "size": report.size,
         "root": report.root.hex(),
         "checkpoints": report.checkpoints,
@@ -81,10 +108,14 @@ def _json(report: Report) -> str:
     return json.dumps(content, indent=2) + "\n"
 
 
-def _text(report: Report) -> str:
+def text_report(report: Report) -> str:
+    """Return the report for people."""
+    read = f"{report.size:,}"
+    if report.first:
+        read += f", read from {report.first:,} on"
     lines = [
         f"log          {report.origin}",
-        f"entries      {report.size:,} ({report.erased:,} erased lawfully)",
+        f"entries      {read} ({report.erased:,} erased lawfully)",
         f"root         {report.root.hex()}",
         f"checkpoints  {report.checkpoints:,} compared",
         "payloads     "

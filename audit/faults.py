@@ -11,8 +11,9 @@ class Fault:
     """The first entry concerned; None when it is not about entries."""
     kind: str
     """What is concerned: "missing", "leaf", "id", "payload", "key", "subject-key", "idempotency",
-    "erasure", "tile", "head", "checkpoint", "checkpoint-file", "rolled-back", "beyond", "genesis",
-    "schema", "database"."""
+    "erasure", "tile", "head", "checkpoint", "checkpoint-file", "held-checkpoint", "rolled-back",
+    "beyond", "genesis", "key-file", "key-rotation", "schema", "wal", "database", or the table of a row that no
+    entry accounts for."""
     message: str
     count: int = 1
     """How many entries from ``index`` on."""

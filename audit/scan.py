@@ -1,8 +1,8 @@
 """Reading a store that may be damaged: every row on its own if need be, and nothing trusted.
 
 The store's own reader stops at the first damaged page, which is right for serving. Here a damaged
-page costs the rows on it and no others. Statements are SQL that every engine here understands, with
-``?`` for parameters.
+page costs the rows on it and no others. Statements are SQL that every engine here understands;
+parameters are ``$1``, ``$2``, first used in this order.
 """
 
 from collections.abc import Iterator
