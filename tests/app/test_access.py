@@ -19,14 +19,28 @@ from tests.contract.operations import Operation, operations
 from tests.problems import assert_problem
 from tests.started import Started
 
+READERS = {Role.CALLER, Role.CASEWORKER, Role.AUDITOR, Role.ADMIN}
 MATRIX: dict[str, set[Role]] = {
     "create_decision": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
-    "read_decision": {*Role},
+    "read_decision": READERS,
     "replay_decision": {Role.AUDITOR, Role.ADMIN},
     "list_models": {*Role},
     "read_model": {*Role},
     "read_checkpoint": {*Role},
-    "prove_decision": {*Role},
+    "prove_decision": READERS,
+    "read_published_checkpoint": {Role.AUDITOR, Role.ADMIN},
+    "read_tile": {Role.AUDITOR, Role.ADMIN},
+    "read_evidence": READERS,
+    "erase_subject": {Role.ADMIN},
+    "erase_decision": {Role.ADMIN},
+    "list_holds": {Role.AUDITOR, Role.ADMIN},
+    "set_hold": {Role.ADMIN},
+    "lift_hold": {Role.ADMIN},
+    "report_outcome": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
+    "report_attributes": {Role.EQUALITY},
+    "read_monitoring": {Role.EQUALITY, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN},
+    "reset_monitoring": {Role.MODEL_OWNER, Role.ADMIN},
+    "purge_attributes": {Role.EQUALITY, Role.ADMIN},
     "show_decision": {Role.CASEWORKER, Role.AUDITOR, Role.ADMIN},
 }
 """Written down apart from the code: a role that is let in by mistake fails here."""
@@ -45,7 +59,13 @@ def decision(service: Started) -> str:
 def call(service: Started, operation: Operation, decision: str, **more: Any) -> httpx.Response:
     response: httpx.Response = service.client.request(
         operation.method.upper(),
-        operation.url(model=tiny.NAME, decision_id=decision, slug="erased"),
+        operation.url(
+            model=tiny.NAME,
+            decision_id=decision,
+            slug="erased",
+            path="0/000.p/1",
+            hold_id="00000000-0000-7000-8000-000000000000",
+        ),
         json={"case": tiny.CASE} if "requestBody" in operation.content else None,
         **more,
     )
@@ -63,7 +83,9 @@ def test_every_role_may_do_exactly_what_the_matrix_says(service: Started, decisi
         for role in Role:
             response = call(service, operation, decision, headers=service.key(role))
             if role in allowed:
-                assert response.is_success, (operation.id, role, response.text)
+                # What it is asked may be nonsense to it; that it is asked at all is the claim.
+                assert response.status_code not in (401, 403), (operation.id, role, response.text)
+                assert not response.is_server_error, (operation.id, role, response.text)
             else:
                 assert_problem(response, slug="forbidden", status=403)
 
