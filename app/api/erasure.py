@@ -1,13 +1,15 @@
-"""``/v1/subjects/erasure`` and ``/v1/holds``: what is erased, and what must not be.
+"""``.../erasure``, ``.../hold`` and ``/v1/holds``: what is erased, and what must not be.
 
 Subjects come in bodies, never in addresses: an address ends up in the logs of everything between.
 """
 
-from typing import Annotated, Self
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
@@ -17,11 +19,9 @@ from app.api.parts import Parts, parts_of
 from app.api.schemas import Moment
 from app.custody import Hold
 from app.domain import Role
-from app.errors import UnknownDecisionError
 from app.log_entries import EntryWork
 from app.reading import check_visible
-from audit.errors import UnknownRecordError
-from audit.records import Erasure
+from audit.records import Erasure, NewRecord
 
 router = APIRouter(tags=["erasure"])
 
@@ -80,18 +80,17 @@ class Erased(_Shape):
     ]  # fmt: skip
 
 
+class SubjectHoldRequest(_Shape):
+    """Whose content to keep, and why."""
+
+    subject: Subject
+    basis: Basis
+
+
 class HoldRequest(_Shape):
-    """What to keep from being erased: a subject's content or one decision's."""
+    """Why to keep one decision's content, or why no longer."""
 
     basis: Basis
-    subject: Subject | None = None
-    decision: Annotated[str, Field(max_length=64)] | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.subject is None) == (self.decision is None):
-            raise ValueError("want either subject or decision")
-        return self
 
 
 class HoldName(_Shape):
@@ -121,6 +120,7 @@ HoldId = Annotated[
         examples.DECISION_ID])
 ]  # fmt: skip
 JSON = "application/json"
+ADMIN = admits(Role.ADMIN)
 ERASED = {"erased": [3, 7], "recorded_as": [42], "files_purged": True, "backups_kept_days": 30}
 HOLD = {
     "id": examples.DECISION_ID,
@@ -142,7 +142,15 @@ HOLD = {
         200: {"content": {JSON: {"example": ERASED}}},
         **problems(400, 401, 403, 409, 413, 415, 422, 503),
     },
-    **admits(Role.ADMIN),
+    openapi_extra={
+        **ADMIN["openapi_extra"],
+        "requestBody": {
+            "content": {
+                JSON: {"example": {"subject": "person-4711", "basis": "GDPR Art. 17(1)(a)"}}
+            }
+        },
+    },
+    dependencies=ADMIN["dependencies"],
 )
 async def erase_subject(
     request: Request, asked: SubjectErasureRequest, caller: CurrentCaller
@@ -169,7 +177,11 @@ async def erase_subject(
         200: {"content": {JSON: {"example": ERASED}}},
         **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
     },
-    **admits(Role.ADMIN),
+    openapi_extra={
+        **ADMIN["openapi_extra"],
+        "requestBody": {"content": {JSON: {"example": {"basis": "GDPR Art. 17(1)(d)"}}}},
+    },
+    dependencies=ADMIN["dependencies"],
 )
 async def erase_decision(
     request: Request, decision_id: DecisionId, asked: ErasureRequest, caller: CurrentCaller
@@ -204,34 +216,71 @@ def list_holds(request: Request) -> HoldList:
 
 
 @router.post(
-    "/v1/holds",
-    operation_id="set_hold",
-    summary="Keep something from being erased",
-    description="Until the hold is lifted, no request and no retention run erases it. The hold is "
-    "an entry of the log.",
+    "/v1/subjects/hold",
+    operation_id="hold_subject",
+    summary="Keep everything about a subject from being erased",
+    description="Until the hold is lifted, no request and no retention run erases any of it, what is "
+    "recorded later included. The hold is an entry of the log, which names nobody.",
+    status_code=201,
+    responses={
+        201: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
+        **problems(400, 401, 403, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        **ADMIN["openapi_extra"],
+        "requestBody": {
+            "content": {JSON: {"example": {"subject": "person-4711", "basis": "Appeal 12/2026"}}}
+        },
+    },
+    dependencies=ADMIN["dependencies"],
+)
+async def hold_subject(
+    request: Request, asked: SubjectHoldRequest, caller: CurrentCaller
+) -> HoldName:
+    """Set a hold on a subject."""
+    parts = parts_of(request)
+    return await _held(
+        parts,
+        partial(
+            parts.custody.hold_record,
+            basis=asked.basis,
+            actor=caller.name,
+            subject=asked.subject,
+        ),
+    )
+
+
+@router.post(
+    "/v1/decisions/{decision_id}/hold",
+    operation_id="hold_decision",
+    summary="Keep one decision's content from being erased",
+    description="As the hold on a subject, for one decision.",
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
-    **admits(Role.ADMIN),
+    openapi_extra={
+        **ADMIN["openapi_extra"],
+        "requestBody": {"content": {JSON: {"example": {"basis": "Appeal 12/2026"}}}},
+    },
+    dependencies=ADMIN["dependencies"],
 )
-async def set_hold(request: Request, asked: HoldRequest, caller: CurrentCaller) -> HoldName:
-    """Set a hold."""
+async def hold_decision(
+    request: Request, decision_id: DecisionId, asked: HoldRequest, caller: CurrentCaller
+) -> HoldName:
+    """Set a hold on a decision."""
     parts = parts_of(request)
-    hold_id = parts.new_id()
-    try:
-        record = parts.custody.hold_record(
-            hold_id=hold_id,
+    await run_in_threadpool(check_visible, parts.log, decision_id, reader=caller)
+    return await _held(
+        parts,
+        partial(
+            parts.custody.hold_record,
             basis=asked.basis,
             actor=caller.name,
-            subject=asked.subject,
-            record_id=asked.decision,
-        )
-    except UnknownRecordError as err:
-        raise UnknownDecisionError from err
-    await parts.engine.submit(EntryWork(record))
-    return HoldName(id=hold_id)
+            record_id=decision_id,
+        ),
+    )
 
 
 @router.post(
@@ -243,10 +292,14 @@ async def set_hold(request: Request, asked: HoldRequest, caller: CurrentCaller) 
         200: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
-    **admits(Role.ADMIN),
+    openapi_extra={
+        **ADMIN["openapi_extra"],
+        "requestBody": {"content": {JSON: {"example": {"basis": "Appeal 12/2026 is decided"}}}},
+    },
+    dependencies=ADMIN["dependencies"],
 )
 async def lift_hold(
-    request: Request, hold_id: HoldId, asked: ErasureRequest, caller: CurrentCaller
+    request: Request, hold_id: HoldId, asked: HoldRequest, caller: CurrentCaller
 ) -> HoldName:
     """Lift a hold."""
     parts = parts_of(request)
@@ -258,6 +311,12 @@ async def lift_hold(
         actor=caller.name,
     )
     await parts.engine.submit(EntryWork(record))
+    return HoldName(id=hold_id)
+
+
+async def _held(parts: Parts, record_of: Callable[..., NewRecord]) -> HoldName:
+    hold_id = parts.new_id()
+    await parts.engine.submit(EntryWork(record_of(hold_id=hold_id)))
     return HoldName(id=hold_id)
 
 

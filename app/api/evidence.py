@@ -21,7 +21,7 @@ Held = Annotated[
     str | None,
     Query(
         alias="from",
-        max_length=8192,
+        max_length=4096,
         description="A signed checkpoint of this log that you kept. The pack then proves that the "
         "log continues it.",
     ),
@@ -41,12 +41,13 @@ Held = Annotated[
     responses={
         200: {
             "description": "The evidence pack.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"},
+                                     "example": "a zip file"}},
         },
         **problems(401, 403, 404, 409, 422, 503),
     },
     **admits(*READING_ROLES),
-)
+)  # fmt: skip
 async def read_evidence(
     request: Request,
     decision_id: DecisionId,

@@ -145,12 +145,13 @@ def read_published_checkpoint(request: Request) -> Response:
     responses={
         200: {
             "description": "The tile or bundle.",
-            "content": {BINARY: {"schema": {"type": "string", "format": "binary"}}},
+            "content": {BINARY: {"schema": {"type": "string", "format": "binary"},
+                                 "example": "32 bytes for each hash"}},
         },
         **problems(401, 403, 404, 422, 503),
     },
     **admits_unless_public(),
-)
+)  # fmt: skip
 def read_tile(
     request: Request,
     path: Annotated[str, Path(description="As in the specification.", examples=["0/000.p/42"])],

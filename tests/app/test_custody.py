@@ -251,8 +251,9 @@ def test_a_hold_forbids_erasing_until_it_is_lifted(service: Started, on: str) ->
     decision = asked(service, subject)
     asked(service, subject)
     key = service.key(Role.ADMIN)
-    what = {"subject": subject} if on == "subject" else {"decision": decision}
-    made = service.client.post("/v1/holds", json={"basis": "Appeal 1", **what}, headers=key)
+    path = "/v1/subjects/hold" if on == "subject" else f"/v1/decisions/{decision}/hold"
+    what = {"subject": subject} if on == "subject" else {}
+    made = service.client.post(path, json={"basis": "Appeal 1", **what}, headers=key)
     assert made.status_code == 201
     hold = made.json()["id"]
     shown = service.client.get("/v1/holds", headers=service.key(Role.AUDITOR)).json()["holds"]
@@ -275,16 +276,23 @@ def test_a_hold_forbids_erasing_until_it_is_lifted(service: Started, on: str) ->
     assert len(done["erased"]) == (3 if on == "subject" else 2)
 
 
-def test_a_hold_on_nobody_known_and_on_no_decision(service: Started) -> None:
+def test_a_hold_on_no_decision_is_refused_and_on_an_unknown_subject_waits(
+    service: Started,
+) -> None:
     key = service.key(Role.ADMIN)
     missing = "019a9f3e-5c1d-7000-8000-000000000000"
-    response = service.client.post(
-        "/v1/holds", json={"basis": "b", "decision": missing}, headers=key
+    for path in (f"/v1/decisions/{missing}/hold", f"/v1/decisions/{missing}/erasure"):
+        response = service.client.post(path, json={"basis": "b"}, headers=key)
+        assert_problem(response, slug="unknown-decision", status=404)
+    held = service.client.post(
+        "/v1/subjects/hold", json={"basis": "b", "subject": "to-come"}, headers=key
     )
-    assert_problem(response, slug="unknown-decision", status=404)
-    for body in ({"basis": "b"}, {"basis": "b", "subject": "s", "decision": missing}):
-        response = service.client.post("/v1/holds", json=body, headers=key)
-        assert_problem(response, slug="invalid-request", status=422)
+    asked(service, "to-come")
+    body = {"basis": "b", "subject": "to-come"}
+    refused = service.client.post("/v1/subjects/erasure", json=body, headers=key)
+    assert_problem(refused, slug="under-hold", status=409)
+    lift = f"/v1/holds/{held.json()['id']}/lift"
+    assert service.client.post(lift, json={"basis": "b"}, headers=key).status_code == 200
 
 
 class Clock:
