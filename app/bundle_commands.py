@@ -91,6 +91,64 @@ def lint(
     _say(f"{path} covers {found.share:.0%} of what {chosen} asks on {day}")
 
 
+@app.command("accept")
+def accept(
+    path: BundlePath,
+    policy: Annotated[Path, typer.Option(help="policy.yaml, as it would be used.")],
+    key: Annotated[Path, typer.Option(help="Your private key, to sign the report with.")],
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="Your own evaluation set: .parquet or .csv, with protected attributes."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where to write it; default: NAME-VERSION.acceptance.json.")
+    ] = None,
+) -> None:
+    """Try a supplied bundle as its buyer, and write a signed report and one for reading."""
+    from app.checking import read_evaluation
+    from app.supplied.report import as_markdown, sign_report
+    from app.supplied.suite import accept as run_suite
+    from models.bundle import read
+
+    try:
+        private = key.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(str(error), param_hint="--key") from error
+    rows = () if evaluation is None else read_evaluation(evaluation, read(path).card)
+    progress = Console(stderr=True, markup=False)
+    found = run_suite(
+        path,
+        policy=policy,
+        settings=Settings(),
+        clock=utc_now,
+        evaluation=rows,
+        step=lambda name: progress.print(f"{name} ...", highlight=False),
+    )
+    target = report or Path(f"{found.model}-{found.version}.acceptance.json")
+    target.write_bytes(sign_report(found, private))
+    target.with_suffix(".md").write_text(as_markdown(found), encoding="utf-8")
+    for check in found.checks:
+        _say(f"{check.status.replace('_', ' '):9}{check.name}: {check.summary}")
+    _say(f"{'accepted' if found.is_accepted else 'NOT accepted'}: see {target}")
+    if not found.is_accepted:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report(
+    path: Annotated[Path, typer.Argument(help="A report of `grounds bundle accept`.")],
+    key: Annotated[Path, typer.Option(help="The public key of whoever signed it.")],
+) -> None:
+    """Check the signature of an acceptance report and print it."""
+    from app.supplied.report import as_markdown, verify_report
+
+    try:
+        envelope, public = path.read_bytes(), key.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(str(error)) from error
+    _say(as_markdown(verify_report(envelope, public)))
+
+
 def _say(text: str) -> None:
     out.print(text, highlight=False, soft_wrap=True)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from app import records
 from app.acceptance import check_repeated, cross_check
-from app.csv_rows import labelled_of_csv, rows_of_csv
+from app.csv_rows import evaluated_of_csv, labelled_of_csv, rows_of_csv
 from app.domain import Caller, Clock, NewId, Role
 from app.environment import environment
 from app.errors import ErasedDecisionError
@@ -24,10 +24,12 @@ from audit.reader import LogReader
 from audit.replay import NotReplayable, Verdict
 from models.acceptance import Acceptance
 from models.build import write_bundle
-from models.bundle import read
+from models.bundle import PROXIES, read
 from models.card import Card, parse_card
 from models.errors import FilesRefusedError
+from models.evaluation import Evaluated, parse_evaluation
 from models.lint import lint
+from models.proxies import measure_proxies, write_proxies
 from models.rows import Labelled, Row, parse_background, parse_calibration, parse_samples
 
 Advance = Callable[[int, int], None]
@@ -163,14 +165,21 @@ def build_bundle(
     background: Path,
     samples: Path,
     calibration: Path | None = None,
+    evaluation: Path | None = None,
+    documents: Sequence[Path] = (),
     advance: Advance = lambda _done, _total: None,
 ) -> CheckedBundle:
     """Put a bundle together at ``target``, cross-checked, and return what was found.
 
-    Nothing is kept unless the service would serve it and its explanations are what an independent
-    answer says. Raises ModelError or ExplanationError.
+    ``documents`` go in as they are, by name: a datasheet, an impact assessment. With an evaluation
+    set, proxies are measured. Nothing is kept unless the service would serve it and its explanations
+    are what an independent answer says. Raises ModelError or ExplanationError.
     """
     described = parse_card(_content(card))
+    evaluated = () if evaluation is None else read_evaluation(evaluation, described)
+    extra = {path.name: _content(path) for path in documents}
+    if evaluated:
+        extra[PROXIES] = write_proxies(measure_proxies(evaluated, described))
     write = partial(
         write_bundle,
         model=_content(model),
@@ -178,6 +187,8 @@ def build_bundle(
         background=_rows(background, described),
         samples=parse_samples(_content(samples), described),
         calibration=() if calibration is None else _labelled(calibration, described),
+        evaluation=evaluated,
+        documents=extra,
     )
     with TemporaryDirectory() as directory:
         draft = Path(directory) / "bundle"
@@ -187,6 +198,12 @@ def build_bundle(
         raise CrossCheckMissingError
     files = write(target, acceptance=checked.acceptance)
     return replace(checked, digest=files.digest)
+
+
+def read_evaluation(path: Path, card: Card) -> Sequence[Evaluated]:
+    """Return an evaluation set from a Parquet or CSV file. Raises ModelError."""
+    read_rows = evaluated_of_csv if path.suffix == ".csv" else parse_evaluation
+    return read_rows(_content(path), card)
 
 
 def _rows(path: Path, card: Card) -> Sequence[Row]:

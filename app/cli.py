@@ -230,6 +230,13 @@ def bundle_build(
         Path | None,
         typer.Option(help="Cases with known answers, in a column `label`: .parquet, or .csv."),
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(help="The same with a column for each protected attribute."),
+    ] = None,
+    document: Annotated[
+        list[Path] | None, typer.Option(help="datasheet.yaml or aia.json; may be repeated.")
+    ] = None,
 ) -> None:
     """Put a bundle together and cross-check it; keep it only if the service would serve it."""
     from app.checking import build_bundle
@@ -242,6 +249,8 @@ def bundle_build(
             background=background,
             samples=samples,
             calibration=calibration,
+            evaluation=evaluation,
+            documents=document or (),
             advance=advance,
         )
     if built.acceptance is not None:
