@@ -11,7 +11,6 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from app.api import schemas
-from app.demo.asking import request_body
 from app.domain import Role
 from app.main import create_app
 from app.settings import Settings
