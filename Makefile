@@ -1,6 +1,6 @@
 # Everything here works on a machine with only Python 3.11 and make: uv comes through pip when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format lock openapi bench clean
+.PHONY: help demo serve test check format lock openapi bench prometheus clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -42,6 +42,9 @@ check: $(STAMP) ## Format check, ruff, mypy, import rules, unused dependencies, 
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m pytest
 
+prometheus: ## Fetch Prometheus (Debian's package, unpacked under .tools) for the tests of rules and alerts
+	@deploy/prometheus/get.sh
+
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -59,5 +62,5 @@ lock: ## Resolve the dependencies anew into the two lock files (no registry addr
 	  --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environment, the compiled kernels and the demonstration's files
-	rm -rf $(VENV) $(UV_DIR) var
+	rm -rf $(VENV) $(UV_DIR) .tools var
 	find app models explainers audit tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

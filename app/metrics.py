@@ -25,6 +25,7 @@ the record, commit the group, and all of it as the caller waits for it."""
 GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 RESIDUAL_BUCKETS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 ERROR_BUCKETS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+AGREEMENTS = ("followed", "overrode")
 NO_ROUTE = "none"
 """The route of a request that leads nowhere, whatever its address says."""
 
@@ -130,6 +131,27 @@ class Metrics:
         self._lock = Lock()
         self.decided = self._decided.append
         """Takes one durable recommendation. Safe from any thread."""
+        self.caseworker_decisions = Counter(
+            "grounds_caseworker_decisions_total",
+            "Decisions of caseworkers on cases with advice, by whether they followed it.",
+            ["model", "agreement"],
+            registry=self.registry,
+        )
+        self.stopped = Gauge(
+            "grounds_model_stopped",
+            "1 while advice of a model is stopped, else 0.",
+            ["model"],
+            registry=self.registry,
+        )
+        for name in models:
+            self.stopped.labels(name).set(0)
+            for agreement in AGREEMENTS:
+                self.caseworker_decisions.labels(name, agreement)
+        self.queue_limit = Gauge(
+            "grounds_queue_limit",
+            "Decisions waiting beyond this are refused.",
+            registry=self.registry,
+        )
         self.log_bytes = Gauge(
             "grounds_log_bytes", "Size of the log's files, in bytes.", registry=self.registry
         )

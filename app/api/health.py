@@ -74,5 +74,6 @@ def _measure(parts: Parts) -> None:
     parts.metrics.drain()
     parts.metrics.log_entries.set(parts.log.size)
     parts.metrics.queue_depth.set(parts.engine.waiting)
+    parts.metrics.queue_limit.set(parts.settings.queue_limit)
     parts.metrics.log_alarms.set(len(parts.checkpointer.alarms))
     parts.metrics.ready.set(0 if parts.engine.fault else 1)

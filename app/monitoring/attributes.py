@@ -127,6 +127,15 @@ class AttributeStore:
                 )
         return gone
 
+    def expire(self, model: str, *, before: str) -> int:
+        """Delete a model's reports from before a moment; return how many."""
+        with self._lock:
+            return len(
+                self._run(
+                    "DELETE FROM report WHERE model = ? AND at < ? RETURNING 1", (model, before)
+                )
+            )
+
     def aggregates(self, model: str) -> list[tuple[str, Mapping[str, object]]]:
         """Return what was kept at each purge: when, and the figures by group."""
         with self._lock:

@@ -7,6 +7,7 @@ recorded without advice; under ``stop`` they are refused.
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -16,6 +17,7 @@ from app.errors import EngineStoppedError, OverloadedError
 from app.ids import timestamp
 from app.monitoring.attributes import AttributeStore, AttributeStoreError
 from app.monitoring.entries import BREAKER, Event
+from app.monitoring.log_gauges import LogGauges
 from app.monitoring.monitor import Monitor
 from app.monitoring.report import Breach
 from app.served import ServedModel
@@ -37,19 +39,24 @@ class Breaker:
         *,
         clock: Clock,
         new_id: NewId,
+        log_gauges: LogGauges,
     ) -> None:
         self._monitor, self._engine, self._attributes = monitor, engine, attributes
         self._clock, self._new_id = clock, new_id
+        self._log_gauges = log_gauges
+        self._expired: datetime | None = None
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.to_thread(self._log_gauges.measure)
             await self.step()
 
     async def step(self) -> None:
         """Take in what is new, and trip what is broken. A fault is logged and tried again."""
         try:
+            await asyncio.to_thread(self._expire)
             broken = await asyncio.to_thread(self._monitor.step)
             for model, breach in broken:
                 await self._engine.submit(self._tripped(model, breach))
@@ -72,6 +79,17 @@ class Breaker:
         payload = {"reason": reason, "actor": actor, "at": timestamp(self._clock())}
         await self._engine.submit(Event(BREAKER, self._new_id(), facts, payload))
         await self.step()
+
+    def _expire(self) -> None:
+        """Delete attributes that are older than they may be kept; looked at once an hour."""
+        now = self._clock()
+        if self._expired is not None and now < self._expired + timedelta(hours=1):
+            return
+        self._expired = now
+        for model in self._monitor.models:
+            kept = timedelta(days=self._monitor.watched(model).monitoring.keep_attributes_days)
+            if self._attributes.expire(model, before=timestamp(now - kept)):
+                self._monitor.attributes_changed()
 
     def _tripped(self, model: str, breach: Breach) -> Event:
         served = self._monitor.served(model)

@@ -73,6 +73,11 @@ class Monitor:
         """Entries of the log that no figure knows yet."""
         return self._log.size - self._next
 
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that are watched."""
+        return sorted(self._streams)
+
     def stance(self, model: str) -> Action | None:
         """Return the gravest action that a tripped limit of the model asks for, None without any."""
         return self._stances.get(model)
