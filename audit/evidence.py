@@ -155,7 +155,9 @@ def check_continues(log: LogReader, kept: Checkpoint) -> None:
 
 
 def _keys(log: LogReader) -> list[VerifierKey]:
-    return [VerifierKey.parse(log.verifier_key)]
+    """Return every key that the log ever signed with: what is held may be older than the last."""
+    before = [rotation.old for rotation in log.rotations()]
+    return [*before, VerifierKey.parse(log.verifier_key)]
 
 
 def _json(content: object) -> bytes:

@@ -742,8 +742,7 @@ class PackCheck:
             raise Wrong(f"no known key is of the log {self.proof.checkpoint.origin!r}")
         rotations = json.loads(self["rotations.json"]) if "rotations.json" in self.pack else []
         leaves = [unbase64(leaf) for leaf in rotations]
-        for start in list(self.keys):
-            self.keys += keys_after(start, leaves)
+        self.keys += keys_led_to(self.keys, leaves)
         outside = self.options.vkey or self.options.policy
         source = "as you gave it" if outside else "THE PACK'S OWN WORD, compare it with yours"
         return f"{self.keys[0].text} ({source})"
@@ -850,17 +849,19 @@ class PackCheck:
         return found
 
 
-def keys_after(key: Key, rotations: Sequence[bytes]) -> list[Key]:
-    """Return the keys that took over from ``key``, one after the other."""
-    found: list[Key] = []
-    started = False
+def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
+    """Return the keys before and after the known ones: each change was signed by both of its two."""
+    pairs = []
     for leaf in rotations:
         facts = parse_leaf(leaf)["facts"]
-        old = facts.get("old") if isinstance(facts, dict) else None
-        if started or old == key.text:
-            started = True
-            key = rotated(key, leaf)
-            found.append(key)
+        old = Key(str(facts.get("old") if isinstance(facts, dict) else None))
+        pairs.append((old, rotated(old, leaf)))
+    trusted = {key.text for key in known}
+    found: list[Key] = []
+    for old, new in (*pairs, *((new, old) for old, new in reversed(pairs))):
+        if old.text in trusted and new.text not in trusted:
+            trusted.add(new.text)
+            found.append(new)
     return found
 
 

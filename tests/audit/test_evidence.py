@@ -252,7 +252,7 @@ def test_a_record_beyond_the_checkpoint_and_a_foreign_checkpoint_are_refused(cas
 
 def test_a_checkpoint_that_the_log_does_not_continue_is_said_to_be_evidence(case: Case) -> None:
     """The operator signs another history, or more than there is: whoever holds that can show it."""
-    own = case.log._signer._key
+    own = case.log._signer.keys[0]
     text = parse_note(case.held).text
     origin, size, root, _ = text.split("\n")
     for lie in (
