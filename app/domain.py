@@ -101,6 +101,20 @@ class Circumstances:
 
 
 @dataclass(frozen=True, slots=True)
+class CaseTerms:
+    """The rules for what follows the advice, as they were when it was given."""
+
+    reveal: Literal["concurrent", "after_own_assessment", "on_request"]
+    final_decision: Literal["human", "machine_where_favourable"]
+    outcomes: Mapping[str, bool]
+    """Each outcome that a decision may have, and whether it is adverse."""
+    answer_within_days: int
+    """How long a contest may wait for its review."""
+    impact_level: int | None
+    """1 to 4 from the bundle's own assessment; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """What the policy makes of a score."""
 

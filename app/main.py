@@ -17,17 +17,31 @@ from fastapi.routing import APIRoute
 from app import __version__
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
-from app.api import decisions, erasure, evidence, health, log, models, monitoring, problems
+from app.api import (
+    caseworker,
+    contests,
+    decisions,
+    erasure,
+    evidence,
+    health,
+    log,
+    models,
+    monitoring,
+    problems,
+)
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
 from app.checkpointer import checkpointer_for, outside_client
+from app.contests import contest_entries
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
 from app.ids import new_id, utc_now
 from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
+from app.log_sampling import Sampler
+from app.log_store import log_directory, log_store
 from app.metrics import Metrics
 from app.monitoring import attributes, limits
 from app.monitoring.attributes import AttributeStore, AttributeStoreError
@@ -43,6 +57,7 @@ from app.service import Service
 from app.settings import Settings
 from app.slow_lane import SlowLane
 from app.startup import record_start
+from app.training import AttestationsError, load_training
 from app.web import pages
 from audit.errors import AuditError
 from audit.log import Log
@@ -59,11 +74,12 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, models.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
+    decisions.hot, decisions.router, caseworker.router, contests.router, models.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
 )  # fmt: skip
 
 REFUSALS = (
     AgreementsError,
+    AttestationsError,
     AttributeStoreError,
     AuditError,
     ExplanationError,
@@ -162,7 +178,11 @@ async def _opened(
         closing(AttributeStore(settings.data_dir / attributes.FILE)) as protected,
         closing(
             Log.open(
-                settings.data_dir / "log", origin=settings.log_origin, clock=clock, create=True
+                log_directory(settings),
+                origin=settings.log_origin,
+                clock=clock,
+                create=True,
+                store=log_store(settings),
             )
         ) as log,
     ):
@@ -240,6 +260,7 @@ def assemble(
         runtime=runtime,
         attributes=protected,
         monitor=monitor,
+        sampler=Sampler(),
         breaker=Breaker(
             monitor,
             engine,
@@ -248,6 +269,8 @@ def assemble(
             new_id=new_id,
             log_gauges=LogGauges(log, settings.data_dir / "log", metrics),
         ),
+        training=load_training(settings.attestations_file),
+        contests=contest_entries(log),
         admission=Admission(
             None if settings.agreements_file is None else load_agreements(settings.agreements_file)
         ),

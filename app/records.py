@@ -13,13 +13,17 @@ from typing import Any
 
 import orjson
 
-from app.domain import Circumstances, Origin
+from app.domain import CaseTerms, Circumstances, Origin
 from audit.records import Receipt
 from audit.replay import Item
 
 RECOMMENDATION = "recommendation"
 REPLAY = "replay"
 STARTED = "started"
+
+FIRST_WITH_TERMS = 3
+NO_TERMS = CaseTerms("concurrent", "human", {}, 0, None)
+"""Of records from before there were any: no decision can be recorded on them."""
 
 SIZE_CLASS_BYTES = 16 * 1024
 
@@ -42,6 +46,8 @@ class StoredRecommendation:
     circumstances: Circumstances
     subject: str | None
     """The caller's opaque name of the person, under the key that dies with their records."""
+    terms: CaseTerms
+    """The rules for what follows."""
 
 
 def recommendation_payload(
@@ -50,6 +56,7 @@ def recommendation_payload(
     subject: str | None,
     case: Mapping[str, object],
     circumstances: Circumstances,
+    terms: CaseTerms,
     answer: bytes,
     bits: Bits,
     runtime: Mapping[str, str],
@@ -62,11 +69,12 @@ def recommendation_payload(
     """
     payload = orjson.dumps(
         {
-            "v": 2,
+            "v": 3,
             "caller": caller,
             "subject": subject,
             "case": case,
             "circumstances": _circumstances_body(circumstances),
+            "terms": terms,
             "answer": orjson.Fragment(answer),
             "bits": [
                 {"name": item.name, "type": item.type, "hex": item.raw.hex()} for item in bits
@@ -98,6 +106,7 @@ def parse_recommendation(payload: bytes) -> StoredRecommendation:
             Circumstances() if content["v"] == 1 else _parse_circumstances(content["circumstances"])
         ),
         subject=None if content["v"] == 1 else content["subject"],
+        terms=CaseTerms(**content["terms"]) if content["v"] >= FIRST_WITH_TERMS else NO_TERMS,
     )
 
 

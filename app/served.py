@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from numpy.typing import NDArray
 
 from app.alternatives import ChangeableFields, changeable_fields
+from app.domain import CaseTerms
 from app.judging import Judge, make_judge
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
@@ -24,6 +25,7 @@ from explainers.choose import choose
 from explainers.exact import EnumeratedExplainer
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Run, Slot
 from explainers.sampled import SampledExplainer
+from models.aia import requirements
 from models.bundle import Bundle, BundleFiles, open_bundle, read, with_taps
 from models.session import Session
 
@@ -53,6 +55,8 @@ class ServedModel:
     """Whether explaining takes so long that it belongs on a thread of its own."""
     facts: Facts
     """What the log's leaf says of the model: names and digests."""
+    terms: CaseTerms
+    """The rules for what follows the advice."""
     directory: Path
     """Where it was opened."""
     vouched: Vouched
@@ -166,8 +170,29 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
             "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
             "policy": {"sha256": _hex(policy.digest)},
         },
+        terms=_terms(policy, files),
         directory=directory,
         vouched=vouched_for,
+    )
+
+
+def _terms(policy: Policy, files: BundleFiles) -> CaseTerms:
+    level = None if files.impact is None else files.impact.level
+    if (
+        level is not None
+        and requirements(level).human_final_decision
+        and policy.final_decision != "human"
+    ):
+        raise PolicyError(
+            f"policy {policy.policy}: final_decision is {policy.final_decision}, and at impact level "
+            f"{level} only a person decides"
+        )
+    return CaseTerms(
+        reveal=policy.reveal,
+        final_decision=policy.final_decision,
+        outcomes={band.outcome: band.adverse for band in policy.bands},
+        answer_within_days=policy.review.answer_within_days,
+        impact_level=level,
     )
 
 

@@ -152,6 +152,7 @@ class Service:
                 subject=application.subject,
                 case=application.case.values,
                 circumstances=application.circumstances,
+                terms=served.terms,
                 answer=answer,
                 bits=bits_of(scored, explanation, advice),
                 runtime=self._runtime,

@@ -6,7 +6,7 @@ No secret has a default: keys live in files under ``data_dir`` and are made at f
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -45,6 +45,13 @@ class Settings(BaseSettings):
             "log and the record of the start say so."
         ),
     ] = False
+    attestations_file: Annotated[
+        Path | None,
+        Field(
+            description="Who is trained to decide, as YAML. Without it nobody decides at impact "
+            "levels III and IV."
+        ),
+    ] = None
     agreements_file: Annotated[
         Path | None,
         Field(
@@ -60,6 +67,14 @@ class Settings(BaseSettings):
             pattern=r"^[^\s+]+$",
         ),
     ] = "localhost/grounds"
+    log_url: Annotated[
+        SecretStr | None,
+        Field(
+            description="The PostgreSQL database that holds the log, as "
+            "`postgresql://user:password@host/database`; several services may share it. Without "
+            "it the log is a SQLite file in the data directory, of one service alone."
+        ),
+    ] = None
     host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.")] = 8080
     max_body_bytes: Annotated[

@@ -22,19 +22,20 @@ from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.problems import faults_of_validation
 from app.api.recorded_reads import record_read
+from app.api.recording import recorded
 from app.domain import Caller, Role
-from app.engine import Earlier, Recorded, Unfinished, Work
+from app.engine import Earlier
 from app.errors import (
     BodyTooSlowError,
     InvalidJsonError,
     InvalidRequestError,
-    TimedOutError,
     UnsupportedMediaTypeError,
 )
 from app.monitoring.breaker import unaided
 from app.reading import read_decision
 from app.refusals import AdviceStoppedError
 from app.replay import ReplayWork, replay
+from app.reveal import read_advice, shown_body, without_advice
 from app.service import Application
 from audit.records import Idempotency
 from models.errors import CaseRejectedError
@@ -44,7 +45,7 @@ KEY_PATTERN = "[!-~]+"
 JSON = "application/json"
 REPEATED = {"Idempotency-Replayed": "true"}
 ADVISED_ROLES = (Role.CALLER, Role.CASEWORKER, Role.ADMIN)
-READING_ROLES = (Role.CALLER, Role.CASEWORKER, Role.AUDITOR, Role.ADMIN)
+READING_ROLES = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN)
 
 DecisionId = Annotated[
     str,
@@ -83,8 +84,9 @@ router = APIRouter(tags=["decisions"])
     response_class=Response,
     responses={
         201: {
-            "model": schemas.Decision,
-            "description": "The explained recommendation and its receipt.",
+            "model": schemas.AnyDecision,
+            "description": "The explained recommendation and its receipt; or the case's, without "
+            "advice, where the policy gives none or shows it later.",
             "content": {JSON: {"example": examples.DECISION}},
             "headers": {
                 "Location": {
@@ -180,12 +182,13 @@ async def create_decision(request: Request) -> Response:
         circumstances=circumstances,
         trace=None if trace is None else trace.id,
     )
-    outcome = await _recorded(parts, application)
+    outcome = await recorded(parts, application)
     if isinstance(outcome, Earlier):
         return _repeated(parts, caller, outcome.id)
     parts.metrics.stages["total"].observe(perf_counter() - start)
+    make = records.with_receipt if served.policy.reveal == "concurrent" else without_advice
     return Response(
-        records.with_receipt(outcome.answer, outcome.receipt),
+        make(outcome.answer, outcome.receipt),
         status_code=201,
         media_type=JSON,
         headers={"Location": f"/v1/decisions/{application.id}"},
@@ -197,15 +200,15 @@ async def create_decision(request: Request) -> Response:
     operation_id="read_decision",
     summary="Read a decision",
     description="The answer exactly as it was given. A key with the role caller sees only its "
-    "own decisions.",
+    "own decisions. Where the policy shows the advice later: 409 until then.",
     response_class=Response,
     responses={
         200: {
-            "model": schemas.Decision,
+            "model": schemas.AnyDecision,
             "description": "The decision.",
             "content": {JSON: {"example": examples.DECISION}},
         },
-        **problems(401, 403, 404, 410, 422, 503),
+        **problems(401, 403, 404, 409, 410, 422, 503),
     },
     **admits(*READING_ROLES),
 )
@@ -214,7 +217,7 @@ async def get_decision(
 ) -> Response:
     """Return one decision, once it is recorded who reads it."""
     parts = parts_of(request)
-    stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
+    stored = await run_in_threadpool(read_advice, parts.log, decision_id, reader=caller)
     await record_read(parts, decision_id, what="decision", reader=caller)
     return Response(stored.body, media_type=JSON)
 
@@ -250,7 +253,7 @@ async def replay_decision(
         new_id=parts.new_id,
         metrics=parts.metrics,
     )
-    outcome = await _recorded(parts, work)
+    outcome = await recorded(parts, work)
     if isinstance(outcome, Earlier):
         raise TypeError("a replay carries no Idempotency-Key, so it cannot have been done before")
     return Response(
@@ -259,22 +262,10 @@ async def replay_decision(
     )
 
 
-async def _recorded(parts: Parts, work: Work) -> Recorded | Earlier:
-    seconds = parts.settings.request_timeout_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            outcome = await parts.engine.submit(work)
-            while isinstance(outcome, Unfinished):
-                outcome = await parts.engine.submit(await parts.slow_lane.run(outcome.finish))
-            return outcome
-    except TimeoutError as err:
-        raise TimedOutError(seconds=seconds) from err
-
-
 def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:
     stored = read_decision(parts.log, decision_id, reader=caller)
     return Response(
-        stored.body,
+        shown_body(parts.log, stored, reader=caller),
         status_code=201,
         media_type=JSON,
         headers={"Location": f"/v1/decisions/{decision_id}", **REPEATED},

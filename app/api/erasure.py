@@ -17,6 +17,7 @@ from app.api.decisions import DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.schemas import Moment
+from app.case_events import event_ids
 from app.custody import Hold
 from app.domain import Role
 from app.log_entries import EntryWork
@@ -195,7 +196,7 @@ async def erase_decision(
         basis=asked.basis,
         actor=caller.name,
         new_id=parts.new_id,
-        record_ids=[decision_id],
+        record_ids=[decision_id, *await run_in_threadpool(event_ids, parts.log, decision_id)],
     )
     return _told(parts, done)
 

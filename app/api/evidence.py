@@ -11,7 +11,9 @@ from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.checkpointer import Checkpointer
+from app.domain import Role
 from app.keeping_errors import NotCoveredError
+from app.reveal import check_disclosable
 from audit.evidence import MEDIA_TYPE
 from audit.log import Log
 
@@ -76,6 +78,9 @@ def _pack(
     disclose: bool,  # noqa: FBT001  # run in a thread, where arguments have no names
     held: bytes | None,
 ) -> bytes:
+    if disclose and caller.role is not Role.CALLER:
+        check_disclosable(parts.log, decision_id, reader=caller)
+
     def make(note: bytes) -> bytes:
         return parts.evidence.pack(
             decision_id, note=note, reader=caller, disclose=disclose, held=held

@@ -13,6 +13,7 @@ from app.engine import Engine
 from app.errors import UnknownModelError
 from app.evidence import EvidenceMaker
 from app.keys import KeyStore
+from app.log_sampling import Sampler
 from app.metrics import Metrics
 from app.monitoring.attributes import AttributeStore
 from app.monitoring.breaker import Breaker
@@ -21,7 +22,9 @@ from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings
 from app.slow_lane import SlowLane
+from app.training import Training
 from audit.log import Log
+from audit.rare import RareEntries
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class Parts:
     attributes: AttributeStore
     monitor: Monitor
     breaker: Breaker
+    sampler: Sampler
     admission: Admission
+    training: Training
+    contests: RareEntries
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

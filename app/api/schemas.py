@@ -9,7 +9,7 @@ import datetime
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 
 from app.domain import Origin
 
@@ -36,7 +36,9 @@ def _as_day(said: object) -> object:
     raise ValueError("want a day as 2026-11-30")
 
 
-RoleName = Literal["caller", "caseworker", "reviewer", "model_owner", "auditor", "equality", "admin"]
+RoleName = Literal[
+    "caller", "caseworker", "reviewer", "model_owner", "auditor", "equality", "admin"
+]
 
 
 class _Shape(BaseModel):
@@ -380,6 +382,10 @@ class Decision(_Shape):
     familiarity: Familiarity
     what_would_change: WhatWouldChange
     receipt: Receipt
+
+
+class AnyDecision(RootModel[Decision | DecisionWithoutAdvice]):
+    """A decision's file, with its advice or without."""
 
 
 class ReplayDifference(_Shape):

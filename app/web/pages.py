@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import orjson
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
@@ -15,7 +16,7 @@ from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.domain import Role
 from app.errors import UnknownProblemError
-from app.reading import read_decision
+from app.reveal import read_advice
 from app.web.reference import operations
 from app.web.render import render
 from app.web.views import decision_view
@@ -36,16 +37,30 @@ def static_files() -> StaticFiles:
     operation_id="show_decision",
     summary="The page of one decision",
     description="The recommendation, its reasons as sentences, chart and table, and the receipt.",
-    responses={200: {"description": "The page.", **HTML}, **problems(401, 403, 404, 410, 422, 503)},
-    **admits(Role.CASEWORKER, Role.AUDITOR, Role.ADMIN, scheme=basic_scheme),
+    responses={
+        200: {"description": "The page.", **HTML},
+        **problems(401, 403, 404, 409, 410, 422, 503),
+    },
+    **admits(Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN, scheme=basic_scheme),
 )
 async def show_decision(
     request: Request, decision_id: DecisionId, caller: CurrentCaller
 ) -> Response:
     """Show one decision, once it is recorded who reads it."""
     parts = parts_of(request)
-    stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
+    stored = await run_in_threadpool(read_advice, parts.log, decision_id, reader=caller)
     await record_read(parts, decision_id, what="page", reader=caller)
+    said = orjson.loads(stored.content.answer)
+    if said["advice"]["status"] == "none":
+        return _page(
+            "no_advice.html",
+            id=stored.id,
+            created=said["created"],
+            model=said["model"]["name"],
+            reason=said["advice"]["reason"],
+            rules=[each["rule"]["description"] for each in said["requirements"]],
+            index=stored.receipt.index,
+        )
     served = next(
         (
             model

@@ -1,0 +1,124 @@
+"""The shapes of what happens to a case after the advice."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.schemas import Moment, Receipt
+
+Outcome = Annotated[
+    str, Field(min_length=1, max_length=64, description="One of the policy's outcomes.")
+]
+Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+ReasonCode = Literal[
+    "facts_support",
+    "facts_missing_from_model",
+    "data_wrong",
+    "circumstances_special",
+    "law_or_guidance",
+    "other",
+]
+EventName = Literal[
+    "own_assessment",
+    "advice_requested",
+    "caseworker_decision",
+    "notice",
+    "contest",
+    "representation",
+    "review",
+]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Reason(_Shape):
+    """Why: a kind, to be counted, and words. The same whether the advice is followed or not."""
+
+    code: ReasonCode
+    text: Text
+
+
+class OwnAssessment(_Shape):
+    """What the caseworker thinks before seeing the advice."""
+
+    outcome: Outcome
+    confidence: Literal["low", "medium", "high"]
+    reason: Reason
+
+
+class Nothing(_Shape):
+    """An empty object: there is nothing to say."""
+
+
+class CaseworkerDecision(_Shape):
+    """The decision. Whether it agrees with the advice is worked out, not asked."""
+
+    outcome: Outcome
+    reason: Reason
+    evidence: Annotated[
+        Text | None,
+        Field(description="What was checked, and how: needed where the policy asks for evidence."),
+    ] = None
+
+
+class Contest(_Shape):
+    """The person affected, or somebody for them, disagrees."""
+
+    text: Text
+    on_behalf_of: Literal["person", "representative"] = "person"
+
+
+class Representation(_Shape):
+    """Something more that they say."""
+
+    text: Text
+
+
+class Review(_Shape):
+    """What another person comes to."""
+
+    outcome: Outcome
+    reason: Reason
+
+
+class CaseStep(_Shape):
+    """One recorded step of a case."""
+
+    decision: str
+    number: Annotated[int, Field(ge=1, description="Its place in the case's history.")]
+    type: EventName
+    at: Moment
+    actor: str
+    role: str
+    human: bool
+    content: Annotated[dict[str, object], Field(description="What was said, by type.")]
+    receipt: Receipt
+
+
+class History(_Shape):
+    """Everything recorded of one case since the advice."""
+
+    decision: str
+    status: Annotated[
+        Literal["open", "waiting_for_second_person", "final", "contested", "reviewed"],
+        Field(description="Where the case stands."),
+    ]
+    outcome: Annotated[str | None, Field(description="The outcome in force; null while open.")]
+    steps: list[CaseStep]
+
+
+class OpenContest(_Shape):
+    """A contest that nobody has reviewed."""
+
+    decision: str
+    since: Moment
+    due: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    overdue: bool
+
+
+class OpenContests(_Shape):
+    """Contests waiting for a review, the longest waiting first."""
+
+    contests: list[OpenContest]

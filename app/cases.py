@@ -1,0 +1,240 @@
+"""One case from recommendation to review: who may see the advice, and which step may come next.
+
+Pure: everything is worked out from the recommendation and the events since, so that any process, and
+anyone with the log, comes to the same state. The rules are those that were in force when the advice
+was given; they are in its record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import orjson
+
+from app.case_events import (
+    ADVICE_REQUESTED,
+    CASEWORKER_DECISION,
+    CONTEST,
+    NOTICE,
+    OWN_ASSESSMENT,
+    REVIEW,
+    CaseEvent,
+    is_machine_role,
+)
+from app.domain import Caller, CaseTerms, Kind
+from app.errors import InvalidRequestError
+from app.reading import StoredDecision
+from app.refusals import (
+    AdviceWithheldError,
+    AlreadyDecidedError,
+    AnotherPersonError,
+    EvidenceNeededError,
+    HumanNeededError,
+    NoticeNeededError,
+    StepMissingError,
+)
+from models.aia import requirements
+
+Status = Literal["open", "waiting_for_second_person", "final", "contested", "reviewed"]
+LAST_MACHINE_LEVEL = 2
+"""From the next impact level on, whatever the policy says, only a person decides."""
+
+
+@dataclass(frozen=True)
+class CaseFile:
+    """A recommendation and everything since."""
+
+    decision: StoredDecision
+    events: tuple[CaseEvent, ...]
+
+    @cached_property
+    def answer(self) -> Mapping[str, Any]:
+        """The answer as it was recorded."""
+        content: Mapping[str, Any] = orjson.loads(self.decision.content.answer)
+        return content
+
+    @property
+    def terms(self) -> CaseTerms:
+        """The rules in force when the advice was given."""
+        return self.decision.content.terms
+
+    @property
+    def advised_outcome(self) -> str | None:
+        """The outcome that was advised; None where the policy gave no advice."""
+        recommendation = self.answer.get("recommendation")
+        return None if recommendation is None else str(recommendation["outcome"])
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """What the policy's rules asked for."""
+        return frozenset(each["requires"] for each in self.answer["requirements"])
+
+    @property
+    def final(self) -> CaseEvent | None:
+        """The event that made the decision final, or None while it is open."""
+        return next((e for e in self.of_type(CASEWORKER_DECISION) if e.content["final"]), None)
+
+    @property
+    def outcome(self) -> str | None:
+        """The outcome in force: the last review's, else the final decision's."""
+        reviews = self.of_type(REVIEW)
+        last = reviews[-1] if reviews else self.final
+        return None if last is None else str(last.content["outcome"])
+
+    @property
+    def contest(self) -> CaseEvent | None:
+        """The contest that nobody has reviewed yet, or None."""
+        reviews = self.of_type(REVIEW)
+        contests = self.of_type(CONTEST)
+        return contests[-1] if len(contests) > len(reviews) else None
+
+    @property
+    def status(self) -> Status:
+        """Where the case stands."""
+        if self.contest is not None:
+            return "contested"
+        if self.of_type(REVIEW):
+            return "reviewed"
+        if self.final is not None:
+            return "final"
+        return "waiting_for_second_person" if self.of_type(CASEWORKER_DECISION) else "open"
+
+    @property
+    def took_part(self) -> frozenset[str]:
+        """Everybody who decided or reviewed."""
+        parts = (*self.of_type(CASEWORKER_DECISION), *self.of_type(REVIEW))
+        return frozenset(event.actor for event in parts)
+
+    def of_type(self, type_: str) -> tuple[CaseEvent, ...]:
+        """Return the events of one type, in order."""
+        return tuple(event for event in self.events if event.type == type_)
+
+    def check_visible(self, reader: Caller) -> None:
+        """Raise AdviceWithheldError unless the reader may see the advice by now.
+
+        A person sees it after their own step; a case-management system, which shows what it reads to
+        people, after anybody's. Once a decision is final it is there for all to check.
+        """
+        reveal = self.terms.reveal
+        if reveal == "concurrent" or self.advised_outcome is None or self.final is not None:
+            return
+        step = OWN_ASSESSMENT if reveal == "after_own_assessment" else ADVICE_REQUESTED
+        done = {event.actor for event in self.of_type(step)}
+        if reader.name in done or (is_machine_role(reader.role) and done):
+            return
+        raise AdviceWithheldError(
+            "record your own assessment first: POST /v1/decisions/{id}/own-assessment"
+            if step == OWN_ASSESSMENT
+            else "ask for the advice first: POST /v1/decisions/{id}/advice-request"
+        )
+
+    def is_visible(self, reader: Caller) -> bool:
+        """Return whether the reader may see the advice by now."""
+        try:
+            self.check_visible(reader)
+        except AdviceWithheldError:
+            return False
+        return True
+
+    def check_assessing(self, actor: Caller, outcome: str) -> None:
+        """Raise unless this person may record a view of their own now."""
+        _check_human(actor)
+        self._check_outcome(outcome)
+        if self.final is not None:
+            raise AlreadyDecidedError
+        if any(event.actor == actor.name for event in self.of_type(OWN_ASSESSMENT)):
+            raise StepMissingError("your own assessment is recorded already; decide next")
+
+    def check_requesting(self, actor: Caller) -> None:
+        """Raise unless this person may ask for the advice now."""
+        _check_human(actor)
+        if self.terms.reveal == "after_own_assessment":
+            raise StepMissingError("this policy shows the advice after your own assessment")
+
+    def decide(self, actor: Caller, *, outcome: str, evidence: str | None) -> bool:
+        """Return whether this decision would be final.
+
+        Checks the same whether the advice is followed or not: departing from it is never harder.
+        Raises HumanNeededError, StepMissingError, EvidenceNeededError, NoticeNeededError,
+        AlreadyDecidedError, AnotherPersonError or InvalidRequestError.
+        """
+        self._check_outcome(outcome)
+        if self.final is not None:
+            raise AlreadyDecidedError
+        if actor.kind is not Kind.HUMAN:
+            self._check_machine(outcome)
+        elif self.terms.reveal == "after_own_assessment" and not any(
+            event.actor == actor.name for event in self.of_type(OWN_ASSESSMENT)
+        ):
+            raise StepMissingError("record your own assessment first")
+        if "evidence" in self.requires and not evidence:
+            raise EvidenceNeededError("this decision needs evidence of the inputs it rests on")
+        self._check_notice(outcome)
+        if "second_person" not in self.requires:
+            return True
+        proposed = {
+            event.actor: event.content["outcome"] for event in self.of_type(CASEWORKER_DECISION)
+        }
+        if proposed.get(actor.name) == outcome:
+            raise AnotherPersonError("a second person has to come to the same outcome")
+        return any(other == outcome for name, other in proposed.items() if name != actor.name)
+
+    def check_contesting(self) -> None:
+        """Raise unless the case can be contested now."""
+        if self.final is None:
+            raise StepMissingError("there is no final decision to contest yet")
+        if self.contest is not None:
+            raise StepMissingError("the decision is contested already: add a representation")
+
+    def check_representing(self) -> None:
+        """Raise unless something can be added to a contest now."""
+        if self.contest is None:
+            raise StepMissingError("the decision is not contested")
+
+    def check_reviewing(self, actor: Caller, outcome: str) -> None:
+        """Raise unless this person may review the contested decision now."""
+        _check_human(actor)
+        self._check_outcome(outcome)
+        if self.contest is None:
+            raise StepMissingError("the decision is not contested")
+        if actor.name in self.took_part:
+            raise AnotherPersonError("whoever decided or reviewed this case does not review it")
+        self._check_notice(outcome)
+
+    def is_adverse(self, outcome: str) -> bool:
+        """Return whether an outcome is to the person's disadvantage."""
+        return self.terms.outcomes[outcome]
+
+    def _check_outcome(self, outcome: str) -> None:
+        if outcome not in self.terms.outcomes:
+            raise InvalidRequestError(
+                f"outcome: want one of the policy's: {', '.join(self.terms.outcomes)}"
+            )
+
+    def _check_machine(self, outcome: str) -> None:
+        level = self.terms.impact_level
+        if (
+            self.terms.final_decision != "machine_where_favourable"
+            or (level is not None and level > LAST_MACHINE_LEVEL)
+            or self.requires
+            or outcome != self.advised_outcome
+            or self.is_adverse(outcome)
+        ):
+            raise HumanNeededError("a person has to take the final decision in this case")
+
+    def _check_notice(self, outcome: str) -> None:
+        level = self.terms.impact_level
+        if level is None or not self.is_adverse(outcome):
+            return
+        if not requirements(level).individual_explanation:
+            return
+        if not any(event.content["outcome"] == outcome for event in self.of_type(NOTICE)):
+            raise NoticeNeededError(
+                f"at impact level {level} an adverse decision needs a notice of its reasons first"
+            )
+
+
+def _check_human(actor: Caller) -> None:
+    if actor.kind is not Kind.HUMAN:
+        raise HumanNeededError("only a person may do this, and this key is a machine's")
