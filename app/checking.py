@@ -13,6 +13,7 @@ from app.csv_rows import evaluated_of_csv, labelled_of_csv, rows_of_csv
 from app.domain import Caller, Clock, NewId, Role
 from app.environment import environment
 from app.errors import ErasedDecisionError
+from app.log_store import log_directory, log_store
 from app.reading import StoredDecision, read_decision
 from app.replay import replay, replay_record
 from app.served import explain_against, open_all, open_model
@@ -109,11 +110,11 @@ def replay_log(
     """
     served = open_all(settings, lambda _: None)
     runtime = environment(settings)
-    directory = settings.data_dir / "log"
+    directory, store = log_directory(settings), log_store(settings)
     log: LogReader = (
-        Log.open(directory, origin=settings.log_origin, clock=clock)
+        Log.open(directory, origin=settings.log_origin, clock=clock, store=store)
         if record
-        else LogReader.open_readonly(directory, origin=settings.log_origin)
+        else LogReader.open_readonly(directory, origin=settings.log_origin, store=store)
     )
     results: list[tuple[str, Verdict]] = []
     with closing(log):

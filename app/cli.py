@@ -107,12 +107,16 @@ def verify(
 
     The same check as `python -m audit verify`, which needs nothing else of Grounds.
     """
+    from app.log_store import log_directory, log_source
     from audit.__main__ import main as audit
 
+    settings = Settings()
+    settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
     options = [part for key in vkey or () for part in ("--vkey", key)]
     if json_output:
         options.append("--json")
-    sys.exit(audit(["verify", str((data_dir or Settings().data_dir) / "log"), *options]))
+    arguments = ["verify", str(log_directory(settings)), *options]
+    sys.exit(audit(arguments, source=log_source(settings)))
 
 
 @app.command()

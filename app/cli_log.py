@@ -17,9 +17,10 @@ from app.domain import Caller, Role
 from app.ids import new_id, utc_now
 from app.keeping import Keeping, keeping_of
 from app.keeping_errors import HeldCheckpointError, NotCoveredError
+from app.log_store import log_store
 from app.settings import Settings
 from app.witnesses import COSIGNED_FILE, load_policy_file
-from audit.errors import NoteError
+from audit.errors import LogStateError, NoteError
 from audit.log import Log
 from audit.reader import LogReader
 
@@ -27,7 +28,7 @@ from audit.reader import LogReader
 out = Console(markup=False)
 
 retention_app = typer.Typer(help="Erase what has been kept for long enough.", no_args_is_help=True)
-log_app = typer.Typer(help="Look after the log's signing key.", no_args_is_help=True)
+log_app = typer.Typer(help="Look after the log's tables and signing key.", no_args_is_help=True)
 
 OPERATOR = "operator"
 
@@ -57,7 +58,9 @@ def evidence(
     """Write a decision's evidence pack, under the newest checkpoint that witnesses cosigned."""
     settings = _settings(data_dir)
     directory = settings.data_dir / "log"
-    with closing(LogReader.open_readonly(directory, origin=settings.log_origin)) as log:
+    with closing(
+        LogReader.open_readonly(directory, origin=settings.log_origin, store=log_store(settings))
+    ) as log:
         pack = keeping_of(settings, log, {}, clock=utc_now).evidence.pack(
             decision,
             note=_best_note(settings, log),
@@ -129,11 +132,35 @@ def log_retire_key(data_dir: DataDir = None) -> None:
     out.print("the earlier key signs no more" if found else "there is no earlier key that signs")
 
 
+@log_app.command("migrate")
+def log_migrate(
+    role: Annotated[
+        str | None,
+        typer.Option(help="The role that serves: it is given what serving needs, and no more."),
+    ] = None,
+) -> None:
+    """Make the log's tables in the PostgreSQL database of GROUNDS_LOG_URL, or bring them up to date.
+
+    The address must be of a role that may create a schema, which should not be the one that serves.
+    """
+    url = Settings().log_url
+    if url is None:
+        raise LogStateError(
+            "GROUNDS_LOG_URL is not set: a log in a file is brought up to date by opening it"
+        )
+    from audit.postgres_schema import migrate  # needs the extra `postgres`
+
+    before, after = migrate(url.get_secret_value(), role=role)
+    out.print(f"schema version {before} before, {after} now", highlight=False)
+
+
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[tuple[Log, Keeping]]:
     settings = _settings(data_dir)
     directory = settings.data_dir / "log"
-    with closing(Log.open(directory, origin=settings.log_origin, clock=utc_now)) as log:
+    with closing(
+        Log.open(directory, origin=settings.log_origin, clock=utc_now, store=log_store(settings))
+    ) as log:
         yield log, keeping_of(settings, log, {}, clock=utc_now)
 
 

@@ -154,6 +154,15 @@ class Log(LogReader):
         return log
 
     @property
+    def size(self) -> int:
+        """Return the number of durable entries, without asking the database.
+
+        Where several processes append, those are not counted that others appended since the last
+        append or checkpoint here.
+        """
+        return self._tree.size
+
+    @property
     def broken(self) -> str | None:
         """Return why the log refuses to append, or None while it does not."""
         return self._broken
@@ -272,7 +281,7 @@ class Log(LogReader):
             self._check_usable()
             with self._stopping(), self._writer.signing():
                 self._signer.follow()
-                return self._signer.sign(self._rows.head(), self._writer.insert_checkpoint)
+                return self._signer.sign(self._durable_head(), self._writer.insert_checkpoint)
 
     def proof(self, record_id: str) -> LogProof:
         """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.
@@ -420,6 +429,18 @@ class Log(LogReader):
         if self._broken is not None:
             raise LogBrokenError(f"an earlier write failed, reopen the log: {self._broken}")
 
+    def _durable_head(self) -> Head:
+        """Return the stored head, which must not be behind, nor other than, what was appended here."""
+        tree = self._tree
+        head = self._rows.head()
+        if head.size < tree.size:
+            raise LogRolledBackError(
+                f"the database has {head.size} entries, it had {tree.size}: not signing"
+            )
+        if head.size == tree.size and head != self._head(tree):
+            raise DamagedLogError("the stored head is not the one appended; not signing")
+        return head
+
     def _load_tree(self) -> GrowingTree:
         """Return the tree as stored, after checking that head, entries and tiles agree."""
         head = self._rows.head()
@@ -435,7 +456,12 @@ class Log(LogReader):
 
     def _start(self, facts: Facts) -> None:
         """Take in what is stored, make the first entry if there is none, and sign what there is."""
-        self._tree = self._load_tree()
+        with self._write_lock:
+            self._writer.begin(0, [])  # head, tiles and entries are read in several steps
+            try:
+                self._tree = self._load_tree()
+            finally:
+                self._writer.roll_back()
         if not self._tree.size:
             self._append_genesis(facts)
         self._check_keys()

@@ -124,6 +124,8 @@ class PostgresWriter:
         self._session = Session(url, writes=True)
         self._signing = Session(url, writes=True)
         self._begun = False
+        self._erased_files: tuple[int, ...] | None = None
+        """The files that held what was erased last, while they may hold it still."""
         try:
             self._session.run(_check_durability, what="looking at the settings")
         except BaseException:
@@ -200,6 +202,8 @@ class PostgresWriter:
         except LogStateError as err:
             self._resolve(group, err)
         self._begun = False
+        if group.erased:
+            self._erased_files = self._session.run(_files, what="looking at the files", reopen=True)
 
     @contextmanager
     def signing(self) -> Iterator[None]:
@@ -240,8 +244,18 @@ class PostgresWriter:
             raise DamagedLogError(f"another checkpoint is stored for size {size}")
 
     def purge(self) -> bool:
-        """Return False: old versions of rows leave the files by VACUUM, backups and WAL in time."""
-        return False
+        """Return whether the tables' files were written anew since the last erasure made here.
+
+        ``VACUUM FULL`` does that, which only their owner can; see the operator's guide, also for
+        the server's write-ahead log and backups.
+        """
+        if self._erased_files is None:
+            return True
+        now = self._session.run(_files, what="looking at the files", reopen=True)
+        if any(old == new for old, new in zip(self._erased_files, now, strict=True)):
+            return False
+        self._erased_files = None
+        return True
 
     def close(self) -> None:
         """Close the connections."""
@@ -293,6 +307,13 @@ async def _commit(connection: Connection) -> None:
     tag = await connection.execute("COMMIT")
     if tag != "COMMIT":
         raise LogUnavailableError(f"the server answered COMMIT with {tag}")
+
+
+async def _files(connection: Connection) -> tuple[int, ...]:
+    tables = ("payload", "record_key", "subject_key")
+    return tuple(
+        [await connection.fetchval("SELECT pg_relation_filenode($1::regclass)", t) for t in tables]
+    )
 
 
 async def _check_durability(connection: Connection) -> None:

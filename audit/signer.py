@@ -80,6 +80,8 @@ class Signer:
                 "it is older than what others have seen"
             )
         if stored[0] == self._signed.size:
+            if stored[1] != self._note:
+                raise self._forked(self._signed.size)
             return
         if self._root(self._signed.size) != self._signed.root():
             raise self._forked(self._signed.size)

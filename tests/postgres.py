@@ -26,7 +26,7 @@ from audit.postgres_schema import migrate
 OWNER = "postgres"
 APPLICATION = "grounds_app"
 START_SECONDS = 60
-_PASSWORD = "never-to-be-seen-in-a-log"  # noqa: S105 - the server trusts its socket
+PASSWORD = "never-to-be-seen-in-a-log"  # noqa: S105 - the server trusts its socket
 _numbers = itertools.count()
 
 
@@ -98,7 +98,7 @@ class Server:
 
     def url(self, database: str, user: str) -> str:
         """Return an address. The password in it is never asked for, and must be nowhere."""
-        return f"postgresql://{user}:{_PASSWORD}@/{database}?host={quote(str(self.directory))}"
+        return f"postgresql://{user}:{PASSWORD}@/{database}?host={quote(str(self.directory))}"
 
     def start(self) -> None:
         """Start the server, waiting until it answers; after ``kill`` this recovers the data."""

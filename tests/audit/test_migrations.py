@@ -1,0 +1,53 @@
+"""Schema steps: an older file gets every step once, in order, whole or not at all."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from audit import schema
+from audit.errors import SchemaVersionError
+from audit.migrations import Step, steps
+from tests.audit.check_log import check_log
+from tests.audit.conftest import MakeRecord, OpenLog
+
+LATER = Step(schema.VERSION + 1, "later", "CREATE TABLE later (x INTEGER) STRICT;")
+BROKEN = Step(schema.VERSION + 2, "broken", "CREATE TABLE another (x INTEGER); SELECT nonsense;")
+
+
+def test_both_stores_have_the_same_steps_numbered_without_gaps() -> None:
+    named = [(step.number, step.name) for step in steps("sqlite")]
+    assert named == [(step.number, step.name) for step in steps("postgres")]
+    assert [number for number, _ in named] == list(range(1, len(named) + 1))
+
+
+def test_an_older_file_is_brought_up_to_date_with_its_entries(
+    open_log: OpenLog, directory: Path, record: MakeRecord
+) -> None:
+    log = open_log()
+    receipts = log.append([record(subject="s"), record(key="k")])
+    log.close()
+    connection = apsw.Connection(str(directory / "log.sqlite3"))
+    schema.migrate(connection, [*schema.STEPS, LATER])
+    schema.migrate(connection, [*schema.STEPS, LATER])
+    assert connection.pragma("user_version") == LATER.number
+    assert connection.execute("SELECT count(*) FROM entry").fetchall() == [(3,)]
+    with pytest.raises(SchemaVersionError) as caught:
+        schema.migrate(connection)  # an older program
+    assert (caught.value.got, caught.value.want) == (LATER.number, schema.VERSION)
+    connection.execute("DROP TABLE later")
+    connection.pragma("user_version", schema.VERSION)
+    connection.close()
+    check_log(directory, acknowledged=receipts)
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(open_log: OpenLog, directory: Path) -> None:
+    open_log().close()
+    connection = apsw.Connection(str(directory / "log.sqlite3"))
+    with pytest.raises(apsw.SQLError):
+        schema.migrate(connection, [*schema.STEPS, LATER, BROKEN])
+    assert connection.pragma("user_version") == schema.VERSION
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    assert not tables & {"later", "another"}
+    connection.close()
+    check_log(directory)
