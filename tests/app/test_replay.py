@@ -91,9 +91,9 @@ def test_one_bit_less_is_a_difference_with_its_distance(
 
         def explain(self, *arguments: object) -> object:
             explanation = explainer.explain(*arguments)  # type: ignore[arg-type]
-            contributions = explanation.contributions.copy()
-            contributions[0, 3] = np.nextafter(contributions[0, 3], np.inf)
-            return dataclasses.replace(explanation, contributions=contributions)
+            values = explanation.values.copy()
+            values[3, 0] = np.nextafter(values[3, 0], np.inf)
+            return explanation._replace(values=values)
 
     tampered = {
         "housing-support": dataclasses.replace(

@@ -50,7 +50,7 @@ def test_a_full_database_loses_nothing(
 ) -> None:
     log = open_log()
     receipts = log.append([record(b"x" * 5_000)])
-    connection = log._writer._connection
+    connection = log._writer._connection  # type: ignore[attr-defined]  # SQLite's
     pages = connection.pragma("page_count")
     connection.pragma("max_page_count", pages)
     with pytest.raises(LogFullError):

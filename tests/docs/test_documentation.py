@@ -110,7 +110,7 @@ def _listed(labels: Iterable[str]) -> str:
 def test_every_metric_is_documented_with_its_labels() -> None:
     documented = first_column("docs/metrics.md", "metric")
     registry = Metrics(["a-model"]).registry
-    names: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str | None, str]] = {}
     for collector in registry._collector_to_names:
         if isinstance(collector, MetricWrapperBase):
             name = collector._name + ("_total" if collector._type == "counter" else "")
