@@ -92,18 +92,26 @@ def event_id(decision_id: str, number: int) -> str:
     return f"{decision_id}.{number}"
 
 
-def read_events(log: LogReader, decision_id: str) -> tuple[CaseEvent, ...]:
-    """Return what happened to a case since its recommendation, in order.
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A case's events as one reading found them."""
 
-    Erased events are left out: with them went all that they said.
-    """
+    known: tuple[CaseEvent, ...]
+    """In order. Erased events are left out: with them went all that they said."""
+    count: int
+    """How many there are, erased ones too. The next event has this number and one: taken from any
+    other reading, it would let a step through that was checked against an older state."""
+
+
+def read_events(log: LogReader, decision_id: str) -> Events:
+    """Return what happened to a case since its recommendation."""
     found: list[CaseEvent] = []
     number = 1
     while True:
         try:
             stored = log.read(event_id(decision_id, number))
         except UnknownRecordError:
-            return tuple(found)
+            return Events(tuple(found), number - 1)
         if stored.payload is not None:
             said = orjson.loads(stored.payload)
             found.append(
@@ -131,11 +139,6 @@ def event_ids(log: LogReader, decision_id: str) -> tuple[str, ...]:
         except UnknownRecordError:
             return tuple(found)
         found.append(identifier)
-
-
-def last_number(log: LogReader, decision_id: str) -> int:
-    """Return the number of the newest event; 0 where there is none."""
-    return len(event_ids(log, decision_id))
 
 
 def is_machine_role(role: str) -> bool:

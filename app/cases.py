@@ -20,6 +20,7 @@ from app.case_events import (
     OWN_ASSESSMENT,
     REVIEW,
     CaseEvent,
+    Events,
     is_machine_role,
 )
 from app.domain import Caller, CaseTerms, Kind
@@ -46,7 +47,12 @@ class CaseFile:
     """A recommendation and everything since."""
 
     decision: StoredDecision
-    events: tuple[CaseEvent, ...]
+    recorded: Events
+
+    @property
+    def events(self) -> tuple[CaseEvent, ...]:
+        """What happened, in order, as far as it is not erased."""
+        return self.recorded.known
 
     @cached_property
     def answer(self) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from audit.records import Idempotency, NewRecord, Receipt
 
 READ = "read"
 
-Reading: TypeAlias = Literal["decision", "page", "evidence"]
+Reading: TypeAlias = Literal["decision", "page", "evidence", "history", "explanation", "notice"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from app.api.documents import problems
 from app.api.parts import Parts
 from app.api.recording import recorded
 from app.api.schemas import Receipt
-from app.case_events import CaseEvent, EventType, event_record, last_number
+from app.case_events import CaseEvent, EventType, event_record
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.engine import Earlier
@@ -104,7 +104,7 @@ async def record_step(
         case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
         now = parts.clock()
         step = check(case, now)
-        number = await run_in_threadpool(last_number, parts.log, decision_id) + 1
+        number = case.recorded.count + 1
         record = event_record(
             case.decision,
             number=number,

@@ -12,6 +12,7 @@ from app.api.case_steps import JSON, REASON, STEP, Step, record_step, route, sho
 from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
 from app.api.parts import parts_of
+from app.api.recorded_reads import record_read
 from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Kind, Role
@@ -128,7 +129,9 @@ async def read_history(
     request: Request, decision_id: DecisionId, caller: CurrentCaller
 ) -> shapes.History:
     """Return a case's history."""
-    case = await run_in_threadpool(open_case, parts_of(request).log, decision_id, reader=caller)
+    parts = parts_of(request)
+    case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    await record_read(parts, decision_id, what="history", reader=caller)
     visible = case.is_visible(caller)
     return shapes.History(
         decision=decision_id,
