@@ -20,6 +20,7 @@ from app.errors import AppError
 from app.ids import new_id, utc_now
 from app.keys import KeyStore, KeyStoreError
 from app.policy import PolicyError
+from app.publish.commands import app as publish_app
 from app.settings import Settings
 from audit.errors import AuditError
 from audit.replay import Differs, Identical, NotReplayable, Verdict
@@ -46,6 +47,7 @@ bundle_app = typer.Typer(help="Make, check and read model bundles.", no_args_is_
 key_app = typer.Typer(help="Make, list and revoke access keys.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 bundle_app.add_typer(bundle_commands.app)
+app.add_typer(publish_app, name="publish")
 app.add_typer(key_app, name="key")
 app.add_typer(cli_witness.witness_app, name="witness")
 app.add_typer(cli_log.retention_app, name="retention")

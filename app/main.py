@@ -28,6 +28,7 @@ from app.api import (
     models,
     monitoring,
     problems,
+    transparency,
 )
 from app.api.documents import completed
 from app.api.guard import Guard
@@ -74,7 +75,7 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, caseworker.router, contests.router, models.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
+    decisions.hot, decisions.router, caseworker.router, contests.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
 )  # fmt: skip
 
 REFUSALS = (

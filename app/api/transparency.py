@@ -1,0 +1,83 @@
+"""``/v1/models/{model}/transparency``: what is published of a model, from its bundle and deployment."""
+
+import asyncio
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from app.api.access import EVERY_ROLE, admits
+from app.api.documents import problems
+from app.api.parts import parts_of
+from app.api.schemas import ModelName
+from app.publish.atrs import atrs_record
+from app.publish.cyclonedx import cyclonedx_bom
+from app.publish.register import eu_register_entry
+from app.publish.subject import FILE, Subject, read_deployment
+from app.served import ServedModel
+from models.bundle import read
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+_EXAMPLE = {
+    "model": {
+        "name": "housing-support",
+        "version": "1.0.0",
+        "digest": "sha256:6f1c0b0e5d3e8d0a5a7f3f1f7c1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c",
+        "signature": {"status": "verified", "supplier": "northmoor", "warning": None},
+    },
+    "impact_level": 2,
+    "atrs": {"standard": "ATRS", "standard_version": "4.0", "title": "Priority for support"},
+    "cyclonedx": {"bomFormat": "CycloneDX", "specVersion": "1.7"},
+    "eu_register": {"register": "AI Act, Annex VIII, section C", "C.1": None, "gaps": []},
+}
+
+
+class Transparency(BaseModel):
+    """A model's published records; what nobody has said is null in them, and listed as a gap."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelName
+    impact_level: int | None
+    """1 to 4, by Canada's method; null where nothing was assessed."""
+    atrs: dict[str, JsonValue]
+    cyclonedx: dict[str, JsonValue]
+    eu_register: dict[str, JsonValue]
+
+
+@router.get(
+    "/{model}/transparency",
+    operation_id="read_transparency",
+    summary="Read a model's published records",
+    description="The UK algorithmic transparency record, a CycloneDX bill of materials and the "
+    "entry for the EU's register. Figures from use are not in it: `grounds publish` takes them with "
+    "their window.",
+    responses={
+        200: {"content": {"application/json": {"example": _EXAMPLE}}},
+        **problems(401, 403, 404),
+    },
+    **admits(*EVERY_ROLE),
+)
+async def read_transparency(request: Request, model: str) -> Transparency:
+    """Return what is published of one served model."""
+    served = parts_of(request).model(model)
+    # Reads the bundle's files again: rare, and not for the thread that decisions wait for.
+    return await asyncio.to_thread(_records, served)
+
+
+def _records(served: ServedModel) -> Transparency:
+    subject = Subject(read(served.bundle.path), read_deployment(served.directory / FILE))
+    return Transparency.model_validate(
+        {
+            "model": {
+                "name": served.name,
+                "version": served.bundle.card.version,
+                "digest": served.bundle.digest,
+                "signature": served.vouched.body(),
+            },
+            "impact_level": served.bundle.impact_level,
+            "atrs": atrs_record(subject),
+            "cyclonedx": cyclonedx_bom(subject),
+            "eu_register": eu_register_entry(subject),
+        }
+    )
