@@ -16,6 +16,7 @@ import pytest
 
 from audit import schema, standalone_verify
 from audit.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from audit.errors import AuditError
 from audit.keys import read_keys
 from audit.layout import DATABASE_FILE
 from audit.leaf import Facts
@@ -60,6 +61,13 @@ def make(directory: Path, target: Path, rng: random.Random) -> tuple[Log, int]:
     return log, log.size
 
 
+def ours(directory: Path, vkey: str) -> bool:
+    try:
+        return verify(directory, vkeys=[vkey]).sound
+    except AuditError:  # a changed first entry can name another log than the keys beside it
+        return False
+
+
 def alone(target: Path, vkey: str) -> bool:
     return standalone_verify.main(["log", str(target), "--vkey", vkey]) == 0
 
@@ -80,7 +88,7 @@ def test_both_agree_on_generated_logs(part: int, tmp_path: Path) -> None:
         assert size == report.size
         mutate = MUTATIONS[(8 * number + part) % len(MUTATIONS)]
         if mutate(directory, target, rng, size):
-            assert not verify(directory, vkeys=[vkey]).sound, (mutate.__name__, number)
+            assert not ours(directory, vkey), (mutate.__name__, number)
             assert not alone(target, vkey), (mutate.__name__, number)
         shutil.rmtree(directory)
         shutil.rmtree(target)
