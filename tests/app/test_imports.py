@@ -1,4 +1,4 @@
-"""Serving needs little: no training library, no HTTP client, and our own packages."""
+"""Serving needs little: no training library, nothing of the tests, and our own packages."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("app", "models", "explainers", "audit")
-NOT_FOR_SERVING = ("sklearn", "skl2onnx", "shap", "httpx", "requests", "pandas", "pytest")
+NOT_FOR_SERVING = ("sklearn", "skl2onnx", "shap", "rfc3161_client", "requests", "pandas", "pytest")
 
 
 def loaded_by(module: str) -> set[str]:
