@@ -69,6 +69,17 @@ class ServiceProcess:
         self._process.join(STOP_SECONDS)
         return self._process.exitcode
 
+    @property
+    def pid(self) -> int:
+        """The process' id."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def wait(self) -> int | None:
+        """Wait until the process has ended by itself; return its exit code."""
+        self._process.join(STOP_SECONDS)
+        return self._process.exitcode
+
     def log_tail(self) -> str:
         """The last lines that the service logged."""
         return "\n".join(self._log.read_text().splitlines()[-5:])

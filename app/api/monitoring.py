@@ -2,9 +2,9 @@
 
 from datetime import datetime
 from math import isfinite
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
 from fastapi.concurrency import run_in_threadpool
 
 from app.api import monitoring_schemas as shapes
@@ -29,6 +29,7 @@ router = APIRouter(tags=["monitoring"])
 OWNERS = (Role.MODEL_OWNER, Role.ADMIN)
 WATCHERS = (Role.EQUALITY, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN)
 
+_RECORDED = {"id": "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c12", "index": 57}
 _ESTIMATE = {"value": 0.42, "low": 0.39, "high": 0.45}
 _EXAMPLE: dict[str, Any] = {
     "model": "housing-support",
@@ -63,6 +64,10 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
+def _example(value: dict[str, Any]) -> Any:
+    return Body(openapi_examples={"example": {"value": value}})
+
+
 @router.post(
     "/v1/decisions/{decision_id}/outcome",
     operation_id="report_outcome",
@@ -71,14 +76,16 @@ _EXAMPLE: dict[str, Any] = {
     "calibration) need it. A later report corrects an earlier one.",
     status_code=201,
     responses={
-        201: {"content": {"application/json": {"example": {
-            "id": "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c12", "index": 57}}}},
+        201: {"content": {"application/json": {"example": _RECORDED}}},
         **problems(401, 403, 404, 410, 422, 503),
     },
     **admits(Role.CALLER, Role.CASEWORKER, Role.ADMIN),
 )  # fmt: skip
 async def report_outcome(
-    request: Request, decision_id: DecisionId, caller: CurrentCaller, report: shapes.OutcomeReport
+    request: Request,
+    decision_id: DecisionId,
+    caller: CurrentCaller,
+    report: Annotated[shapes.OutcomeReport, _example({"outcome": "priority"})],
 ) -> shapes.Recorded:
     """Record one outcome."""
     parts = parts_of(request)
@@ -111,13 +118,19 @@ async def report_outcome(
     description="Kept apart from the log, the model and every record, to compare groups and for "
     "nothing else; it can be purged. Only attributes and groups that the model's `monitoring.yaml` "
     "lists are taken. The answer tells nothing of the decision.",
-    status_code=204,
-    responses={204: {"description": "Kept."}, **problems(401, 403, 404, 410, 422, 503)},
+    status_code=201,
+    responses={
+        201: {"content": {"application/json": {"example": {"attributes": ["sex"]}}}},
+        **problems(401, 403, 404, 410, 422, 503),
+    },
     **admits(Role.EQUALITY),
 )
 async def report_attributes(
-    request: Request, decision_id: DecisionId, caller: CurrentCaller, report: shapes.AttributeReport
-) -> None:
+    request: Request,
+    decision_id: DecisionId,
+    caller: CurrentCaller,
+    report: Annotated[shapes.AttributeReport, _example({"attributes": {"sex": "female"}})],
+) -> shapes.Kept:
     """Keep what was reported."""
     parts = parts_of(request)
     _, served = await run_in_threadpool(_decision, parts, decision_id, caller)
@@ -136,6 +149,7 @@ async def report_attributes(
         parts.attributes.put, served.name, decision_id, report.attributes, at=at
     )
     parts.monitor.attributes_changed()
+    return shapes.Kept(attributes=sorted(report.attributes))
 
 
 @router.get(
@@ -163,16 +177,24 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     operation_id="reset_monitoring",
     summary="Reset a model's circuit breaker",
     description="Recorded with its reason. All tests begin anew.",
-    status_code=204,
-    responses={204: {"description": "Reset."}, **problems(401, 403, 404, 422, 503)},
+    responses={
+        200: {"content": {"application/json": {"example": _RECORDED}}},
+        **problems(401, 403, 404, 422, 503),
+    },
     **admits(*OWNERS),
 )
 async def reset_monitoring(
-    request: Request, model: str, caller: CurrentCaller, reason: shapes.Reason
-) -> None:
+    request: Request,
+    model: str,
+    caller: CurrentCaller,
+    reason: Annotated[shapes.Reason, _example({"reason": "The intake form was mended."})],
+) -> shapes.Recorded:
     """Reset the breaker."""
     parts = parts_of(request)
-    await parts.breaker.reset(parts.model(model), reason=reason.reason, actor=caller.name)
+    event_id, index = await parts.breaker.reset(
+        parts.model(model), reason=reason.reason, actor=caller.name
+    )
+    return shapes.Recorded(id=event_id, index=index)
 
 
 @router.post(
@@ -188,7 +210,13 @@ async def reset_monitoring(
     **admits(Role.EQUALITY, Role.ADMIN),
 )
 async def purge_attributes(
-    request: Request, model: str, caller: CurrentCaller, asked: shapes.PurgeRequest
+    request: Request,
+    model: str,
+    caller: CurrentCaller,
+    asked: Annotated[
+        shapes.PurgeRequest,
+        _example({"before": "2026-01-01T00:00:00.000Z", "reason": "The review is over."}),
+    ],
 ) -> shapes.Purged:
     """Purge, and record that it was done."""
     parts = parts_of(request)

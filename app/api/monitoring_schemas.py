@@ -45,6 +45,12 @@ class AttributeReport(_Shape):
     ]  # fmt: skip
 
 
+class Kept(_Shape):
+    """The attributes that were kept; the answer repeats no group."""
+
+    attributes: list[str]
+
+
 class Reason(_Shape):
     """Why a person does this."""
 

@@ -68,13 +68,17 @@ async def from_exception(request: Request, error: Exception) -> Response:
     kind = errors.problem_type(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The kind of error and where it arose, never its message: that may hold a case's numbers.
-        _log.error(
-            "problem",
-            problem=kind.slug,
-            error=type(error).__name__,
-            request_id=getattr(request.state, "request_id", "none"),
-            where=_innermost_frame(error),
-        )
+        where = _innermost_frame(error)
+        suppressed = parts_of(request).sampler.admit(kind.slug, type(error).__name__, where)
+        if suppressed is not None:
+            _log.error(
+                "problem",
+                problem=kind.slug,
+                error=type(error).__name__,
+                request_id=getattr(request.state, "request_id", "none"),
+                where=where,
+                suppressed=suppressed,
+            )
         inside = not isinstance(error, errors.AppError)
         return problem_response(request, kind, detail=kind.title if inside else _text(error, kind))
     if isinstance(error, CaseRejectedError):

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.domain import Circumstances, Clock, NewId
-from app.engine import Engine
+from app.engine import Engine, Recorded
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import timestamp
 from app.monitoring.attributes import AttributeStore, AttributeStoreError
@@ -66,8 +66,8 @@ class Breaker:
         except (AuditError, AttributeStoreError, EngineStoppedError, OverloadedError) as err:
             _log.error("monitoring", error=type(err).__name__)
 
-    async def reset(self, served: ServedModel, *, reason: str, actor: str) -> None:
-        """Record that a person has looked, and begin all tests anew.
+    async def reset(self, served: ServedModel, *, reason: str, actor: str) -> tuple[str, int]:
+        """Record that a person has looked, and begin all tests anew; return the entry's id and index.
 
         Raises AuditError when it cannot be recorded: then nothing is reset.
         """
@@ -77,8 +77,12 @@ class Breaker:
             "attribute_reports": self._attributes.count(served.name),
         }
         payload = {"reason": reason, "actor": actor, "at": timestamp(self._clock())}
-        await self._engine.submit(Event(BREAKER, self._new_id(), facts, payload))
+        event = Event(BREAKER, self._new_id(), facts, payload)
+        outcome = await self._engine.submit(event)
+        if not isinstance(outcome, Recorded):
+            raise EngineStoppedError
         await self.step()
+        return event.id, outcome.receipt.index
 
     def _expire(self) -> None:
         """Delete attributes that are older than they may be kept; looked at once an hour."""

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain import Role
 from app.main import ROUTE_PATHS
-from app.metrics import NO_ROUTE, STAGES
+from app.metrics import AGREEMENTS, NO_ROUTE, STAGES
+from app.monitoring.gauges import BOUNDS
 from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 from app.settings import Settings
 from tests.app import tiny
@@ -122,6 +123,7 @@ def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
         scrape(service)
 
     provoke("first")
+    service.parts.monitor.step()  # once there is a decision there are figures of the model
     seen = scrape(service).keys()
     for name in (HOSTILE, "second", "x" * 300, "tiny2", "%0a"):
         provoke(name)
@@ -137,6 +139,9 @@ def test_every_label_value_is_known_beforehand(service: Started) -> None:
         "model": {"tiny"},
         "outcome": {"yes", "no"},
         "rule": {"high", "low"},
+        "field": {"amount", "count", "answer"},
+        "bound": set(BOUNDS),
+        "agreement": set(AGREEMENTS),
         "route": {*ROUTE_PATHS, NO_ROUTE},
         "status": {"2xx", "4xx"},
         "stage": set(STAGES),
@@ -163,7 +168,7 @@ def test_a_trace_is_an_example_of_its_bucket_in_openmetrics(service: Started) ->
     assert response.headers["content-type"].startswith("application/openmetrics-text")
     examples = [
         sample.exemplar.labels
-        for family in openmetrics_families(response.text)
+        for family in openmetrics_families(response.text)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar is not None
     ]
