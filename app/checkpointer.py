@@ -82,13 +82,12 @@ class Checkpointer:
 
     @property
     def best(self) -> bytes | None:
-        """Return the newest checkpoint that its quorum cosigned; the newest without a policy.
+        """Return the newest checkpoint that its quorum cosigned, None before the first.
 
-        It is what evidence is made for: it covers every entry before it.
+        Without a policy it is the newest there is. Evidence is made for it: it covers every entry
+        before it.
         """
-        if self._witnesses is not None and self._witnesses.cosigned is not None:
-            return self._witnesses.cosigned
-        return self.newest
+        return self.newest if self._witnesses is None else self._witnesses.cosigned
 
     async def run(self) -> None:
         """Work until cancelled."""

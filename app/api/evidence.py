@@ -10,12 +10,10 @@ from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
-from app.checkpointer import Checkpointer
 from app.domain import Role
 from app.keeping_errors import NotCoveredError
 from app.reveal import check_disclosable
 from audit.evidence import MEDIA_TYPE
-from audit.log import Log
 
 router = APIRouter(tags=["log"])
 
@@ -86,13 +84,12 @@ def _pack(
             decision_id, note=note, reader=caller, disclose=disclose, held=held
         )
 
+    note = parts.checkpointer.best
+    if parts.checkpointer.witnesses is not None:
+        if note is None:
+            raise NotCoveredError
+        return make(note)
     try:
-        return make(_best(parts.checkpointer, parts.log))
+        return make(note or parts.log.checkpoint())
     except NotCoveredError:
-        if parts.checkpointer.witnesses is not None:
-            raise
         return make(parts.log.checkpoint())
-
-
-def _best(checkpointer: Checkpointer, log: Log) -> bytes:
-    return checkpointer.best or log.checkpoint()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from app.custody import Custody
+from app.custody import TYPES, Custody
 from app.domain import Caller, Role
 from app.engine import Engine
 from app.ids import new_id
@@ -295,6 +295,25 @@ def test_a_hold_on_no_decision_is_refused_and_on_an_unknown_subject_waits(
     assert service.client.post(lift, json={"basis": "b"}, headers=key).status_code == 200
 
 
+def test_what_must_be_kept_is_not_erased(service: Started) -> None:
+    asked(service, "kept")
+    parts = service.parts
+    period = Period(keep_days=10, erase_after_days=None, basis="b")
+    custody = Custody(
+        parts.log,
+        RareEntries(parts.log, TYPES),
+        retention=Retention(models={tiny.NAME: period}),
+        clock=parts.clock,
+    )
+    with service.replaced(custody=custody):
+        response = service.client.post(
+            "/v1/subjects/erasure",
+            json={"subject": "kept", "basis": "b"},
+            headers=service.key(Role.ADMIN),
+        )
+    assert_problem(response, slug="must-be-kept", status=409)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -322,7 +341,7 @@ def recommendation(log: Log, model: str, subject: str | None = None) -> tuple[st
 
 
 def custody_of(log: Log, clock: Clock, **models: Period) -> Custody:
-    rare = RareEntries(log, ("hold_set", "hold_lifted"))
+    rare = RareEntries(log, TYPES)
     return Custody(log, rare, retention=Retention(models=models), clock=clock)
 
 
@@ -431,4 +450,4 @@ def test_the_service_publishes_shows_witnesses_and_starts_with_them_down(
         response = service.client.get(
             f"/v1/decisions/{decision}/evidence", headers=service.key(Role.AUDITOR)
         )
-        assert response.status_code in {200, 503}
+        assert_problem(response, slug="not-covered", status=503)
