@@ -201,15 +201,13 @@ def test_a_deployment_that_does_not_fit_is_refused(content: str, tmp_path: Path)
 
 
 def test_a_served_models_records_are_read_with_any_key(service: Started) -> None:
+    address = f"/v1/models/{tiny.NAME}/transparency"
     for role in service.keys:
-        answer = service.client.get(
-            f"/v1/models/{tiny.NAME}/transparency", headers=service.key(role)
-        )
+        answer = service.client.get(address, headers=service.key(role))
         assert answer.status_code == 200
-    told = answer.json()
-    jsonschema.validate(told["atrs"], schema())
-    assert told["impact_level"] is None
-    assert service.client.get(f"/v1/models/{tiny.NAME}/transparency").status_code == 401
+        jsonschema.validate(answer.json()["atrs"], schema())
+        assert answer.json()["impact_level"] is None
+    assert service.client.get(address).status_code == 401
 
 
 def test_live_figures_without_a_window_are_refused(tmp_path: Path) -> None:
