@@ -104,7 +104,7 @@ def sign_bundle(
     read(path)
     # The library leaves its constructors without types.
     hashed = hashing.Config()  # type: ignore[no-untyped-call]
-    hashed.set_ignored_paths(paths=[path / SIGNATURE], ignore_git_paths=False)
+    hashed.set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
     config = signing.Config()  # type: ignore[no-untyped-call]
     config.set_hashing_config(hashed)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
@@ -245,16 +245,19 @@ def _fault(files: BundleFiles, supplier: Supplier) -> str | None:
     from model_signing import verifying
 
     with tempfile.TemporaryDirectory() as directory:
-        # A copy of what was read: the files at ``files.path`` may be others by now.
+        # A copy of what was read: the files at ``files.path`` may be others by now. The signature
+        # stands outside it, as it may have done where it was made.
+        copy, signature = Path(directory) / "bundle", Path(directory) / SIGNATURE
+        copy.mkdir()
         for name, content in files.contents.items():
-            (Path(directory) / name).write_bytes(content)
+            (signature if name == SIGNATURE else copy / name).write_bytes(content)
         config = verifying.Config()  # type: ignore[no-untyped-call]  # the library
         try:
             if supplier.mode == "key":
                 config.use_elliptic_key_verifier(public_key=supplier.path)
             else:
                 config.use_certificate_verifier(certificate_chain=[supplier.path])
-            config.verify(Path(directory), Path(directory) / SIGNATURE)
+            config.verify(copy, signature)
         except Exception as err:  # noqa: BLE001  whatever a hostile signature makes it raise, it does not hold
             return (
                 str(err).strip().splitlines()[0][:200] if str(err).strip() else "it does not hold"

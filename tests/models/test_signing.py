@@ -127,6 +127,21 @@ def test_the_foreign_tool_and_ours_accept_each_others_signatures(
     assert verify_signature(read(bundle), load_suppliers(public.parent)).supplier == "acme"
 
 
+def test_a_signature_made_elsewhere_or_from_a_relative_path_holds(
+    bundle: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suppliers = load_suppliers(tmp_path / "suppliers")
+    monkeypatch.chdir(tmp_path)
+    sign_bundle(Path(bundle.name), key=key)
+    sign_bundle(Path(bundle.name), key=key)  # over the first one
+    assert verify_signature(read(bundle), suppliers).supplier == "acme"
+    (bundle / SIGNATURE).unlink()
+    done = _tool("sign", "key", bundle, "--private_key", key, "--signature", tmp_path / "away.sig")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "away.sig").rename(bundle / SIGNATURE)
+    assert verify_signature(read(bundle), suppliers).supplier == "acme"
+
+
 def _tool(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     """Run OpenSSF's own command."""
     return subprocess.run(  # noqa: S603  # our own interpreter
