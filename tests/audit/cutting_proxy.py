@@ -1,5 +1,6 @@
 """A server in between that loses the connection around COMMIT, as a network does."""
 
+import shutil
 import socket
 import tempfile
 import threading
@@ -26,6 +27,7 @@ class CuttingProxy:
     def close(self) -> None:
         """Take no more connections."""
         self._listener.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def _accept(self) -> None:
         while True:
