@@ -113,7 +113,9 @@ REPLAY: dict[str, Any] = {
     "receipt": _RECEIPT,
 }
 _SUMMARY: dict[str, Any] = {
-    **_MODEL,
+    "name": MODEL_NAME,
+    "version": "1.0.0",
+    "digest": _MODEL_DIGEST,
     "title": "Discretionary housing support",
     "purpose": "Helps caseworkers decide which applications to look at first.",
     "owner": "Housing Services, Exampleshire Council",

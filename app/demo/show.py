@@ -46,6 +46,7 @@ def run_demo(directory: Path, *, port: int, console: Console) -> int:
         service = subprocess.Popen(  # this very program
             [sys.executable, "-m", "app", "serve"],
             env=_environment(directory, port),
+            stdout=log,
             stderr=log,
             # Ctrl-C reaches this process only, which then stops the service once and gently.
             start_new_session=True,

@@ -19,7 +19,9 @@ from tests.contract.operations import Operation, operations
 from tests.problems import assert_problem
 from tests.started import Started
 
-READERS = {Role.CALLER, Role.CASEWORKER, Role.AUDITOR, Role.ADMIN}
+READERS = {Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
+DECIDERS = {Role.CASEWORKER, Role.ADMIN}
+VOICES = {Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN}
 MATRIX: dict[str, set[Role]] = {
     "create_decision": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
     "read_decision": READERS,
@@ -27,6 +29,7 @@ MATRIX: dict[str, set[Role]] = {
     "list_models": {*Role},
     "read_model": {*Role},
     "read_checkpoint": {*Role},
+    "read_transparency": {*Role},
     "prove_decision": READERS,
     "read_published_checkpoint": {Role.AUDITOR, Role.ADMIN},
     "read_tile": {Role.AUDITOR, Role.ADMIN},
@@ -42,7 +45,15 @@ MATRIX: dict[str, set[Role]] = {
     "read_monitoring": {Role.EQUALITY, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN},
     "reset_monitoring": {Role.MODEL_OWNER, Role.ADMIN},
     "purge_attributes": {Role.EQUALITY, Role.ADMIN},
-    "show_decision": {Role.CASEWORKER, Role.AUDITOR, Role.ADMIN},
+    "show_decision": READERS - {Role.CALLER},
+    "assess_case": DECIDERS,
+    "request_advice": DECIDERS,
+    "decide_case": DECIDERS | {Role.CALLER},
+    "read_history": READERS,
+    "contest_decision": VOICES,
+    "add_representation": VOICES,
+    "review_decision": {Role.REVIEWER, Role.ADMIN},
+    "list_contests": READERS - {Role.CALLER},
 }
 """Written down apart from the code: a role that is let in by mistake fails here."""
 PUBLIC = {"read_liveness", "read_readiness", "read_metrics", "show_reference", "show_problem"}

@@ -573,8 +573,13 @@ def test_a_record_that_takes_too_long_is_not_waited_for(service: Started) -> Non
 def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
     parts = service.parts
     idle = assemble(
-        parts.settings, parts.log, parts.keys, parts.served, parts.attributes,
-        clock=parts.clock, new_id=parts.new_id,
+        parts.settings,
+        parts.log,
+        parts.keys,
+        parts.served,
+        parts.attributes,
+        clock=parts.clock,
+        new_id=parts.new_id,
     )
     with service.replaced(engine=idle.engine):
         response = service.ask(tiny.NAME, tiny.CASE)
