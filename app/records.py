@@ -117,8 +117,7 @@ def _circumstances_body(circumstances: Circumstances) -> dict[str, object]:
         "agreement": circumstances.agreement,
         "unaided": circumstances.unaided,
         "provenance": {
-            name: [origin.source, origin.date]
-            for name, origin in circumstances.provenance.items()
+            name: [origin.source, origin.date] for name, origin in circumstances.provenance.items()
         },
     }
 

@@ -144,9 +144,7 @@ class Service:
                 return Unfinished(partial(self.finish, application, assessment))
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         with self._metrics.time("encode"):
-            answer = answer_body(
-                served, application.case, assessment, decision_id=application.id
-            )
+            answer = answer_body(served, application.case, assessment, decision_id=application.id)
             payload = records.recommendation_payload(
                 caller=application.caller.key_id,
                 subject=application.subject,

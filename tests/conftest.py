@@ -7,13 +7,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.domain import Role
-from app.ids import utc_now
 from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
 from models.demo.build import build_demo
-from tests.started import make_key
 from tests.signed import signed, trust_tests
+from tests.started import make_key
 
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
 

@@ -75,6 +75,7 @@ def test_every_operation_says_what_it_is_and_whom_it_admits(document: dict[str, 
     assert len({operation.id for operation in found}) == len(found)
     known = {"public", *Role}
     for operation in found:
+        roles = operation.content["x-roles"]
         assert operation.content["summary"], operation.id
         assert roles, operation.id
         assert set(roles) <= known, operation.id
