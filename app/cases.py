@@ -32,6 +32,7 @@ from app.refusals import (
     AnotherPersonError,
     EvidenceNeededError,
     HumanNeededError,
+    NoticeIncompleteError,
     NoticeNeededError,
     StepMissingError,
 )
@@ -185,6 +186,31 @@ class CaseFile:
         if proposed.get(actor.name) == outcome:
             raise AnotherPersonError("a second person has to come to the same outcome")
         return any(other == outcome for name, other in proposed.items() if name != actor.name)
+
+    def check_notifying(self, actor: Caller, *, outcome: str, text: str) -> None:
+        """Raise unless this letter may be recorded: it names every factor that weighed."""
+        _check_human(actor)
+        self.check_visible(actor)
+        self._check_outcome(outcome)
+        missing = [label for label in self.material_factors if label.lower() not in text.lower()]
+        if missing:
+            raise NoticeIncompleteError(f"the notice does not mention: {', '.join(missing)}")
+
+    @property
+    def material_factors(self) -> tuple[str, ...]:
+        """The labels of the fields that weighed in the advice, heaviest first.
+
+        None where there was no advice: then no model's reasons are to be told.
+        """
+        rows = self.answer.get("explanation", {}).get("contributions", [])
+        total = sum(abs(row["contribution"]) for row in rows)
+        heavy = [
+            row
+            for row in rows
+            if row["contribution"] and abs(row["contribution"]) >= self.terms.material_share * total
+        ]
+        heavy.sort(key=lambda row: -abs(row["contribution"]))
+        return tuple(row["label"] for row in heavy)
 
     def check_contesting(self) -> None:
         """Raise unless the case can be contested now."""

@@ -112,6 +112,8 @@ class CaseTerms:
     """How long a contest may wait for its review."""
     impact_level: int | None
     """1 to 4 from the bundle's own assessment; None where there is none."""
+    material_share: float = 0.05
+    """A factor with at least this share of all contributions must be in a notice."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ from app.api import (
     problems,
     transparency,
 )
+from app.api import (
+    stops as stop_routes,
+)
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
@@ -58,6 +61,7 @@ from app.service import Service
 from app.settings import Settings
 from app.slow_lane import SlowLane
 from app.startup import record_start
+from app.stops import Stops
 from app.training import AttestationsError, load_training
 from app.web import pages
 from audit.errors import AuditError
@@ -75,7 +79,7 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, caseworker.router, contests.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
+    decisions.hot, decisions.router, caseworker.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
 )  # fmt: skip
 
 REFUSALS = (
@@ -197,7 +201,8 @@ async def _opened(
         try:
             await record_start(parts)
             tasks = [
-                asyncio.create_task(work.run()) for work in (parts.checkpointer, parts.breaker)
+                asyncio.create_task(work.run())
+                for work in (parts.checkpointer, parts.breaker, parts.stops)
             ]
             yield parts
             for task in tasks:
@@ -235,6 +240,7 @@ def assemble(
     monitor = Monitor(log, served, watch, protected, metrics)
     metrics.registry.register(MonitorGauges(monitor))
     runtime = environment(settings)
+    stops = Stops(log)
     engine = Engine(
         log,
         queue_limit=settings.queue_limit,
@@ -252,7 +258,8 @@ def assemble(
         metrics=metrics,
         engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),
-        service=Service(clock=clock, metrics=metrics, runtime=runtime),
+        service=Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops),
+        stops=stops,
         custody=kept.custody,
         evidence=kept.evidence,
         checkpointer=checkpointer_for(

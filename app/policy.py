@@ -21,7 +21,6 @@ from app.policy_terms import (
     NoticeTerms,
     ProvenanceTerms,
     Purpose,
-    Retention,
     Reveal,
     ReviewTerms,
     SmallGroup,
@@ -87,7 +86,6 @@ class Policy(Strict):
     rule asks for anything, or where the outcome is not the one advised."""
     manual_route: Words | None = None
     """How to decide without advice: shown when advice is stopped."""
-    retention: Retention | None = None
     review: ReviewTerms = ReviewTerms()
     notice: NoticeTerms = NoticeTerms()
 

@@ -1,12 +1,12 @@
-"""What a policy says beside its bands: purposes, rules, how advice is shown, how long things last.
+"""What a policy says beside its bands: purposes, rules, and how advice is shown.
 
 Every part may be left out. What is left out asks for nothing, except that the final decision is a
 person's: that is the default.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import RequirementKind
 
@@ -60,25 +60,10 @@ class ProvenanceTerms(Strict):
     """By field: an older value is stale. A value without a date is taken as it comes."""
 
 
-class Retention(Strict):
-    """How long records are kept: not erased before, gone after."""
-
-    at_least_days: Days
-    at_most_days: Days
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.at_least_days > self.at_most_days:
-            raise ValueError("at_least_days is more than at_most_days")
-        return self
-
-
 class ReviewTerms(Strict):
     """How a decision is contested."""
 
     answer_within_days: Days = 28
-    how_to_ask: Words | None = None
-    """For the person affected: whom to tell, and how."""
 
 
 class NoticeTerms(Strict):
@@ -86,8 +71,3 @@ class NoticeTerms(Strict):
 
     material_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """A factor with at least this share of all contributions must be in the notice."""
-    most_reading_age: Annotated[int, Field(ge=9, le=18)] = 14
-    contact: Words | None = None
-    """Whom to ask for a person who can look at the case."""
-    welsh: dict[str, Words] = {}
-    """Welsh words by what they stand for: an outcome's name or a field's name."""

@@ -1,6 +1,6 @@
 """What the rules of a policy, a law or a stage refuse, and the problem that each refusal is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from app.problem_type import AppError, ProblemType
 
@@ -53,22 +53,7 @@ class NoticeNeededError(AppError):
 
 
 class NoticeIncompleteError(AppError):
-    """The letter cannot be written as the rules want it."""
-
-
-class UnknownReleaseError(AppError):
-    """The store has no such bundle or policy."""
-
-
-class WrongStageError(AppError):
-    """The release is in a stage from which this step does not lead."""
-
-
-class GateError(AppError):
-    """What a stage asks of a release is not met."""
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("; ".join(faults))
+    """The letter leaves out something that it has to say."""
 
 
 class NotStoppedError(AppError):
@@ -104,13 +89,6 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "Training for decisions at this impact level is missing or has expired",
         "Complete the training and have it entered in the file of attestations.",
     ),
-    UnknownReleaseError: ProblemType(
-        404,
-        "unknown-release",
-        "The store has no such bundle or policy",
-        "Put it there with `grounds registry submit`; `GET /v1/registry/{model}` lists what there "
-        "is.",
-    ),
     AdviceWithheldError: ProblemType(
         409,
         "advice-withheld",
@@ -145,18 +123,6 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "The person affected has no notice of this outcome yet",
         "`POST /v1/decisions/{id}/notice` with this outcome, then decide.",
     ),
-    WrongStageError: ProblemType(
-        409,
-        "wrong-stage",
-        "The release is not in the stage that this step starts from",
-        "`GET /v1/registry/{model}` shows each release's stage.",
-    ),
-    GateError: ProblemType(
-        409,
-        "gate-closed",
-        "The release does not meet what this stage asks for",
-        "`detail` lists what is missing; `grounds bundle lint` shows all of it.",
-    ),
     NotStoppedError: ProblemType(
         409, "not-stopped", "There is no such stop", "`GET /v1/stops` lists those in force."
     ),
@@ -180,9 +146,9 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "`detail` says how to decide without it. Cases already recorded can still be decided.",
     ),
     NoticeIncompleteError: ProblemType(
-        503,
+        422,
         "notice-incomplete",
-        "The notice cannot be written as the rules want it",
-        "`detail` says what is missing: whoever keeps the templates mends them.",
+        "The notice leaves out something that it has to say",
+        "`detail` names what is missing. Say it in words that the person will understand.",
     ),
 }

@@ -193,6 +193,7 @@ def _terms(policy: Policy, files: BundleFiles) -> CaseTerms:
         outcomes={band.outcome: band.adverse for band in policy.bands},
         answer_within_days=policy.review.answer_within_days,
         impact_level=level,
+        material_share=policy.notice.material_share,
     )
 
 

@@ -21,6 +21,7 @@ from app.engine import Prepared, Unfinished
 from app.metrics import Metrics
 from app.monitoring.decided import WITHHELD, Decided
 from app.served import ServedModel
+from app.stops import Stops
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
 from explainers.errors import TimeBudgetError
@@ -61,8 +62,11 @@ class Application:
 class Service:
     """Turns applications into prepared recommendations."""
 
-    def __init__(self, *, clock: Clock, metrics: Metrics, runtime: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, clock: Clock, metrics: Metrics, runtime: Mapping[str, str], stops: Stops
+    ) -> None:
         """``runtime`` is what a replay must know of this machine."""
+        self._stops = stops
         self._clock = clock
         self._metrics = metrics
         self._runtime = runtime
@@ -135,6 +139,8 @@ class Service:
         PolicyError; then nothing is advised.
         """
         served = application.served
+        # Here once more: whatever waited while somebody stopped the advice is stopped too.
+        self._stops.check(served.name, manual_route=served.policy.manual_route)
         assessment = application.assessment
         if assessment is None:
             if served.is_slow:

@@ -63,6 +63,20 @@ class CaseworkerDecision(_Shape):
     ] = None
 
 
+class Notice(_Shape):
+    """The letter to the person affected, as it was sent."""
+
+    outcome: Outcome
+    text: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=50_000,
+            description="The whole text: it must name, by its label, every field that weighed.",
+        ),
+    ]
+
+
 class Contest(_Shape):
     """The person affected, or somebody for them, disagrees."""
 

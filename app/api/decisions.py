@@ -144,6 +144,7 @@ async def create_decision(request: Request) -> Response:
     parts = parts_of(request)
     caller = authorise(request, ADVISED_ROLES)
     served = parts.model(request.path_params["model"])
+    parts.stops.check(served.name, manual_route=served.policy.manual_route)
     body = await _json_body(request)
     key = _idempotency(request, caller, served.name, body)
     try:

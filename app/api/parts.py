@@ -22,6 +22,7 @@ from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings
 from app.slow_lane import SlowLane
+from app.stops import Stops
 from app.training import Training
 from audit.log import Log
 from audit.rare import RareEntries
@@ -52,6 +53,7 @@ class Parts:
     admission: Admission
     training: Training
     contests: RareEntries
+    stops: Stops
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

@@ -50,9 +50,13 @@ MATRIX: dict[str, set[Role]] = {
     "request_advice": DECIDERS,
     "decide_case": DECIDERS | {Role.CALLER},
     "read_history": READERS,
+    "record_notice": DECIDERS | {Role.REVIEWER},
     "contest_decision": VOICES,
     "add_representation": VOICES,
     "review_decision": {Role.REVIEWER, Role.ADMIN},
+    "list_stops": {*Role},
+    "stop_advice": {Role.MODEL_OWNER, Role.ADMIN},
+    "resume_advice": {Role.MODEL_OWNER, Role.ADMIN},
     "list_contests": READERS - {Role.CALLER},
 }
 """Written down apart from the code: a role that is let in by mistake fails here."""
@@ -77,6 +81,7 @@ def call(service: Started, operation: Operation, decision: str, **more: Any) -> 
             slug="erased",
             path="0/000.p/1",
             hold_id="00000000-0000-7000-8000-000000000000",
+            number="1",
         ),
         json={"case": tiny.CASE} if "requestBody" in operation.content else None,
         **more,

@@ -17,6 +17,13 @@ def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield started
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_stopped(service: Started) -> Iterator[None]:
+    """A test that stops the advice must not stop the others'."""
+    yield
+    service.resume_all()
+
+
 @pytest.fixture(scope="session")
 def document(service: Started) -> dict[str, Any]:
     """The document as it is served, not as the application holds it."""

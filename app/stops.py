@@ -1,0 +1,156 @@
+"""The stop button: advice stopped for one model or for all, until two people let it go on.
+
+Every stop and resumption is an entry ``control.1``, ``control.2`` and so on, without a gap: the log
+takes each number once, so two processes cannot act on the same state, and a state is read again from
+the log after a restart. Every process looks for the next number a few times a second: one look-up.
+"""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+import structlog
+
+from app.domain import Caller
+from app.refusals import AdviceStoppedError, AnotherPersonError, NotStoppedError
+from audit.errors import AuditError, DamagedLogError, UnknownRecordError
+from audit.reader import LogReader
+from audit.records import NewRecord
+
+STOPPED: Final = "stopped"
+RESUME_ASKED: Final = "resume_asked"
+RESUMED: Final = "resumed"
+ControlType: TypeAlias = Literal["stopped", "resume_asked", "resumed"]
+
+INTERVAL_SECONDS = 0.25
+"""How often a process looks: well within the second in which a stop has to be effective."""
+
+_log = structlog.get_logger("grounds.stops")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop in force."""
+
+    number: int
+    model: str | None
+    """None stops all models."""
+    since: str
+    actor: str
+    reason: str
+    resume_asked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopState:
+    """What is stopped, after so many control entries."""
+
+    count: int = 0
+    stops: Mapping[int, Stop] = field(default_factory=dict)
+
+
+class Stops:
+    """The stops in force, as the log has them. Reading is free; looking for news is one look-up."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self._state = StopState()
+        self._lock = threading.Lock()
+        self.refresh()
+
+    @property
+    def state(self) -> StopState:
+        """What is known at this moment."""
+        return self._state
+
+    def check(self, model: str, *, manual_route: str | None) -> None:
+        """Raise AdviceStoppedError while this model's advice, or all advice, is stopped."""
+        if self._state.stops and any(
+            stop.model is None or stop.model == model for stop in self._state.stops.values()
+        ):
+            raise AdviceStoppedError(manual_route=manual_route)
+
+    def refresh(self) -> StopState:
+        """Take in what the log has by now. Raises AuditError."""
+        with self._lock:
+            while True:
+                try:
+                    stored = self._log.read(control_id(self._state.count + 1))
+                except UnknownRecordError:
+                    return self._state
+                if stored.payload is None:
+                    raise DamagedLogError(f"{stored.id} says nothing: it must not be erased")
+                self._state = _after(self._state, stored.type, orjson.loads(stored.payload))
+
+    async def run(self) -> None:
+        """Look for news until cancelled. A fault is logged, and looked for again."""
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except AuditError as err:
+                _log.error("stops", error=type(err).__name__)
+
+
+def control_id(number: int) -> str:
+    """Return the identifier of a control entry."""
+    return f"control.{number}"
+
+
+def stop_record(
+    state: StopState, *, model: str | None, reason: str, actor: Caller, at: str
+) -> NewRecord:
+    """Return the entry that stops a model, or all."""
+    return _record(state, STOPPED, {"model": model, "reason": reason}, {"model": model}, actor, at)
+
+
+def resume_record(
+    state: StopState, number: int, *, reason: str, actor: Caller, at: str
+) -> NewRecord:
+    """Return the entry that asks to resume, or, from a second person, resumes.
+
+    Raises NotStoppedError, or AnotherPersonError when the one who asked comes again.
+    """
+    stop = state.stops.get(number)
+    if stop is None:
+        raise NotStoppedError(f"no stop in force has the number {number}")
+    if stop.resume_asked_by == actor.name:
+        raise AnotherPersonError("a second person has to confirm that advice goes on")
+    type_: ControlType = RESUME_ASKED if stop.resume_asked_by is None else RESUMED
+    said = {"stop": number, "reason": reason}
+    return _record(state, type_, said, {"stop": number}, actor, at)
+
+
+def _record(
+    state: StopState,
+    type_: ControlType,
+    said: Mapping[str, object],
+    facts: Mapping[str, str | int | None],
+    actor: Caller,
+    at: str,
+) -> NewRecord:
+    payload = {"v": 1, "actor": actor.name, "role": actor.role.value, "at": at, **said}
+    return NewRecord(
+        type=type_, id=control_id(state.count + 1), facts=facts, payload=orjson.dumps(payload)
+    )
+
+
+def _after(state: StopState, type_: str, said: Mapping[str, Any]) -> StopState:
+    number = state.count + 1
+    stops = dict(state.stops)
+    if type_ == STOPPED:
+        stops[number] = Stop(
+            number,
+            model=said["model"],
+            since=said["at"],
+            actor=said["actor"],
+            reason=said["reason"],
+        )
+    elif type_ == RESUME_ASKED:
+        stops[said["stop"]] = replace(stops[said["stop"]], resume_asked_by=said["actor"])
+    elif type_ == RESUMED:
+        del stops[said["stop"]]
+    return StopState(number, stops)
