@@ -91,7 +91,11 @@ def test_a_purpose_that_is_not_the_models_is_refused(
 
 def test_a_model_without_purposes_takes_none(tmp_path: Path) -> None:
     with governed(tmp_path) as plain:
-        assert_problem(plain.ask(purpose="support", legal_basis="act-1"), slug="purpose-not-allowed", status=422)
+        assert_problem(
+            plain.ask(purpose="support", legal_basis="act-1"),
+            slug="purpose-not-allowed",
+            status=422,
+        )
         assert plain.ask().json()["purpose"] is None
 
 
