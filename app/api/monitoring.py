@@ -77,7 +77,7 @@ def _example(value: dict[str, Any]) -> Any:
     status_code=201,
     responses={
         201: {"content": {"application/json": {"example": _RECORDED}}},
-        **problems(401, 403, 404, 410, 422, 503),
+        **problems(400, 401, 403, 404, 410, 422, 503),
     },
     **admits(Role.CALLER, Role.CASEWORKER, Role.ADMIN),
 )  # fmt: skip
@@ -121,7 +121,7 @@ async def report_outcome(
     status_code=201,
     responses={
         201: {"content": {"application/json": {"example": {"attributes": ["sex"]}}}},
-        **problems(401, 403, 404, 410, 422, 503),
+        **problems(400, 401, 403, 404, 410, 422, 503),
     },
     **admits(Role.EQUALITY),
 )
@@ -179,7 +179,7 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     description="Recorded with its reason. All tests begin anew.",
     responses={
         200: {"content": {"application/json": {"example": _RECORDED}}},
-        **problems(401, 403, 404, 422, 503),
+        **problems(400, 401, 403, 404, 422, 503),
     },
     **admits(*OWNERS),
 )
@@ -205,7 +205,7 @@ async def reset_monitoring(
     "stand. Recorded in the log without anything about a person.",
     responses={
         200: {"content": {"application/json": {"example": {"reports": 1204}}}},
-        **problems(401, 403, 404, 422, 503),
+        **problems(400, 401, 403, 404, 422, 503),
     },
     **admits(Role.EQUALITY, Role.ADMIN),
 )

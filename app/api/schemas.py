@@ -91,6 +91,29 @@ class DecisionRequest(_Shape):
     provenance: Annotated[
         dict[str, SaidOrigin],
         Field(description="By field: where the value comes from, and of which day it is."),
+        # Written out: the body's schema stands alone in the document, where no reference leads.
+        WithJsonSchema(
+            {
+                "type": "object",
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "source": {
+                            "type": "string",
+                            "enum": ["declared", "verified", "estimated", "imputed"],
+                            "description": "Said by the person; checked; worked out roughly; or "
+                            "filled in.",
+                        },
+                        "date": {
+                            "anyOf": [{"type": "string", "format": "date"}, {"type": "null"}],
+                            "description": "The day that the value is of.",
+                        },
+                    },
+                    "required": ["source"],
+                    "additionalProperties": False,
+                },
+            }
+        ),
     ] = {}
 
     @property

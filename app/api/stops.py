@@ -1,4 +1,4 @@
-"""``/v1/stops``: stop the advice of one model or of all, and let it go on when two people say so."""
+"""``/v1/stop`` and ``/v1/stops``: stop the advice of one model or of all, and let it go on when two people say so."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -85,7 +85,7 @@ async def list_stops(request: Request) -> StopList:
 
 
 @router.post(
-    "/v1/stops",
+    "/v1/stop",
     operation_id="stop_advice",
     summary="Stop advice",
     description="From the moment this answers nothing is advised here, and within a second nowhere: "

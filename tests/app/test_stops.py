@@ -40,7 +40,7 @@ def _nothing_stays_stopped(service: Governed) -> Iterator[None]:
 
 def stop(service: Governed, model: str | None = None, name: str = "owner") -> int:
     answer = service.post(
-        "/v1/stops", {"model": model, "reason": "A test."}, service.person(name, Role.MODEL_OWNER)
+        "/v1/stop", {"model": model, "reason": "A test."}, service.person(name, Role.MODEL_OWNER)
     )
     assert answer.status_code == 201, answer.text
     number: int = answer.json()["stops"][-1]["number"]
@@ -89,7 +89,7 @@ def test_another_models_stop_is_not_this_ones(service: Governed) -> None:
     """The near miss; and a model that is not served cannot be stopped by mistake."""
     parts = service.started.parts
     answer = service.post(
-        "/v1/stops", {"model": "tinny", "reason": "x"}, service.person("owner", Role.MODEL_OWNER)
+        "/v1/stop", {"model": "tinny", "reason": "x"}, service.person("owner", Role.MODEL_OWNER)
     )
     assert_problem(answer, slug="unknown-model", status=404)
     stops = Stops(parts.log)

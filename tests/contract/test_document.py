@@ -184,7 +184,7 @@ def test_every_answer_is_of_the_schema_in_the_document(
             )
         if operation.id == "resume_advice":
             stopped = service.client.post(
-                "/v1/stops", json={"model": None, "reason": "A test."}, headers=admin
+                "/v1/stop", json={"model": None, "reason": "A test."}, headers=admin
             ).json()
             values["number"] = str(stopped["stops"][-1]["number"])
         body = next((each[2] for each in operation.examples() if each[0] == "request"), None)
