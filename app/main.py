@@ -7,6 +7,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
@@ -214,6 +215,11 @@ async def _opened(
     _log.info("stopped")
 
 
+def _is_stopped(name: str, stops: Stops, monitor: Monitor) -> float:
+    """Return 1 while nothing is advised of a model, by a person's stop or the circuit breaker's."""
+    return float(stops.covers(name) or monitor.stance(name) == "stop")
+
+
 def assemble(
     settings: Settings,
     log: Log,
@@ -241,6 +247,8 @@ def assemble(
     metrics.registry.register(MonitorGauges(monitor))
     runtime = environment(settings)
     stops = Stops(log)
+    for name in served:
+        metrics.stopped.labels(name).set_function(partial(_is_stopped, name, stops, monitor))
     engine = Engine(
         log,
         queue_limit=settings.queue_limit,

@@ -25,7 +25,7 @@ the record, commit the group, and all of it as the caller waits for it."""
 GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 RESIDUAL_BUCKETS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 ERROR_BUCKETS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
-AGREEMENTS = ("followed", "overrode")
+FOLLOWED, OVERRODE = "followed", "overrode"
 NO_ROUTE = "none"
 """The route of a request that leads nowhere, whatever its address says."""
 
@@ -145,7 +145,7 @@ class Metrics:
         )
         for name in models:
             self.stopped.labels(name).set(0)
-            for agreement in AGREEMENTS:
+            for agreement in (FOLLOWED, OVERRODE):
                 self.caseworker_decisions.labels(name, agreement)
         self.queue_limit = Gauge(
             "grounds_queue_limit",

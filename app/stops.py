@@ -68,10 +68,12 @@ class Stops:
 
     def check(self, model: str, *, manual_route: str | None) -> None:
         """Raise AdviceStoppedError while this model's advice, or all advice, is stopped."""
-        if self._state.stops and any(
-            stop.model is None or stop.model == model for stop in self._state.stops.values()
-        ):
+        if self._state.stops and self.covers(model):
             raise AdviceStoppedError(manual_route=manual_route)
+
+    def covers(self, model: str) -> bool:
+        """Return whether a stop in force is of this model, or of all."""
+        return any(stop.model in (None, model) for stop in self._state.stops.values())
 
     def refresh(self) -> StopState:
         """Take in what the log has by now. Raises AuditError."""

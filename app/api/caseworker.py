@@ -16,6 +16,7 @@ from app.api.recorded_reads import record_read
 from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, NOTICE, OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Kind, Role
+from app.metrics import FOLLOWED, OVERRODE
 from app.reveal import open_case
 
 router = APIRouter(tags=["caseworker"])
@@ -95,16 +96,23 @@ async def decide_case(
 ) -> shapes.CaseStep:
     """Record a caseworker's decision."""
     parts = parts_of(request)
+    agreement: tuple[str, str] | None = None
 
     def check(case: CaseFile, now: datetime) -> Step:
+        nonlocal agreement
         final = case.decide(caller, outcome=asked.outcome, evidence=asked.evidence)
         if caller.kind is Kind.HUMAN:
             parts.training.check(caller.name, level=case.terms.impact_level, on=now.date())
         advised = case.advised_outcome
         agrees = None if advised is None else advised == asked.outcome
+        if agrees is not None and caller.kind is Kind.HUMAN:
+            agreement = (str(case.answer["model"]["name"]), FOLLOWED if agrees else OVERRODE)
         return Step({**asked.model_dump(), "agrees": agrees, "final": final}, {"final": final})
 
-    return await record_step(parts, decision_id, CASEWORKER_DECISION, caller, check)
+    step = await record_step(parts, decision_id, CASEWORKER_DECISION, caller, check)
+    if agreement is not None:
+        parts.metrics.caseworker_decisions.labels(*agreement).inc()
+    return step
 
 
 @router.post(

@@ -281,6 +281,23 @@ def test_erasing_a_decision_erases_what_happened_to_it(concurrent: Governed) -> 
         f"/v1/decisions/{decision}/erasure", {"basis": "a test"},
         concurrent.started.key(Role.ADMIN),
     )  # fmt: skip
-    if erased.status_code == 409:
-        pytest.skip("the policy keeps it for now")
+    assert erased.status_code == 200, erased.text
     assert concurrent.started.parts.log.read(f"{decision}.1").erased
+
+
+def test_following_and_overriding_are_counted(concurrent: Governed) -> None:
+    def count(agreement: str) -> float:
+        found = concurrent.started.parts.metrics.registry.get_sample_value(
+            "grounds_caseworker_decisions_total", {"model": tiny.NAME, "agreement": agreement}
+        )
+        assert found is not None
+        return found
+
+    before = count("followed"), count("overrode")
+    decision = ""
+    for outcome in ("yes", "no", "no"):
+        decision = concurrent.ask().json()["id"]
+        assert concurrent.decide(decision, "counted", outcome).status_code == 201
+    # Refused, and so not counted: it is final already.
+    assert concurrent.decide(decision, "counted", "no").status_code == 409
+    assert (count("followed"), count("overrode")) == (before[0] + 1, before[1] + 2)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain import Role
 from app.main import ROUTE_PATHS
-from app.metrics import AGREEMENTS, NO_ROUTE, STAGES
+from app.metrics import FOLLOWED, NO_ROUTE, OVERRODE, STAGES
 from app.monitoring.gauges import BOUNDS
 from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 from app.settings import Settings
@@ -141,7 +141,7 @@ def test_every_label_value_is_known_beforehand(service: Started) -> None:
         "rule": {"high", "low"},
         "field": {"amount", "count", "answer"},
         "bound": set(BOUNDS),
-        "agreement": set(AGREEMENTS),
+        "agreement": {FOLLOWED, OVERRODE},
         "route": {*ROUTE_PATHS, NO_ROUTE},
         "status": {"2xx", "4xx"},
         "stage": set(STAGES),

@@ -201,3 +201,19 @@ def test_reasons_and_people_are_not_in_the_leaf(service: Governed) -> None:
     assert b"secret-name" not in leaf
     assert b"A test." not in leaf
     assert REASON["text"].encode() not in leaf
+
+
+@pytest.mark.parametrize("model", [None, tiny.NAME])
+def test_the_gauge_says_what_is_stopped(service: Governed, model: str | None) -> None:
+    def gauge() -> float | None:
+        return service.started.parts.metrics.registry.get_sample_value(
+            "grounds_model_stopped", {"model": tiny.NAME}
+        )
+
+    assert gauge() == 0
+    number = stop(service, model)
+    assert gauge() == 1
+    resume(service, number, "one")
+    assert gauge() == 1
+    resume(service, number, "two")
+    assert gauge() == 0
