@@ -5,7 +5,8 @@ are never in a case, a record, a payload, a log line or a metric of less than a 
 purged at any time; what stays is whole numbers by group.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -66,7 +67,7 @@ class AttributeStore:
     def put(self, model: str, decision: str, groups: Mapping[str, str], *, at: str) -> None:
         """Keep what was reported for a decision; a later report replaces an earlier one."""
         body = orjson.dumps(dict(groups), option=orjson.OPT_SORT_KEYS)
-        with self._lock, self._connection:
+        with self._transaction():
             changed = self._run(
                 "UPDATE report SET groups = ?, at = ? WHERE decision = ? RETURNING number",
                 (body, at, decision),
@@ -105,7 +106,7 @@ class AttributeStore:
     def forget(self, decisions: Iterable[str]) -> int:
         """Delete what was reported for some decisions; return how many had anything."""
         gone = 0
-        with self._lock, self._connection:
+        with self._transaction():
             for decision in decisions:
                 gone += len(
                     self._run("DELETE FROM report WHERE decision = ? RETURNING 1", (decision,))
@@ -115,7 +116,7 @@ class AttributeStore:
     def purge(self, model: str, *, before: str, at: str, aggregate: Mapping[str, object]) -> int:
         """Delete a model's reports from before a moment, keeping ``aggregate``; return how many."""
         gone = 0
-        with self._lock, self._connection:
+        with self._transaction():
             gone = len(
                 self._run(
                     "DELETE FROM report WHERE model = ? AND at < ? RETURNING 1", (model, before)
@@ -146,6 +147,15 @@ class AttributeStore:
         """Close the store."""
         with self._lock:
             self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Do all or nothing; its beginning and its end can fail as well as what it does."""
+        try:
+            with self._lock, self._connection:
+                yield
+        except apsw.Error as err:
+            raise AttributeStoreError("the protected attributes cannot be written") from err
 
     def _run(self, statement: str, values: tuple[str | bytes | int, ...]) -> list[tuple[Any, ...]]:
         try:

@@ -350,3 +350,16 @@ def test_attribute_store_counts_reports_for_good(tmp_path: Path) -> None:
     store.put("m", "d9", {"sex": "male"}, at=at)
     assert [each.place for each in store.latest("m", 9)] == [1, 3]
     store.close()
+
+
+def test_attributes_that_cannot_be_kept_are_refused_and_advice_goes_on(service: Started) -> None:
+    decision = decide(service, YES)
+    service.parts.attributes.close()
+    answer = service.client.post(
+        f"/v1/decisions/{decision}/protected-attributes",
+        json={"attributes": {"sex": "female"}},
+        headers=service.key(Role.EQUALITY),
+    )
+    assert_problem(answer, slug="attributes-unavailable", status=503)
+    assert "female" not in answer.text
+    decide(service, YES)
