@@ -87,10 +87,10 @@ def answer_body(
                 "strongest_reasons": told.strongest,
                 "reasons_for": told.supporting,
                 "reasons_against": told.opposing,
-                "method": explanation.method,
+                "method": explanation.terms.method,
                 "method_reason": explainer.reason,
                 "unit": account.unit,
-                "link": explanation.link,
+                "link": explanation.terms.link,
                 "contrast": None if account.contrast is None else asdict(account.contrast),
                 "base_value": account.base_value,
                 "margin": account.margin,
@@ -196,14 +196,15 @@ def account_of(served: ServedModel, explanation: Explanation) -> Account:
     the class is told against its closest rival, whose margins' difference is the log-odds between
     the two; the Shapley values of a difference are the differences.
     """
-    row = explanation.targets.index(served.target)
-    bases, contributions = explanation.base_values, explanation.contributions
-    if explanation.link.startswith("softmax"):
+    row = explanation.terms.targets.index(served.target)
+    bases, contributions = explanation.terms.base_values, explanation.contributions
+    if explanation.terms.link.startswith("softmax"):
         others = [place for place in range(len(bases)) if place != row]
         rival = max(others, key=lambda place: float(explanation.outputs[place]))
         classes = served.bundle.card.output.classes
         contrast = Contrast(
-            str(classes[explanation.targets[row]]), str(classes[explanation.targets[rival]])
+            str(classes[explanation.terms.targets[row]]),
+            str(classes[explanation.terms.targets[rival]]),
         )
         base = float(bases[row] - bases[rival])
         difference = contributions[row] - contributions[rival]
@@ -221,10 +222,10 @@ def account_of(served: ServedModel, explanation: Explanation) -> Account:
         base_value=float(bases[row]),
         margin=float(explanation.margins[row]),
         contributions=contributions[row],
-        unit=explanation.unit,
+        unit=explanation.terms.unit,
         contrast=None,
         rescaled=(
-            rescale(contributions[row], base=float(bases[row]), link=explanation.link)
+            rescale(contributions[row], base=float(bases[row]), link=explanation.terms.link)
             if served.is_probability
             else None
         ),

@@ -228,7 +228,7 @@ def bits_of(scored: Scored, explanation: Explanation, advice: Advice) -> records
     """Return what a replay must reproduce: raw little-endian numbers, and the outcome."""
     return (
         _numbers("scores", scored.scores),
-        _numbers("base_values", explanation.base_values),
+        _numbers("base_values", explanation.terms.base_values),
         _numbers("contributions", explanation.contributions),
         _numbers("margins", explanation.margins),
         Item("outcome", "bytes", f"{advice.outcome}\n{advice.rule.id}".encode()),

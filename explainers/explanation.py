@@ -79,37 +79,12 @@ class Explanation(NamedTuple):
         """What the residual was allowed to be, in the output's unit."""
         return float(self.values[ALLOWED, 0])
 
-    @property
-    def method(self) -> str:
-        """As in ``Terms``."""
-        return self.terms.method
-
-    @property
-    def unit(self) -> str:
-        """As in ``Terms``."""
-        return self.terms.unit
-
-    @property
-    def link(self) -> str:
-        """As in ``Terms``."""
-        return self.terms.link
-
-    @property
-    def targets(self) -> tuple[int, ...]:
-        """As in ``Terms``."""
-        return self.terms.targets
-
-    @property
-    def base_values(self) -> Vector:
-        """As in ``Terms``."""
-        return self.terms.base_values
-
 
 def stated(terms: Terms, values: Matrix) -> Explanation:
     """Return the explanation; raise AdditivityError unless it adds up.
 
-    The only way in: ``values`` are those of ``Explanation``, and what they were linked to must be
-    the model's own output within what is allowed.
+    ``values`` are those of ``Explanation``: what they were linked to must be the model's own output
+    within what is allowed. Where compiled code has said so already, nobody asks again.
     """
     # Written so that a residual that is not a number raises.
     if not values.item(RESIDUAL, 0) <= values.item(ALLOWED, 0):

@@ -90,7 +90,7 @@ def _try(
         counts[f"{kind}: no advice"] += 1
         return f"accepted, and then {type(err).__name__}"
     counts[f"{kind}: {'flagged' if encoded.flags else 'scored'}"] += 1
-    numbers = (scored.scores, explanation.contributions, explanation.base_values)
+    numbers = (scored.scores, explanation.contributions, explanation.terms.base_values)
     if not all(bool(np.isfinite(array).all()) for array in numbers):
         return "numbers that are not finite"
     return None

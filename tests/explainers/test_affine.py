@@ -253,7 +253,7 @@ def test_readable_graphs_agree_with_running_them(name: str, rng: np.random.Gener
     )
     oracle = exact.build(game, "").explain(case, margins(case)[0][0], (), b"")
     np.testing.assert_allclose(found.contributions, oracle.contributions, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(found.base_values, oracle.base_values, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found.terms.base_values, oracle.terms.base_values, rtol=0, atol=2e-5)
 
 
 REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {

@@ -49,7 +49,7 @@ def test_the_method_and_its_reason_are_stated(name: str) -> None:
     one = row(background, 0)
     scores, taps = run(one)
     explanation = explainer.explain(one, scores[0], taps, b"seed")
-    assert explanation.method == explainer.method
+    assert explanation.terms.method == explainer.method
     assert len(explainer.reason) > 20
     if METHODS[name][1] in {"tree tables", "linear"}:
         assert explainer.method == METHODS[name][1]

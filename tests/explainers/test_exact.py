@@ -87,7 +87,7 @@ def test_values_agree_with_the_definition_over_every_row(rng: np.random.Generato
     )
     want = naive_shapley(worth, 5)
     np.testing.assert_allclose(found.contributions[0], want, rtol=1e-9, atol=1e-12)
-    assert found.base_values[0] == pytest.approx(worth(frozenset()), abs=1e-15)
+    assert found.terms.base_values[0] == pytest.approx(worth(frozenset()), abs=1e-15)
     assert found.standard_errors is None
 
 

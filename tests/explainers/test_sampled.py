@@ -78,7 +78,9 @@ def test_base_and_contributions_are_the_output(rng: np.random.Generator) -> None
     feeds = {"X": rng.normal(size=(1, FIELDS))}
     found = explain(game, feeds, b"seed")
     assert found.margins[0] == pytest.approx(perceptron(feeds["X"])[0], abs=1e-13)
-    assert found.base_values[0] == pytest.approx(perceptron(game.background["X"]).mean(), abs=1e-15)
+    assert found.terms.base_values[0] == pytest.approx(
+        perceptron(game.background["X"]).mean(), abs=1e-15
+    )
     served = game.run(feeds)[0][0]
     with pytest.raises(AdditivityError):
         sampled.build(game, "").explain(feeds, served + 1.1e-5, (), b"seed")

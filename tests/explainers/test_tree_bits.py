@@ -52,7 +52,9 @@ def built(budget: int, *, rows: int = 50) -> tuple[TreeExplainer, NDArray[Any], 
 
 def bits(explainer: TreeExplainer, row: NDArray[Any], scores: NDArray[Any]) -> bytes:
     found = explainer.explain({"X": row[None]}, scores, (), b"")
-    return found.contributions.tobytes() + found.margins.tobytes() + found.base_values.tobytes()
+    return (
+        found.contributions.tobytes() + found.margins.tobytes() + found.terms.base_values.tobytes()
+    )
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
