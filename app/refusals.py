@@ -93,7 +93,7 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         409,
         "advice-withheld",
         "The advice is kept back for now",
-        "`detail` says what comes first. The policy wants a view that advice has not coloured.",
+        "The policy wants a view that advice has not coloured. The advice is shown after that.",
     ),
     AlreadyDecidedError: ProblemType(
         409,

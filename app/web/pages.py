@@ -50,6 +50,14 @@ async def show_decision(
     parts = parts_of(request)
     stored = await run_in_threadpool(read_advice, parts.log, decision_id, reader=caller)
     await record_read(parts, decision_id, what="page", reader=caller)
+    served = next(
+        (
+            model
+            for model in parts.served.values()
+            if model.bundle.digest == stored.content.model_digest
+        ),
+        None,
+    )
     said = orjson.loads(stored.content.answer)
     if said["advice"]["status"] == "none":
         return _page(
@@ -60,15 +68,9 @@ async def show_decision(
             reason=said["advice"]["reason"],
             rules=[each["rule"]["description"] for each in said["requirements"]],
             index=stored.receipt.index,
+            manual_route=None if served is None else served.policy.manual_route,
+            role=caller.role.value,
         )
-    served = next(
-        (
-            model
-            for model in parts.served.values()
-            if model.bundle.digest == stored.content.model_digest
-        ),
-        None,
-    )
     return _page("decision.html", view=decision_view(stored, served), role=caller.role.value)
 
 

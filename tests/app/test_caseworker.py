@@ -301,3 +301,16 @@ def test_following_and_overriding_are_counted(concurrent: Governed) -> None:
     # Refused, and so not counted: it is final already.
     assert concurrent.decide(decision, "counted", "no").status_code == 409
     assert (count("followed"), count("overrode")) == (before[0] + 1, before[1] + 2)
+
+
+def test_the_page_of_a_case_without_advice_says_so_and_how_to_decide(tmp_path: Path) -> None:
+    rule = {
+        "rule": "never", "when": "true", "requires": "no_advice", "description": "Not for this.",
+    }  # fmt: skip
+    with governed(tmp_path, rules=[rule], manual_route="Ask a colleague.") as service:
+        decision = service.ask().json()["id"]
+        page = service.get(f"/decisions/{decision}", service.person("ann"))
+        assert page.status_code == 200
+        for told in ("No advice on this case", "Not for this.", "Ask a colleague.", "caseworker"):
+            assert told in page.text
+        assert_no_advice(page.content)
