@@ -15,7 +15,7 @@ from audit.publish import publish
 from audit.reader import LogReader
 from audit.records import KEY_ROTATED
 from audit.rotation import parse_rotation
-from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
+from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog
 
 
 def alone(target: Path, *vkeys: str) -> bool:
@@ -138,7 +138,7 @@ def test_a_key_that_no_entry_hands_over_to_is_refused(
 ) -> None:
     log = open_log()
     log.close()
-    other = Log.open(tmp_path / "other", origin=ORIGIN, clock=log._clock, create=True)
+    other = Log.open(tmp_path / "other", origin=ORIGIN, clock=Clock(), create=True)
     other.close()
     (directory / "keys" / "log.key").write_bytes((tmp_path / "other/keys/log.key").read_bytes())
     with pytest.raises(KeyFileError, match="signing key"):

@@ -23,7 +23,7 @@ from audit.tiles import (
     tile_path,
     tile_widths,
 )
-from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
+from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog
 from tests.reference import naive_merkle
 
 
@@ -173,7 +173,7 @@ def test_another_history_is_not_published_over_the_first(
     log, target = open_log(), tmp_path / "public"
     grow(log, 10, record)
     publish(log, target)
-    other = Log.open(tmp_path / "other", origin=ORIGIN, clock=log._clock, create=True)
+    other = Log.open(tmp_path / "other", origin=ORIGIN, clock=Clock(), create=True)
     with pytest.raises(LogRolledBackError):
         publish(other, target)
     grow(other, 12, record)

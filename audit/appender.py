@@ -1,0 +1,230 @@
+"""Appending: one group, one transaction, durable before anyone hears of it.
+
+Order of writes for a group, and what a crash in between means:
+
+1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened.
+2. Other writers are kept out, and what they appended is taken in. Crash: the same.
+3. Drafts are numbered and hashed on a copy of the tree, and one transaction writes entries,
+   payloads, keys, tiles and the head. Crash before the end of COMMIT: the database drops all of it
+   or keeps all of it; nobody was told, either is right.
+4. After COMMIT the copy becomes the tree, and receipts are returned. Crash: the entries are there.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from audit import tiles
+from audit.digests import idempotency_digest
+from audit.errors import (
+    DamagedLogError,
+    DuplicateIdempotencyError,
+    DuplicateIdError,
+    LogBrokenError,
+    LogRolledBackError,
+    LogStateError,
+    ProofError,
+    RecordRejectedError,
+)
+from audit.group import Draft, GroupBuilder, PreparedGroup
+from audit.keys import LogKeys
+from audit.leaf import format_timestamp
+from audit.records import NewRecord, Receipt, check_records
+from audit.row_reader import RowReader
+from audit.rows import Head, News
+from audit.store import ConstraintViolationError, Writer
+from audit.tiles import GrowingTree
+
+Clock = Callable[[], datetime]
+
+
+class Appender:
+    """The one way into a log. Append from one thread; the rest may be used from any."""
+
+    def __init__(
+        self, *, origin: str, clock: Clock, keys: LogKeys, rows: RowReader, writer: Writer
+    ) -> None:
+        self._clock = clock
+        self._digest_key = keys.digest
+        self._rows = rows
+        self._writer = writer
+        self._groups = GroupBuilder(origin=origin, keys=keys, rows=rows)
+        self._lock = threading.Lock()
+        self._broken: str | None = None
+        self._closed = False
+        self._tree = GrowingTree()
+        self._erasures = 0
+        """How many erasures this process has made: drafts begun before the last may hold its keys."""
+
+    @property
+    def size(self) -> int:
+        """Return the number of entries that were durable when this process last looked."""
+        return self._tree.size
+
+    @property
+    def broken(self) -> str | None:
+        """Return why nothing more is written, or None."""
+        return self._broken
+
+    def load(self) -> None:
+        """Take in what is stored. Raises DamagedLogError when head, entries and tiles disagree."""
+        with self._lock:
+            self._writer.begin(0, [])  # head, tiles and entries are read in several steps
+            try:
+                self._tree = self._load_tree()
+            finally:
+                self._writer.roll_back()
+
+    def append(self, records: Sequence[NewRecord]) -> list[Receipt]:
+        """Append records in order, all or none: see ``Log.append``."""
+        check_records(records)
+        self.check_usable()
+        if not records:
+            return []
+        erasures = self._erasures
+        drafts = self._draft(records)
+        with self.exclusively(drafts) as news:
+            if erasures != self._erasures:
+                group = self._groups.finish(self._tree, self._draft(records))
+            else:
+                group = self._groups.finish(self._tree, drafts, news=news)
+            return self._commit(group, records)
+
+    @contextmanager
+    def exclusively(self, drafts: Sequence[Draft] = ()) -> Iterator[News | None]:
+        """Keep all other writers out, and take in what they have appended."""
+        with self._lock:
+            self.check_usable()
+            with self.stopping():
+                news = self._writer.begin(self._tree.size, self._groups.handles(drafts))
+                try:
+                    if news is not None:
+                        self._take_in(news)
+                    yield news
+                finally:
+                    self._writer.roll_back()  # nothing, once it is committed
+
+    def add(
+        self, records: Sequence[NewRecord], *, erased: Sequence[tuple[int, int, int]] = ()
+    ) -> list[Receipt]:
+        """Append records of the log's own, ``exclusively``, and erase with the same transaction.
+
+        ``erased`` are (entry, the entry that says so, subject).
+        """
+        group = self._groups.finish(self._tree, self._draft(records))
+        group.rows.erased = list(erased)
+        receipts = self._commit(group, records)
+        if erased:
+            self._erasures += 1
+            self._groups.forget(subject for _, _, subject in erased)
+        return receipts
+
+    def purge(self) -> bool:
+        """Remove erased bytes from the store's files: see ``Writer.purge``."""
+        with self._lock:
+            self.check_usable()
+            return self._writer.purge()
+
+    def durable_head(self) -> Head:
+        """Return the stored head, which must not be behind, nor other than, what was appended here."""
+        tree = self._tree
+        head = self._rows.head()
+        if head.size < tree.size:
+            raise LogRolledBackError(
+                f"the database has {head.size} entries, it had {tree.size}: not signing"
+            )
+        if head.size == tree.size and head != _head(tree):
+            raise DamagedLogError("the stored head is not the one appended; not signing")
+        return head
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Refuse all further writes after one of unknown outcome, or once history was set back."""
+        try:
+            yield
+        except (LogBrokenError, LogRolledBackError) as err:
+            self._broken = str(err)
+            raise
+
+    def check_usable(self) -> None:
+        """Raise LogStateError unless the log can be written to."""
+        if self._closed:
+            raise LogStateError("the log is closed")
+        if self._broken is not None:
+            raise LogBrokenError(f"an earlier write failed, reopen the log: {self._broken}")
+
+    def close(self) -> None:
+        """Give the writer's connections and locks back."""
+        self._closed = True
+        self._writer.close()
+
+    def _draft(self, records: Sequence[NewRecord]) -> list[Draft]:
+        return self._groups.draft(records, timestamp=format_timestamp(self._clock()))
+
+    def _take_in(self, news: News) -> None:
+        """Bring the tree up to what other writers have appended.
+
+        Raises LogRolledBackError when the database holds less than it did, DamagedLogError when its
+        head is not that of its entries.
+        """
+        if news.head.size < self._tree.size:
+            raise LogRolledBackError(
+                f"the database has {news.head.size} entries, it had {self._tree.size}: "
+                "it was set back under a running service"
+            )
+        if news.erased:
+            self._groups.forget_all()
+        if news.hashes is None:
+            self._tree = self._load_tree()
+            return
+        tree = self._tree.copy()
+        for leaf_hash in news.hashes:
+            tree.append(leaf_hash)
+        if _head(tree) != news.head:
+            raise DamagedLogError(
+                f"the stored head of {news.head.size} entries is not the one they lead to; run verify"
+            )
+        self._tree = tree
+
+    def _commit(self, group: PreparedGroup, records: Sequence[NewRecord]) -> list[Receipt]:
+        try:
+            self._writer.commit(group.rows, old=_head(self._tree), new=_head(group.tree))
+        except ConstraintViolationError as err:
+            raise self._conflict(records, err) from err
+        # Only now: had COMMIT failed, the old tree would still be the true one.
+        self._tree = group.tree
+        self._groups.committed(group)
+        return group.receipts
+
+    def _conflict(
+        self, records: Sequence[NewRecord], cause: ConstraintViolationError
+    ) -> RecordRejectedError | LogStateError:
+        for position, record in enumerate(records):
+            if self._rows.find_entry(record.id) is not None:
+                return DuplicateIdError(position=position, record_id=record.id)
+            request = record.idempotency
+            if request is not None:
+                index = self._rows.find_idempotency(idempotency_digest(self._digest_key, request))
+                if index is not None:
+                    return DuplicateIdempotencyError(
+                        position=position, scope=request.scope, index=index
+                    )
+        return DamagedLogError(f"rows are in the way that no record explains: {cause}")
+
+    def _load_tree(self) -> GrowingTree:
+        """Return the tree as stored, after checking that head, entries and tiles agree."""
+        head = self._rows.head()
+        try:
+            tree = tiles.grow_from(head.size, self._rows.hashes)
+        except ProofError as err:
+            raise DamagedLogError(f"entries or tiles are missing: {err}; run verify") from err
+        if _head(tree) != head:
+            raise DamagedLogError("the stored head does not fit the stored tiles; run verify")
+        if self._rows.entry(head.size) is not None:
+            raise DamagedLogError(f"there are entries beyond the head's size {head.size}")
+        return tree
+
+
+def _head(tree: GrowingTree) -> Head:
+    return Head(tree.size, b"".join(tree.frontier), tree.root())
