@@ -32,7 +32,6 @@ from app.refusals import (
     AnotherPersonError,
     EvidenceNeededError,
     HumanNeededError,
-    NoticeIncompleteError,
     NoticeNeededError,
     StepMissingError,
 )
@@ -187,30 +186,39 @@ class CaseFile:
             raise AnotherPersonError("a second person has to come to the same outcome")
         return any(other == outcome for name, other in proposed.items() if name != actor.name)
 
-    def check_notifying(self, actor: Caller, *, outcome: str, text: str) -> None:
-        """Raise unless this letter may be recorded: it names every factor that weighed."""
+    def check_notifying(self, actor: Caller, *, outcome: str) -> None:
+        """Raise unless this person may tell the person affected of this outcome now."""
         _check_human(actor)
-        self.check_visible(actor)
+        self.check_writing(actor, outcome=outcome)
+
+    def check_writing(self, reader: Caller, *, outcome: str) -> None:
+        """Raise unless a letter about this outcome may be shown to the reader: it tells the advice."""
+        self.check_visible(reader)
         self._check_outcome(outcome)
-        missing = [label for label in self.material_factors if label.lower() not in text.lower()]
-        if missing:
-            raise NoticeIncompleteError(f"the notice does not mention: {', '.join(missing)}")
+
+    @property
+    def contributions(self) -> Mapping[str, float]:
+        """What each field added to the score, by name; empty where nothing was advised."""
+        rows = self.answer.get("explanation", {}).get("contributions", [])
+        return {row["field"]: row["contribution"] for row in rows}
 
     @property
     def material_factors(self) -> tuple[str, ...]:
-        """The labels of the fields that weighed in the advice, heaviest first.
+        """The fields that weighed in the advice, heaviest first.
 
         None where there was no advice: then no model's reasons are to be told.
         """
+        size = {name: abs(effect) for name, effect in self.contributions.items()}
+        least = self.terms.material_share * sum(size.values())
+        heavy = [name for name in size if size[name] and size[name] >= least]
+        return tuple(sorted(heavy, key=lambda name: -size[name]))
+
+    @property
+    def material_labels(self) -> tuple[str, ...]:
+        """What the answer called the fields that weighed, heaviest first."""
         rows = self.answer.get("explanation", {}).get("contributions", [])
-        total = sum(abs(row["contribution"]) for row in rows)
-        heavy = [
-            row
-            for row in rows
-            if row["contribution"] and abs(row["contribution"]) >= self.terms.material_share * total
-        ]
-        heavy.sort(key=lambda row: -abs(row["contribution"]))
-        return tuple(row["label"] for row in heavy)
+        labels = {row["field"]: row["label"] for row in rows}
+        return tuple(labels[name] for name in self.material_factors)
 
     def check_contesting(self) -> None:
         """Raise unless the case can be contested now."""

@@ -28,6 +28,7 @@ from app.api import (
     log,
     models,
     monitoring,
+    notices,
     problems,
     transparency,
 )
@@ -55,6 +56,8 @@ from app.monitoring.gauges import MonitorGauges
 from app.monitoring.limits import load_monitoring, watched
 from app.monitoring.log_gauges import LogGauges
 from app.monitoring.monitor import Monitor
+from app.notices.templates import TemplatesError
+from app.notices.writer import NoticeWriter
 from app.policy import PolicyError
 from app.retention import RetentionError
 from app.served import ServedModel, open_all
@@ -80,7 +83,7 @@ append-only log before anyone saw it. A person decides.
 """
 
 ROUTERS = (
-    decisions.hot, decisions.router, caseworker.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
+    decisions.hot, decisions.router, caseworker.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
 )  # fmt: skip
 
 REFUSALS = (
@@ -93,6 +96,7 @@ REFUSALS = (
     ModelError,
     PolicyError,
     RetentionError,
+    TemplatesError,
 )
 """What a start is refused with: each says in one line what is wrong."""
 
@@ -287,6 +291,7 @@ def assemble(
         ),
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),
+        notices=NoticeWriter.open(settings.notices_dir, served.values()),
         admission=Admission(
             None if settings.agreements_file is None else load_agreements(settings.agreements_file)
         ),

@@ -111,6 +111,17 @@ class Policy(Strict):
         return self
 
     @model_validator(mode="after")
+    def _letters_say_every_outcome(self) -> Self:
+        outcomes = {band.outcome for band in self.bands}
+        for language, letter in self.notice.letters.items():
+            if letter.outcomes.keys() != outcomes:
+                raise ValueError(
+                    f"notice.letters.{language}.outcomes: want one sentence for each of "
+                    f"{', '.join(sorted(outcomes))}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _outcomes_keep_their_order(self) -> Self:
         if not self.outcomes_rise:
             return self

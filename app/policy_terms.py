@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.domain import RequirementKind
+from models.translations import Language
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -66,8 +67,32 @@ class ReviewTerms(Strict):
     answer_within_days: Days = 28
 
 
+class LetterTerms(Strict):
+    """What the body itself says in its letters, in one language."""
+
+    body: Words
+    """Who writes."""
+    matter: Words
+    """What the letter is about, after "about": *your application for ...*."""
+    contact: Words
+    ask_for_a_person: Words
+    """How to have a person look at it again."""
+    appeal: Words
+    """How to appeal beyond that, and to whom."""
+    outcomes: dict[Name, Words]
+    """Each outcome as a sentence to the person affected."""
+
+
 class NoticeTerms(Strict):
     """What a notice to the person affected needs from the policy."""
 
     material_share: Annotated[float, Field(gt=0, le=1)] = 0.05
     """A factor with at least this share of all contributions must be in the notice."""
+    appeal_within_days: Days = 28
+    """How long the person has to appeal."""
+    greatest_reading_age: Annotated[int, Field(ge=8, le=25)] = 14
+    """The age at which most can read the letter, by the automated readability index: English."""
+    greatest_lix: Annotated[int, Field(ge=20, le=80)] = 45
+    """How hard a letter in another language may be, by the LIX of its sentences and long words."""
+    letters: dict[Language, LetterTerms] = {}
+    """By language; without any, no letter is written, only recorded."""

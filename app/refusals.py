@@ -53,7 +53,11 @@ class NoticeNeededError(AppError):
 
 
 class NoticeIncompleteError(AppError):
-    """The letter leaves out something that it has to say."""
+    """The letter leaves out something that it has to say, or is too hard to read."""
+
+
+class NoticeUnavailableError(AppError):
+    """A letter cannot be written: words for it are missing."""
 
 
 class NotStoppedError(AppError):
@@ -123,6 +127,13 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "The person affected has no notice of this outcome yet",
         "`POST /v1/decisions/{id}/notice` with this outcome, then decide.",
     ),
+    NoticeUnavailableError: ProblemType(
+        409,
+        "notice-unavailable",
+        "No letter can be written for this case in this language",
+        "`detail` says what is missing: words in the policy's `notice.letters` or the card's "
+        "`translations`. A letter written by hand can be recorded all the same.",
+    ),
     NotStoppedError: ProblemType(
         409, "not-stopped", "There is no such stop", "`GET /v1/stops` lists those in force."
     ),
@@ -148,7 +159,7 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     NoticeIncompleteError: ProblemType(
         422,
         "notice-incomplete",
-        "The notice leaves out something that it has to say",
-        "`detail` names what is missing. Say it in words that the person will understand.",
+        "The notice leaves out something that it has to say, or is too hard to read",
+        "`detail` names it. Say it in words that the person will understand.",
     ),
 }

@@ -52,6 +52,13 @@ class Settings(BaseSettings):
             "levels III and IV."
         ),
     ] = None
+    notices_dir: Annotated[
+        Path | None,
+        Field(
+            description="A directory of the body's own templates for letters, one directory for "
+            "each language. A language that it does not have takes the packaged template."
+        ),
+    ] = None
     agreements_file: Annotated[
         Path | None,
         Field(

@@ -23,6 +23,7 @@ from models.card_sections import (
     Text,
 )
 from models.plain_yaml import parse_plain
+from models.translations import CARD_LANGUAGE, CardWords, Language, gaps
 
 FieldType = Literal["number", "integer", "string", "boolean"]
 ClassLabel = int | float | str
@@ -133,6 +134,13 @@ class Field(Part):
     def _has_idle_direction(self) -> bool:
         return self.direction != "any" and not self.actionable
 
+    @property
+    def values_read_as_words(self) -> frozenset[str]:
+        """The values that a reader meets as words, which another language says in its own."""
+        if self.type not in {"number", "integer"}:
+            return frozenset(self._worded_values())
+        return frozenset({"missing"} if self.may_be_missing else ())
+
     def _worded_values(self) -> set[str]:
         values = {"true", "false"} if self.type == "boolean" else set(map(str, self.categories))
         return values | {"missing"} if self.may_be_missing else values
@@ -217,6 +225,8 @@ class Card(Part):
     quantitative_analysis: QuantitativeAnalysis | None = None
     considerations: Considerations | None = None
     assessments: tuple[Assessment, ...] = ()
+    translations: dict[Language, CardWords] = pydantic.Field(default_factory=dict)
+    """Title and fields in other languages, for the letters to the persons affected."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -231,6 +241,11 @@ class Card(Part):
                 raise ValueError(
                     f"protected attribute {field.name!r} is a field: take it out of the graph"
                 )
+        read = {field.name: (field.unit, field.values_read_as_words) for field in self.fields}
+        for language, words in self.translations.items():
+            missing = list(gaps(words, read))
+            if missing:
+                raise ValueError(f"the translation {language!r} lacks: {', '.join(missing)}")
         return self
 
     def field(self, name: str) -> Field:
@@ -239,6 +254,17 @@ class Card(Part):
             if field.name == name:
                 return field
         raise KeyError(name)
+
+    def in_language(self, language: str) -> Self:
+        """Return the card with title and fields in a language. Raises KeyError without its words."""
+        if language == CARD_LANGUAGE:
+            return self
+        words = self.translations[language]
+        fields = tuple(
+            field.model_copy(update=words.fields[field.name].model_dump(exclude_none=True))
+            for field in self.fields
+        )
+        return self.model_copy(update={"title": words.title, "fields": fields})
 
 
 def parse_card(text: bytes) -> Card:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import Moment, Receipt
+from models.translations import Language
 
 Outcome = Annotated[
     str, Field(min_length=1, max_length=64, description="One of the policy's outcomes.")
@@ -75,6 +76,46 @@ class Notice(_Shape):
             description="The whole text: it must name, by its label, every field that weighed.",
         ),
     ]
+    language: Annotated[Language, Field(description="An ISO 639 code.")] = "en"
+
+
+class ReadingLevel(_Shape):
+    """How hard a text is to read, by a published formula."""
+
+    measure: Annotated[
+        Literal["reading_age", "lix"],
+        Field(
+            description="`reading_age`: years, by the automated readability index (English). `lix`: "
+            "LIX, by the length of sentences and words (other languages)."
+        ),
+    ]
+    value: Annotated[float | None, Field(description="Null for a text of under 100 words.")]
+    limit: int
+    within_limit: bool
+
+
+class NoticeTemplate(_Shape):
+    """Which template wrote the letter."""
+
+    digest: str
+    packaged: Annotated[bool, Field(description="False: the body's own.")]
+
+
+class WrittenNotice(_Shape):
+    """A letter to the person affected, to be read over and sent by a person."""
+
+    decision: str
+    outcome: str
+    language: str
+    text: str
+    must_name: Annotated[
+        list[str], Field(description="The facts that weighed: the letter must name each.")
+    ]
+    to_complete: Annotated[
+        list[str], Field(description="Places `[[...]]` in the text that only a person can fill.")
+    ]
+    reading: ReadingLevel
+    template: NoticeTemplate
 
 
 class Contest(_Shape):

@@ -13,18 +13,13 @@ from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
-from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, NOTICE, OWN_ASSESSMENT
+from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Kind, Role
 from app.metrics import FOLLOWED, OVERRODE
 from app.reveal import open_case
 
 router = APIRouter(tags=["caseworker"])
-
-NOTICE_EXAMPLE = {
-    "outcome": "no-priority",
-    "text": "We looked at your rent arrears and your notice to leave. ... You can ask us to look again.",
-}
 
 
 @router.post(
@@ -113,26 +108,6 @@ async def decide_case(
     if agreement is not None:
         parts.metrics.caseworker_decisions.labels(*agreement).inc()
     return step
-
-
-@router.post(
-    "/v1/decisions/{decision_id}/notice",
-    operation_id="record_notice",
-    summary="Record the notice to the person affected",
-    description="The letter about an outcome, as it was sent. At impact level II and above an "
-    "adverse outcome cannot be decided before. Refused when it leaves out a factor that weighed.",
-    **route(NOTICE_EXAMPLE, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN),
-)
-async def record_notice(
-    request: Request, decision_id: DecisionId, asked: shapes.Notice, caller: CurrentCaller
-) -> shapes.CaseStep:
-    """Record a notice."""
-
-    def check(case: CaseFile, _: datetime) -> Step:
-        case.check_notifying(caller, outcome=asked.outcome, text=asked.text)
-        return Step(asked.model_dump())
-
-    return await record_step(parts_of(request), decision_id, NOTICE, caller, check)
 
 
 @router.get(

@@ -18,6 +18,7 @@ from app.metrics import Metrics
 from app.monitoring.attributes import AttributeStore
 from app.monitoring.breaker import Breaker
 from app.monitoring.monitor import Monitor
+from app.notices.writer import NoticeWriter
 from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings
@@ -54,6 +55,7 @@ class Parts:
     training: Training
     contests: RareEntries
     stops: Stops
+    notices: NoticeWriter
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

@@ -26,6 +26,7 @@ from models.demo.data import (
     REASONS,
     TENURES,
 )
+from models.demo.welsh import WELSH
 
 _FIELDS = (
     Field(
@@ -402,4 +403,5 @@ def demo_card(metrics: tuple[PerformanceMetric, ...] = ()) -> Card:
             ),
         ),
         assessments=ASSESSMENTS,
+        translations={"cy": WELSH},
     )

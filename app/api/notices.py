@@ -1,0 +1,139 @@
+"""``/v1/decisions/{id}/notice``: the letter to the person affected, written and recorded."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from app.api import case_schemas as shapes
+from app.api import examples
+from app.api.access import CurrentCaller, admits
+from app.api.case_steps import JSON, Step, record_step, route
+from app.api.decisions import DecisionId
+from app.api.documents import problems
+from app.api.parts import parts_of
+from app.api.recorded_reads import record_read
+from app.case_events import NOTICE
+from app.cases import CaseFile
+from app.domain import Role
+from app.notices.readability import Reading
+from app.notices.writer import Letter, check_text
+from app.refusals import StepMissingError
+from app.reveal import open_case
+
+router = APIRouter(tags=["caseworker"])
+
+WRITERS = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
+TEXT = "We looked at your rent arrears and your notice to leave. ... You can ask us to look again."
+WRITTEN = {
+    "decision": examples.DECISION_ID,
+    "outcome": "no-priority",
+    "language": "en",
+    "text": TEXT,
+    "must_name": ["Rent arrears", "Notice to leave"],
+    "to_complete": [],
+    "reading": {"measure": "reading_age", "value": 10.4, "limit": 14, "within_limit": True},
+    "template": {
+        "digest": "sha256:5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
+        "packaged": True,
+    },
+}
+
+
+@router.get(
+    "/v1/decisions/{decision_id}/notice",
+    operation_id="write_notice",
+    summary="Write the letter to the person affected",
+    description="In one of the languages of the policy's `notice.letters`, from the body's template "
+    "or the packaged one. Without `outcome`, the outcome in force, else the one advised. A draft: "
+    "nothing is recorded but that you read it. Where the policy shows the advice later: 409 until "
+    "then.",
+    responses={
+        200: {"content": {JSON: {"example": WRITTEN}}},
+        **problems(401, 403, 404, 409, 410, 422, 503),
+    },
+    **admits(*WRITERS),
+)
+async def write_notice(
+    request: Request,
+    decision_id: DecisionId,
+    caller: CurrentCaller,
+    language: Annotated[
+        str, Query(pattern=r"^[a-z]{2,3}$", description="An ISO 639 code.", examples=["cy"])
+    ] = "en",
+    outcome: Annotated[
+        str | None, Query(max_length=64, description="One of the policy's outcomes.")
+    ] = None,
+) -> shapes.WrittenNotice:
+    """Write a letter."""
+    parts = parts_of(request)
+    case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    case.check_visible(caller)
+    about = outcome or case.outcome or case.advised_outcome
+    if about is None:
+        raise StepMissingError("nothing is decided or advised yet: say in `outcome` what to tell")
+    case.check_writing(caller, outcome=about)
+    letter = parts.notices.write(
+        case,
+        parts.model(case.answer["model"]["name"]),
+        outcome=about,
+        language=language,
+        reader=caller,
+        on=parts.clock().date(),
+    )
+    await record_read(parts, decision_id, what="notice", reader=caller)
+    return _shown(decision_id, letter)
+
+
+@router.post(
+    "/v1/decisions/{decision_id}/notice",
+    operation_id="record_notice",
+    summary="Record the notice to the person affected",
+    description="The letter about an outcome, as it was sent. At impact level II and above an "
+    "adverse outcome cannot be decided before. Refused when it leaves out a factor that weighed, "
+    "has a place left open, or is harder to read than the policy allows.",
+    **route(
+        {"outcome": "no-priority", "text": TEXT, "language": "en"},
+        Role.CASEWORKER,
+        Role.REVIEWER,
+        Role.ADMIN,
+    ),
+)
+async def record_notice(
+    request: Request, decision_id: DecisionId, asked: shapes.Notice, caller: CurrentCaller
+) -> shapes.CaseStep:
+    """Record a notice."""
+    parts = parts_of(request)
+
+    def check(case: CaseFile, _: datetime) -> Step:
+        case.check_notifying(caller, outcome=asked.outcome)
+        served = parts.served.get(case.answer["model"]["name"])
+        reading = check_text(case, served, text=asked.text, language=asked.language)
+        return Step({**asked.model_dump(), "reading": _level(reading).model_dump()})
+
+    return await record_step(parts, decision_id, NOTICE, caller, check)
+
+
+def _shown(decision_id: str, letter: Letter) -> shapes.WrittenNotice:
+    return shapes.WrittenNotice(
+        decision=decision_id,
+        outcome=letter.outcome,
+        language=letter.language,
+        text=letter.text,
+        must_name=list(letter.must_name),
+        to_complete=list(letter.to_complete),
+        reading=_level(letter.reading),
+        template=shapes.NoticeTemplate(
+            digest=letter.template.digest, packaged=letter.template.packaged
+        ),
+    )
+
+
+def _level(reading: Reading) -> shapes.ReadingLevel:
+    return shapes.ReadingLevel(
+        measure=reading.measure,
+        value=reading.value,
+        limit=reading.limit,
+        within_limit=reading.is_within,
+    )

@@ -1,0 +1,332 @@
+"""The letter to the person affected: written whole, in one language, plain, or refused saying why."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.domain import Role
+from app.main import StartRefusedError
+from app.notices.facts import Fact
+from app.notices.readability import lix, reading_age, reading_of
+from app.notices.templates import TemplatesError, load_template
+from models.demo.card import demo_card
+from models.demo.cases import DEMO_CASES
+from models.demo.welsh import WELSH
+from models.translations import CardWords
+from tests.app import tiny
+from tests.app.governed import REASON, Governed, governed
+from tests.app.test_admission import assessed
+from tests.problems import assert_problem
+from tests.started import DEMONSTRATION, Started
+
+LETTER = {
+    "body": "The council",
+    "matter": "your request",
+    "contact": "Phone us.",
+    "ask_for_a_person": "Write to us.",
+    "appeal": "Write to the court.",
+    "outcomes": {"yes": "We say yes.", "no": "We say no."},
+}
+
+
+@pytest.fixture(scope="module")
+def english(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Governed]:
+    terms = {"letters": {"en": LETTER}}
+    with governed(tmp_path_factory.mktemp("english"), notice=terms) as service:
+        yield service
+
+
+def written(service: Governed, decision: str, name: str = "ann", **query: str) -> Any:
+    answer = service.started.client.get(
+        f"/v1/decisions/{decision}/notice", params=query, headers=service.person(name)
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def demo_letter(demonstration: Started, name: str, **query: str) -> Any:
+    asked = demonstration.client.post(
+        f"/v1/models/{DEMONSTRATION}/decisions",
+        json={
+            "case": DEMO_CASES[name],
+            "purpose": "housing-support",
+            "legal_basis": "housing-act-1996-part-7",
+            "provenance": {"rent_arrears": {"source": "verified", "date": "2026-11-02"}},
+        },
+        headers=demonstration.key(Role.CALLER),
+    ).json()
+    answer = demonstration.client.get(
+        f"/v1/decisions/{asked['id']}/notice",
+        params=query,
+        headers=demonstration.key(Role.CASEWORKER),
+    )
+    assert answer.status_code == 200, answer.text
+    return answer.json(), asked
+
+
+@pytest.mark.parametrize("name", DEMO_CASES)
+@pytest.mark.parametrize("language", ["en", "cy"])
+def test_the_packaged_letters_are_whole_and_plain(
+    demonstration: Started, name: str, language: str
+) -> None:
+    letter, asked = demo_letter(demonstration, name, language=language)
+    if "recommendation" not in asked:
+        return
+    assert letter["to_complete"] == []
+    assert letter["reading"]["within_limit"] is True
+    assert letter["reading"]["value"] is not None
+    assert letter["must_name"]
+    for label in letter["must_name"]:
+        assert label in letter["text"]
+    # Whatever is written can be recorded as it is.
+    recorded = demonstration.client.post(
+        f"/v1/decisions/{letter['decision']}/notice",
+        json={"outcome": letter["outcome"], "text": letter["text"], "language": language},
+        headers=demonstration.key(Role.CASEWORKER),
+    )
+    assert recorded.status_code == 201, recorded.text
+    assert recorded.json()["content"]["reading"] == letter["reading"]
+
+
+def test_a_letter_says_where_a_fact_comes_from_and_of_which_day(demonstration: Started) -> None:
+    letter, _ = demo_letter(demonstration, "eviction-date-set")
+    assert re.search(r"Rent arrears: £[\d,.]+ \(we checked this, 2 November 2026\)", letter["text"])
+    assert "we have no note of where it came from" in letter["text"]
+    for told in (
+        "28 days",
+        "ombudsman",
+        "Phone 01632",
+        "A member of our staff",
+        "computer program",
+    ):
+        assert told in letter["text"]
+
+
+def test_no_english_word_of_the_card_is_in_a_welsh_letter(demonstration: Started) -> None:
+    letter, _ = demo_letter(demonstration, "eviction-date-set", language="cy")
+    assert "2 Tachwedd 2026" in letter["text"]
+    for field in demo_card().fields:
+        assert field.label not in letter["text"], field.name
+        for words in field.value_wording.values():
+            assert words not in letter["text"], words
+    assert "Rent arrears" in demo_letter(demonstration, "eviction-date-set")[0]["text"]
+
+
+def test_a_translation_that_leaves_a_word_out_is_refused() -> None:
+    said = WELSH.model_dump()
+    for lacking in (
+        {**said["fields"], "tenure": {**said["fields"]["tenure"], "value_wording": {}}},
+        {name: words for name, words in said["fields"].items() if name != "savings"},
+        {**said["fields"], "weekly_rent": {**said["fields"]["weekly_rent"], "unit": None}},
+        {**said["fields"], "stranger": said["fields"]["savings"]},
+    ):
+        words = CardWords.model_validate({**said, "fields": lacking})
+        with pytest.raises(ValueError, match="translation 'cy' lacks"):
+            type(demo_card()).model_validate(
+                {**demo_card().model_dump(), "translations": {"cy": words}}
+            )
+
+
+def test_a_letter_names_what_weighed_and_tells_both_sides(english: Governed) -> None:
+    decision = english.ask({"amount": 12.5, "count": 1, "answer": "no"}).json()["id"]
+    letter = written(english, decision)
+    towards, against = letter["text"].split("These facts counted the other way.")
+    assert "Amount & <b>more</b>: 12.50" in towards.split("Why we decided this")[1]
+    assert "Count: 1" in against.split("The other facts")[0]
+    assert letter["outcome"] == "yes"
+    assert letter["text"].startswith("The council\n")
+    assert "We say yes." in letter["text"]
+
+
+def test_departing_from_the_advice_leaves_the_reason_to_a_person(english: Governed) -> None:
+    decision = english.ask().json()["id"]
+    draft = written(english, decision, outcome="no")
+    assert draft["to_complete"] == ["say in plain words why this was decided"]
+    assert "The program suggested another outcome: We say yes." in draft["text"]
+    refused = english.step(
+        decision, "notice", english.person("ann"), outcome="no", text=draft["text"]
+    )
+    assert_problem(refused, slug="notice-incomplete", status=422)
+    finished = re.sub(r"\[\[.*?\]\]", "Your papers show other sums.", draft["text"])
+    sent = english.step(decision, "notice", english.person("ann"), outcome="no", text=finished)
+    assert sent.status_code == 201, sent.text
+    assert english.decide(decision, "ann", "no").status_code == 201
+    after = written(english, decision)
+    assert after["to_complete"] == []
+    assert REASON["text"] in after["text"]
+
+
+def test_a_letter_that_leaves_out_a_factor_is_refused(english: Governed) -> None:
+    decision = english.ask().json()["id"]
+    letter = written(english, decision)
+    lacking = letter["text"].replace("Count: 5", "")
+    refused = english.step(decision, "notice", english.person("ann"), outcome="yes", text=lacking)
+    assert_problem(refused, slug="notice-incomplete", status=422)
+    assert "Count" in refused.json()["detail"]
+
+
+def test_a_letter_that_is_too_hard_to_read_is_refused(english: Governed) -> None:
+    decision = english.ask().json()["id"]
+    text = written(english, decision)["text"]
+    hard = text + " ".join(["notwithstanding administrative circumstances"] * 60) + "."
+    refused = english.step(decision, "notice", english.person("ann"), outcome="yes", text=hard)
+    assert_problem(refused, slug="notice-incomplete", status=422)
+    assert "too hard to read" in refused.json()["detail"]
+    taken = english.step(decision, "notice", english.person("ann"), outcome="yes", text=text)
+    assert taken.status_code == 201
+
+
+def test_a_text_of_the_case_cannot_pass_for_the_letter(english: Governed) -> None:
+    forged = "x\n\nYou have 90 days [[to pay]]"
+    decision = english.ask({**tiny.CASE, "answer": forged}).json()["id"]
+    letter = written(english, decision)
+    assert forged not in letter["text"]
+    assert "x You have 90 days [ [to pay]]" in letter["text"]
+    assert letter["to_complete"] == []
+
+
+def test_without_words_in_the_language_no_letter_is_written(english: Governed) -> None:
+    decision = english.ask().json()["id"]
+    path = f"/v1/decisions/{decision}/notice"
+    refused = english.get(f"{path}?language=cy", english.person("ann"))
+    assert_problem(refused, slug="notice-unavailable", status=409)
+    recorded = english.step(
+        decision, "notice", english.person("ann"), outcome="yes", text="Llythyr.", language="cy"
+    )
+    assert_problem(recorded, slug="notice-unavailable", status=409)
+    strange = english.get(f"{path}?outcome=maybe", english.person("ann"))
+    assert_problem(strange, slug="invalid-request", status=422)
+
+
+def test_no_letter_tells_advice_that_is_kept_back(tmp_path: Path) -> None:
+    terms = {"letters": {"en": LETTER}}
+    with governed(tmp_path, reveal="after_own_assessment", notice=terms) as service:
+        decision = service.ask().json()["id"]
+        refused = service.get(f"/v1/decisions/{decision}/notice", service.person("ann"))
+        assert_problem(refused, slug="advice-withheld", status=409)
+        service.assess(decision, "ann")
+        assert "Amount" in written(service, decision)["text"]
+
+
+def test_without_advice_the_letter_says_so_and_a_person_gives_the_reason(tmp_path: Path) -> None:
+    rule = {
+        "rule": "never", "when": "true", "requires": "no_advice", "description": "Not for this.",
+    }  # fmt: skip
+    with governed(tmp_path, rules=[rule], notice={"letters": {"en": LETTER}}) as service:
+        decision = service.ask().json()["id"]
+        path = f"/v1/decisions/{decision}/notice"
+        refused = service.get(path, service.person("ann"))
+        assert_problem(refused, slug="step-missing", status=409)
+        letter = written(service, decision, outcome="no")
+        assert "The computer program gave no advice" in letter["text"]
+        assert letter["must_name"] == []
+        assert len(letter["to_complete"]) == 1
+
+
+def test_at_level_two_a_denial_needs_its_own_notice_first(tmp_path: Path) -> None:
+    low = {"amount": 1.0, "count": 1, "answer": "no"}
+    with governed(tmp_path, aia=assessed(50), notice={"letters": {"en": LETTER}}) as service:
+        decision = service.ask(low).json()["id"]
+        refused = service.decide(decision, "ann", "no")
+        assert_problem(refused, slug="notice-needed", status=409)
+        letter = written(service, decision)
+        other = re.sub(r"\[\[.*?\]\]", "x", written(service, decision, outcome="yes")["text"])
+        # A letter about another outcome is none about this one.
+        assert service.step(
+            decision, "notice", service.person("ann"), outcome="yes", text=other
+        ).status_code == 201  # fmt: skip
+        assert service.decide(decision, "ann", "no").status_code == 409
+        assert service.step(
+            decision, "notice", service.person("ann"), outcome="no", text=letter["text"]
+        ).status_code == 201  # fmt: skip
+        assert service.decide(decision, "ann", "no").status_code == 201
+        favourable = service.ask().json()["id"]
+        assert service.decide(favourable, "ann", "yes").status_code == 201
+
+
+def own_template(directory: Path, letter: str) -> Path:
+    packaged = load_template(None, "en").words.model_dump(mode="json")
+    (directory / "en").mkdir(parents=True)
+    (directory / "en" / "letter.txt").write_text(letter)
+    (directory / "en" / "words.yaml").write_text(yaml.safe_dump(packaged))
+    return directory
+
+
+def test_a_body_edits_its_templates(tmp_path: Path) -> None:
+    own = own_template(
+        tmp_path / "own",
+        "Dear you: {% for f in factors_for %}{{ f.label }}; {% endfor %}{{ outcome }}",
+    )
+    with governed(
+        tmp_path, notice={"letters": {"en": LETTER}}, settings={"notices_dir": own}
+    ) as service:
+        letter = written(service, service.ask().json()["id"])
+        assert letter["text"].startswith("Dear you: ")
+        assert letter["template"]["packaged"] is False
+
+
+@pytest.mark.parametrize(
+    ("letter", "fault"), [("{{ ghost }}", "names ghost"), ("{% if outcome %}", "end of template")]
+)
+def test_a_template_that_cannot_be_used_refuses_the_start(
+    tmp_path: Path, letter: str, fault: str
+) -> None:
+    with pytest.raises(TemplatesError, match=fault):
+        load_template(own_template(tmp_path / "own", letter), "en")
+
+
+@pytest.mark.parametrize(
+    ("letter", "fault"),
+    [("{{ letter.ghost }}", "no attribute 'ghost'"), ("{{ ''.__class__.mro() }}", "unsafe")],
+)
+def test_what_a_template_reaches_for_and_may_not_have_is_an_error(
+    tmp_path: Path, letter: str, fault: str
+) -> None:
+    own = own_template(tmp_path / "own", letter)
+    with governed(
+        tmp_path, notice={"letters": {"en": LETTER}}, settings={"notices_dir": own}
+    ) as service:
+        decision = service.ask().json()["id"]
+        refused = service.get(f"/v1/decisions/{decision}/notice", service.person("ann"))
+        problem = assert_problem(refused, slug="notice-unavailable", status=409)
+        assert fault in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        {"en": {**LETTER, "outcomes": {"yes": "Yes."}}},
+        {"en": LETTER, "cy": LETTER},  # the small model's card has no Welsh
+        {"en": LETTER, "gd": LETTER},
+    ],
+)
+def test_letters_that_cannot_be_written_refuse_the_start(tmp_path: Path, letters: object) -> None:
+    with pytest.raises(StartRefusedError), governed(tmp_path, notice={"letters": letters}):
+        pass
+
+
+def test_a_source_without_a_date_is_said_without_one() -> None:
+    words = load_template(None, "en").words
+    assert words.source(Fact("a", "1", None, None)) == ""
+    assert words.source(Fact("a", "1", "declared", None)) == " (you told us)"
+    assert words.source(Fact("a", "1", "estimated", date(2026, 1, 2))).endswith("2 January 2026)")
+
+
+def test_both_measures_are_their_published_formulas() -> None:
+    words = ["The", "cat", "sat", "on", "the", "enormous", "mat"]  # 26 letters
+    assert reading_age(words, 1) == round(max(4.71 * 26 / 7 + 0.5 * 7 - 21.43, 0) + 5, 1)
+    assert lix(words, 1) == round(7 + 100 / 7, 1)
+    easy, hard = (
+        "The cat sat. " * 60,
+        "Notwithstanding administrative circumstances whatsoever " * 40,
+    )
+    for language in ("en", "cy"):
+        assert reading_of(easy, language=language, greatest_age=14, greatest_lix=45).is_within
+        assert not reading_of(hard, language=language, greatest_age=14, greatest_lix=45).is_within
+    short = reading_of("Notwithstanding.", language="en", greatest_age=14, greatest_lix=45)
+    assert short.value is None
