@@ -202,7 +202,7 @@ class Engine:
         postponed: list[_Waiting] = []
         keys_in_group: set[tuple[str, str]] = set()
         for entry in group:
-            if entry.future.cancelled():
+            if entry.future.done():
                 # Nobody waits any more, and nothing has been recorded: then nothing shall be.
                 settled.append((entry, EngineStoppedError()))
                 continue

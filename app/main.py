@@ -38,6 +38,7 @@ from app.api import (
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
+from app.api.shortcut import Shortcut
 from app.checkpointer import checkpointer_for, outside_client
 from app.contests import contest_entries
 from app.domain import Clock, NewId
@@ -151,6 +152,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         app.include_router(router)
     app.mount("/static", pages.static_files(), name="static")
     problems.install(app)
+    (hot,) = decisions.hot.routes
+    app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
     app.add_middleware(
         Guard,
         max_body_bytes=settings.max_body_bytes,

@@ -16,6 +16,7 @@ from fastapi.security import HTTPBasic, HTTPBearer
 from app.api.parts import parts_of
 from app.domain import Caller, Role
 from app.errors import NOT_A_VALID_KEY, ForbiddenError, UnauthenticatedError
+from app.keys import KeyStore
 
 EVERY_ROLE = tuple(Role)
 
@@ -56,10 +57,17 @@ def open_to_all() -> Access:
 def authorise(request: Request, roles: Sequence[Role], *, page: bool = False) -> Caller:
     """Return the caller. Raises UnauthenticatedError or ForbiddenError."""
     header = request.headers.get("authorization")
+    return admitted(parts_of(request).keys, header, roles, page=page)
+
+
+def admitted(
+    keys: KeyStore, header: str | None, roles: Sequence[Role], *, page: bool = False
+) -> Caller:
+    """Return the caller whose key an ``Authorization`` header brings; raise as ``authorise``."""
     if header is None:
         raise UnauthenticatedError("no key came with the request")
     key = _key_in(header, page=page)
-    caller = None if key is None else parts_of(request).keys.authenticate(key)
+    caller = None if key is None else keys.authenticate(key)
     if caller is None:
         raise UnauthenticatedError(NOT_A_VALID_KEY)
     if caller.role not in roles:

@@ -1,8 +1,6 @@
 """``/v1/models/{model}/decisions`` and ``/v1/decisions/{id}``: one decision's whole file."""
 
-import asyncio
 import hashlib
-import json
 import re
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -17,20 +15,16 @@ from pydantic import ValidationError
 
 from app import records
 from app.api import examples, schemas
-from app.api.access import CurrentCaller, admits, authorise
+from app.api.access import CurrentCaller, admits, admitted
 from app.api.documents import problems
+from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
 from app.api.problems import faults_of_validation
 from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
 from app.engine import Earlier
-from app.errors import (
-    BodyTooSlowError,
-    InvalidJsonError,
-    InvalidRequestError,
-    UnsupportedMediaTypeError,
-)
+from app.errors import InvalidRequestError, UnsupportedMediaTypeError
 from app.monitoring.breaker import unaided
 from app.reading import read_decision
 from app.refusals import AdviceStoppedError
@@ -61,7 +55,8 @@ class LeanRoute(APIRoute):
     """A route whose handler takes the request itself.
 
     FastAPI's own parsing of typed parameters costs more than scoring and explaining the case, so
-    the one hot route does without it. It is still in the OpenAPI document.
+    the one hot route does without it. It is still in the OpenAPI document. Requests reach the
+    handler past the router, see ``Shortcut``.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -142,11 +137,14 @@ async def create_decision(request: Request) -> Response:
     """Parse, hand over, shape the answer."""
     start = perf_counter()
     parts = parts_of(request)
-    caller = authorise(request, ADVISED_ROLES)
+    sent = HotHeaders.of(request)
+    caller = admitted(parts.keys, sent.authorization, ADVISED_ROLES)
     served = parts.model(request.path_params["model"])
     parts.stops.check(served.name, manual_route=served.policy.manual_route)
-    body = await _json_body(request)
-    key = _idempotency(request, caller, served.name, body)
+    if sent.media_type != JSON:
+        raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
+    body = parse_body(await body_within(request, parts.settings.request_timeout_seconds))
+    key = _idempotency(sent.idempotency_key, caller, served.name, body)
     try:
         asked = schemas.DecisionRequest.model_validate(body)
         case = served.bundle.schema.encode(asked.case)
@@ -169,7 +167,7 @@ async def create_decision(request: Request) -> Response:
             ) from err
         raise
     parts.metrics.stages["parse"].observe(perf_counter() - start)
-    trace = request.state.trace
+    trace = request.scope["state"]["trace"]
     if stance == "unaided":
         circumstances = unaided(circumstances)
     application = Application(
@@ -188,12 +186,7 @@ async def create_decision(request: Request) -> Response:
         return _repeated(parts, caller, outcome.id)
     parts.metrics.stages["total"].observe(perf_counter() - start)
     make = records.with_receipt if served.policy.reveal == "concurrent" else without_advice
-    return Response(
-        make(outcome.answer, outcome.receipt),
-        status_code=201,
-        media_type=JSON,
-        headers={"Location": f"/v1/decisions/{application.id}"},
-    )
+    return Answer(make(outcome.answer, outcome.receipt), f"/v1/decisions/{application.id}")
 
 
 @router.get(
@@ -273,35 +266,9 @@ def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:
     )
 
 
-async def _json_body(request: Request) -> object:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != JSON:
-        raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
-    seconds = parts_of(request).settings.request_timeout_seconds
-    try:
-        async with asyncio.timeout(seconds):
-            content = await request.body()
-    except TimeoutError as err:
-        raise BodyTooSlowError(seconds=seconds) from err
-    try:
-        body = orjson.loads(content)
-        # orjson lets the last of two members with one name win, and another reader the first.
-        json.loads(content, object_pairs_hook=_unique)
-    except orjson.JSONDecodeError as err:
-        # The parser's message has a place in the text and none of the text itself.
-        raise InvalidJsonError(f"not valid JSON at line {err.lineno}, column {err.colno}") from err
-    except RecursionError as err:
-        raise InvalidRequestError("the body is nested deeper than any case is") from err
-    return body
-
-
-def _unique(pairs: list[tuple[str, object]]) -> None:
-    if len({name for name, _ in pairs}) != len(pairs):
-        raise InvalidRequestError("the body has two members of one name in one object")
-
-
-def _idempotency(request: Request, caller: Caller, model: str, body: object) -> Idempotency | None:
-    key = request.headers.get("idempotency-key")
+def _idempotency(
+    key: str | None, caller: Caller, model: str, body: object
+) -> Idempotency | None:
     if key is None:
         return None
     if len(key) > MAX_KEY_LENGTH or re.fullmatch(KEY_PATTERN, key) is None:

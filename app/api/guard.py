@@ -36,6 +36,8 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"content-security-policy", POLICY),
 )
 
+NAMES = frozenset(name for name, _ in HEADERS)
+
 if TYPE_CHECKING:
     from app.spans import Tracing
 
@@ -74,7 +76,10 @@ class Guard:
         received = 0
         status = 500
         started = False
-        trace = self._begun(scope)
+        trace = scope["state"]["trace"] = trace_of(scope)
+        metrics = _metrics(scope)
+        if metrics is not None:
+            metrics.in_flight += 1
 
         async def limited_receive() -> Message:
             nonlocal received
@@ -93,7 +98,10 @@ class Guard:
                 headers = message.setdefault("headers", [])
                 # A route may know better, as for what never changes and may be kept for good.
                 present = {name.lower() for name, _ in headers}
-                headers.extend(header for header in HEADERS if header[0] not in present)
+                if present.isdisjoint(NAMES):
+                    headers.extend(HEADERS)
+                else:
+                    headers.extend(header for header in HEADERS if header[0] not in present)
                 headers.append((b"x-request-id", request_id.encode()))
                 if trace is not None:
                     headers.append((b"traceresponse", trace.answer))
@@ -107,22 +115,18 @@ class Guard:
             response = await self._on_error(Request(scope), error)
             await response(scope, receive, guarded_send)
         finally:
-            self._ended(scope, status, perf_counter() - start)
+            self._ended(scope, status, perf_counter() - start, metrics, trace)
 
-    def _begun(self, scope: Scope) -> Trace | None:
-        """Count a request in, and return the trace it belongs to."""
-        trace = trace_of(scope)
-        scope["state"]["trace"] = trace
-        metrics = _metrics(scope)
-        if metrics is not None:
-            metrics.in_flight += 1
-        return trace
-
-    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+    def _ended(
+        self,
+        scope: Scope,
+        status: int,
+        seconds: float,
+        metrics: Metrics | None,
+        trace: Trace | None,
+    ) -> None:
         """Count a request out, and say in one line what became of it."""
         route = getattr(scope.get("route"), "path", "none")
-        trace: Trace | None = scope["state"]["trace"]
-        metrics = _metrics(scope)
         if metrics is not None:
             metrics.in_flight -= 1
             metrics.observe_request(route, status, seconds, None if trace is None else trace.id)
