@@ -152,7 +152,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         app.include_router(router)
     app.mount("/static", pages.static_files(), name="static")
     problems.install(app)
-    (hot,) = decisions.hot.routes
+    (hot,) = (route for route in decisions.hot.routes if isinstance(route, APIRoute))
     app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
     app.add_middleware(
         Guard,

@@ -266,9 +266,7 @@ def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:
     )
 
 
-def _idempotency(
-    key: str | None, caller: Caller, model: str, body: object
-) -> Idempotency | None:
+def _idempotency(key: str | None, caller: Caller, model: str, body: object) -> Idempotency | None:
     if key is None:
         return None
     if len(key) > MAX_KEY_LENGTH or re.fullmatch(KEY_PATTERN, key) is None:

@@ -77,9 +77,7 @@ class Guard:
         status = 500
         started = False
         trace = scope["state"]["trace"] = trace_of(scope)
-        metrics = _metrics(scope)
-        if metrics is not None:
-            metrics.in_flight += 1
+        metrics = _counted_in(scope)
 
         async def limited_receive() -> Message:
             nonlocal received
@@ -96,12 +94,7 @@ class Guard:
                 started = True
                 status = message["status"]
                 headers = message.setdefault("headers", [])
-                # A route may know better, as for what never changes and may be kept for good.
-                present = {name.lower() for name, _ in headers}
-                if present.isdisjoint(NAMES):
-                    headers.extend(HEADERS)
-                else:
-                    headers.extend(header for header in HEADERS if header[0] not in present)
+                _secure(headers)
                 headers.append((b"x-request-id", request_id.encode()))
                 if trace is not None:
                     headers.append((b"traceresponse", trace.answer))
@@ -143,7 +136,20 @@ class Guard:
         )
 
 
-def _metrics(scope: Scope) -> Metrics | None:
-    """Return where requests are counted; None before the service has started."""
+def _secure(headers: list[tuple[bytes, bytes]]) -> None:
+    """Add the security headers, but those that a route gave, as for what may be kept for good."""
+    present = {name.lower() for name, _ in headers}
+    if present.isdisjoint(NAMES):
+        headers.extend(HEADERS)
+    else:
+        headers.extend(header for header in HEADERS if header[0] not in present)
+
+
+def _counted_in(scope: Scope) -> Metrics | None:
+    """Count a request in, and return where; None before the service has started."""
     parts = getattr(scope["app"].state, "parts", None)
-    return None if parts is None else parts.metrics
+    if parts is None:
+        return None
+    metrics: Metrics = parts.metrics
+    metrics.in_flight += 1
+    return metrics

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 from app.errors import BodyTooSlowError, InvalidJsonError, InvalidRequestError
 
@@ -93,13 +92,6 @@ class Answer(Response):
             (b"content-length", b"%d" % len(body)),
             JSON_TYPE,
         ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        await send(
-            {"type": "http.response.start", "status": 201, "headers": self.raw_headers}
-        )
-        await send({"type": "http.response.body", "body": self.body})
 
 
 def _members(value: object) -> int:

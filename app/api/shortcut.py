@@ -8,9 +8,9 @@ guard, which turns exceptions into problems.
 
 from collections.abc import Awaitable, Callable
 
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -18,13 +18,13 @@ class Shortcut:
     """ASGI middleware that answers ``POST <before>{model}<after>`` itself."""
 
     def __init__(
-        self, app: ASGIApp, *, route: BaseRoute, handler: Callable[[Request], Awaitable[Response]]
+        self, app: ASGIApp, *, route: APIRoute, handler: Callable[[Request], Awaitable[Response]]
     ) -> None:
         """``route`` has one parameter, ``model``, in the middle of its path."""
         self._app = app
         self._route = route
         self._handler = handler
-        self._before, _, self._after = getattr(route, "path").partition("{model}")
+        self._before, _, self._after = route.path.partition("{model}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
