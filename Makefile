@@ -53,8 +53,8 @@ format: $(STAMP) ## Format the code
 openapi: $(STAMP) ## Write openapi/openapi.yaml from the application
 	$(BIN)/grounds openapi > openapi/openapi.yaml
 
-bench: $(STAMP) ## Measure the service under load (needs wrk)
-	$(BIN)/python -m benchmarks.load
+bench: $(STAMP) ## Compare the service with its floor and its peers, in about 13 minutes (needs wrk)
+	$(BIN)/python -m benchmarks.compare
 
 lock: ## Resolve the dependencies anew into the two lock files (no registry address is written)
 	uv pip compile --quiet --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header \

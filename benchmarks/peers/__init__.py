@@ -1,0 +1,1 @@
+"""The systems that Grounds is compared with; each runs in an environment of its own."""
