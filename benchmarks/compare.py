@@ -12,8 +12,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import machine, open_loop, report, targets
@@ -69,9 +70,11 @@ def main() -> None:
         if {"closed", "open"} & set(chosen.parts):
             _servers(place, rows, prepared, chosen, found)
         if "replicas" in chosen.parts:
-            found.replicas = _replicas(place, rows, prepared, chosen)
+            with _noting(found, "PostgreSQL"):
+                found.replicas = _replicas(place, rows, prepared, chosen)
         if "start" in chosen.parts:
-            found.start = _start(place, rows, prepared)
+            with _noting(found, "the start with three models"):
+                found.start = _start(place, rows, prepared)
     report.show(found)
     print(f"\nthe whole run took {(time.monotonic() - begin) / 60:.1f} minutes")
 
@@ -96,7 +99,8 @@ def _servers(
         if "open" in chosen.parts:
             _say("open loop")
             for each in measured:
-                _open(each)
+                with _noting(found, f"{each.target.name} in an open loop"):
+                    _open(each)
         found.measured = measured
     counted = [each for each in measured if each.target.name.startswith("grounds")]
     if counted:
@@ -205,45 +209,38 @@ def _open(each: Measured) -> None:
         each.open.append(latency)
 
 
-def _replicas(
-    place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespace
-) -> Replicas | str:
+def _replicas(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespace) -> Replicas:
     """Measure one process on PostgreSQL against two, in turn."""
-    from tests.postgres import PostgresMissingError
-
     _say("PostgreSQL, one process and two")
     cases = made_cases(rows)
-    try:
-        with on_postgres(prepared, place) as first, ExitStack() as stack:
-            loads = []
-            for number, make in enumerate((lambda: first, lambda: replica(first, place))):
-                target = targets.grounds(make(), cases, _free_port())
-                stack.enter_context(
-                    server(
-                        target.command,
-                        ready=target.ready,
-                        log=place / f"postgres-{number}.log",
-                        environment=target.environment,
-                    )
+    with on_postgres(prepared, place) as first, ExitStack() as stack:
+        loads = []
+        for number, make in enumerate((lambda: first, lambda: replica(first, place))):
+            target = targets.grounds(make(), cases, _free_port())
+            stack.enter_context(
+                server(
+                    target.command,
+                    ready=target.ready,
+                    log=place / f"postgres-{number}.log",
+                    environment=target.environment,
                 )
-                load = Load(
-                    place,
-                    f"postgres-{number}",
-                    url=target.url,
-                    headers=target.headers,
-                    bodies=target.bodies,
-                )
-                load.run(16, WARM_SECONDS)
-                loads.append(load)
-            one: list[float] = []
-            two: list[float] = []
-            for _ in range(chosen.rounds):
-                one.append(loads[0].run(64, chosen.seconds).per_second)
-                both = [load.start(32, chosen.seconds) for load in loads]
-                two.append(sum(finished(each).per_second for each in both))
-            return Replicas(one, two)
-    except (PostgresMissingError, UnavailableError) as error:
-        return str(error)
+            )
+            load = Load(
+                place,
+                f"postgres-{number}",
+                url=target.url,
+                headers=target.headers,
+                bodies=target.bodies,
+            )
+            load.run(16, WARM_SECONDS)
+            loads.append(load)
+        one: list[float] = []
+        two: list[float] = []
+        for _ in range(chosen.rounds):
+            one.append(loads[0].run(64, chosen.seconds).per_second)
+            both = [load.start(32, chosen.seconds) for load in loads]
+            two.append(sum(finished(each).per_second for each in both))
+        return Replicas(one, two)
 
 
 def _start(place: Path, rows: Path, prepared: Prepared) -> Start:
@@ -267,6 +264,16 @@ def _start(place: Path, rows: Path, prepared: Prepared) -> Start:
                 _load(place, asked).run(16, 2)
             memory = running.memory_mib()
     return Start(ready, memory)
+
+
+@contextmanager
+def _noting(found: Findings, what: str) -> Iterator[None]:
+    """Let one measurement fail alone: what is found already must not be lost with it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001  # whatever it was, it is told
+        traceback.print_exc()
+        found.missing[what] = f"{type(error).__name__}: {error}"
 
 
 def _names(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:

@@ -78,8 +78,7 @@ class Findings:
     counted: int = 0
     unawaited: int = 0
     recorded: int = 0
-    replicas: Replicas | str | None = None
-    """A text says why it could not be measured."""
+    replicas: Replicas | None = None
     start: Start | None = None
 
     def named(self, name: str) -> Measured | None:

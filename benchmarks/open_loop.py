@@ -101,16 +101,16 @@ class _Run:
         self._idle: list[_Connection] = []
         self._overdue: deque[int] = deque()
         self._start = 0
+        self._ended = False
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def run(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
-        opened = min(CONNECTIONS, len(self._moments))
-        connections = [
-            (await loop.create_connection(lambda: _Connection(self), host, port))[1]
-            for _ in range(opened)
-        ]
-        self._idle.extend(connections)
+        self._address = host, port
+        self._open: set[_Connection] = set()
+        for _ in range(min(CONNECTIONS, len(self._moments))):
+            await self._connect()
         self._timer = _Timer()
         loop.add_reader(self._timer.descriptor, self._fire)
         self._start = monotonic_ns() + 50_000_000
@@ -123,8 +123,15 @@ class _Run:
         finally:
             loop.remove_reader(self._timer.descriptor)
             self._timer.close()
-            for connection in connections:
+            self._ended = True
+            for connection in list(self._open):
                 connection.close()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: _Connection(self), *self._address)
+        self._open.add(connection)
+        self._free(connection)
 
     def _meant(self, number: int) -> int:
         return self._start + int(self._moments[number] * 1e9)
@@ -148,15 +155,27 @@ class _Run:
     def answered(self, connection: "_Connection", meant: int, *, succeeded: bool) -> None:
         self.latencies.append(monotonic_ns() - meant)
         self.succeeded += succeeded
+        self._free(connection)
+        self._count()
+
+    def lost(self, connection: "_Connection", *, under_way: bool) -> None:
+        """Open another: servers close connections that are idle for a few seconds.
+
+        A request that was under way has failed.
+        """
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if under_way:
+            self._count()
+        if not self._ended:
+            self._opening.add(asyncio.get_running_loop().create_task(self._connect()))
+
+    def _free(self, connection: "_Connection") -> None:
         if self._overdue:
             self._send(connection, self._overdue.popleft())
         else:
             self._idle.append(connection)
-        self._count()
-
-    def broken(self) -> None:
-        """A connection broke under a request: that one failed, and the connection is gone."""
-        self._count()
 
     def _count(self) -> None:
         self._answered += 1
@@ -172,8 +191,7 @@ class _Connection(asyncio.Protocol):
         self._received = b""
         self._meant: int | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP
         self._transport = transport
 
     def send(self, request: bytes, meant: int) -> None:
@@ -189,9 +207,8 @@ class _Connection(asyncio.Protocol):
             self._run.answered(self, meant, succeeded=succeeded)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._meant is not None:
-            self._meant = None
-            self._run.broken()
+        under_way, self._meant = self._meant is not None, None
+        self._run.lost(self, under_way=under_way)
 
     def close(self) -> None:
         self._meant = None

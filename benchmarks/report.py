@@ -19,15 +19,11 @@ def show(found: Findings) -> None:
     """Print everything."""
     if any(each.runs for each in found.measured):
         _closed(found)
-    for name, reason in found.missing.items():
-        print(f"\n{name} was not measured: {reason}")
     if any(each.open for each in found.measured):
         _open(found)
     if found.recorded:
         _records(found)
-    if isinstance(found.replicas, str):
-        print(f"\nPostgreSQL was not measured: {found.replicas}")
-    elif found.replicas is not None:
+    if found.replicas is not None:
         one, two = median(found.replicas.one), median(found.replicas.two)
         print(
             f"\nPostgreSQL, 64 connections: one process {one:,.0f}/s, two {two:,.0f}/s: "
@@ -39,6 +35,8 @@ def show(found: Findings) -> None:
             f"\nThree models, warm: ready after {times} s; "
             f"{found.start.memory_mib:.0f} MiB after load on each"
         )
+    for name, reason in found.missing.items():
+        print(f"\n{name} was not measured: {reason}")
     print("\nTargets of this run")
     for line in _targets(found):
         print(f"- {line}")
@@ -134,7 +132,7 @@ def _targets(found: Findings) -> Iterator[str]:
                 ratio = min(_ratio(ours, each, connections) for each in peers)
                 what = f"{ratio:.1f} times {told} at {connections} connections"
                 yield _said(what, str(least), is_met=ratio >= least)
-    if found.replicas is not None and not isinstance(found.replicas, str):
+    if found.replicas is not None:
         ratio = median(found.replicas.two) / median(found.replicas.one)
         yield _said(f"two processes {ratio:.2f} times one", "1.5", is_met=ratio >= 1.5)
     if found.start is not None:
