@@ -7,6 +7,15 @@
 #
 # docs/operations.md says more.
 
+FROM node:24-bookworm-slim AS assets
+
+WORKDIR /build
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev
+COPY app app
+RUN npm run build
+
+
 FROM python:3.11-slim-bookworm AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -22,6 +31,7 @@ RUN python -m pip --python /opt/venv/bin/python install --require-hashes --requi
 
 COPY pyproject.toml README.md ./
 COPY app app
+COPY --from=assets /build/app/web/assets app/web/assets
 COPY models models
 COPY explainers explainers
 COPY audit audit

@@ -1,19 +1,23 @@
 # Everything here works on a machine with only Python 3.11 and make: uv comes through pip when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format lock openapi bench prometheus clean
+.PHONY: help demo serve test check format lock openapi bench prometheus assets clean
 
 PYTHON ?= python3.11
 VENV := .venv
 UV_DIR := .uv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+NODE_DIR := .tools/node
+NPM = $$(command -v npm || echo $(NODE_DIR)/bin/npm)
+MODULES := node_modules/.installed
+ASSETS := app/web/assets/manifest.json
 
 help: ## Show these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # uv makes the environment: Debian's Python can do so only with a further package. It comes through
 # pip into a folder of its own when the machine has none, because a synced environment would lose it.
-$(STAMP): requirements-dev.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml | $(ASSETS)
 	@command -v $(PYTHON) >/dev/null || { echo "Grounds needs Python 3.11: $(PYTHON) was not found (name another with make PYTHON=...)"; exit 1; }
 	@command -v uv >/dev/null || test -x $(UV_DIR)/bin/uv || \
 	  $(PYTHON) -m pip install --quiet --root-user-action=ignore --disable-pip-version-check --target $(UV_DIR) uv
@@ -24,17 +28,32 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	  $$uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(STAMP) ## Set up, train the demonstration model, start the service and show a decision with its reasons
+# The pages' styles and scripts come from npm; a machine without npm gets Node from PyPI, in a folder
+# of its own. What is there already is not fetched again.
+$(MODULES): package-lock.json
+	@command -v $(PYTHON) >/dev/null || { echo "Grounds needs Python 3.11: $(PYTHON) was not found (name another with make PYTHON=...)"; exit 1; }
+	@command -v npm >/dev/null || test -x $(NODE_DIR)/bin/npm || deploy/get-node.sh $(PYTHON) $(NODE_DIR)
+	@echo "Installing what the pages' styles are made of (GOV.UK Frontend, from npm) ..."
+	@PATH="$$PATH:$(abspath $(NODE_DIR))/bin" $(NPM) ci --silent || \
+	  { echo "npm could not install the locked packages: is its registry reachable? Once installed, no network is needed again."; exit 1; }
+	@touch $@
+
+$(ASSETS): $(MODULES) app/web/build.js $(wildcard app/web/styles/* app/web/scripts/* app/web/static/*)
+	@PATH="$$PATH:$(abspath $(NODE_DIR))/bin" $(NPM) run --silent build
+
+assets: $(ASSETS) ## Compile the pages' styles and scripts into app/web/assets
+
+demo: $(STAMP) $(ASSETS) ## Set up, train the demonstration model, start the service and show a decision with its reasons
 	@$(BIN)/grounds demo
 
-serve: $(STAMP) ## Start the service with the settings in the environment (GROUNDS_...)
+serve: $(STAMP) $(ASSETS) ## Start the service with the settings in the environment (GROUNDS_...)
 	@$(BIN)/grounds serve
 
-test: $(STAMP) ## Set up and pass the tests
+test: $(STAMP) $(ASSETS) ## Set up and pass the tests
 	@deploy/prometheus/get.sh || echo "Prometheus could not be fetched: the tests of rules and alerts are skipped"
 	@$(BIN)/python -m pytest
 
-check: $(STAMP) ## Format check, ruff, mypy, import rules, unused dependencies, Dockerfile, tests
+check: $(STAMP) $(ASSETS) ## Format check, ruff, mypy, import rules, unused dependencies, Dockerfile, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -63,5 +82,5 @@ lock: ## Resolve the dependencies anew into the two lock files (no registry addr
 	  --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 clean: ## Remove the environment, the compiled kernels and the demonstration's files
-	rm -rf $(VENV) $(UV_DIR) .tools var
+	rm -rf $(VENV) $(UV_DIR) .tools node_modules app/web/assets var
 	find app models explainers audit tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

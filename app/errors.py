@@ -19,6 +19,7 @@ from app.monitoring.attributes import AttributeStoreError
 from app.policy import PolicyError
 from app.problem_type import AppError as AppError
 from app.problem_type import ProblemType as ProblemType
+from app.sessions import SessionStoreError, TooManyVisitorsError
 from audit.errors import AuditError, UnderHoldError
 from explainers.errors import ExplanationError
 from models.errors import CaseRejectedError, ModelError
@@ -36,6 +37,10 @@ class UnknownDecisionError(AppError):
 
     def __init__(self) -> None:
         super().__init__("the log has no such decision")
+
+
+class NotFoundError(AppError):
+    """There is nothing at this address."""
 
 
 class UnknownProblemError(AppError):
@@ -93,6 +98,19 @@ class ForbiddenError(AppError):
         super().__init__(f"this needs a key with the role {' or '.join(want)}; yours is {got}")
 
 
+class SignInNeededError(AppError):
+    """The page is for people who are signed in."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__("sign in to see this page")
+        self.address = address
+        """Where to sign in."""
+
+
+class ForgedFormError(AppError):
+    """The form was not sent from a page of this session."""
+
+
 class IdempotencyConflictError(AppError):
     """The Idempotency-Key was used before for another request."""
 
@@ -122,6 +140,8 @@ class TimedOutError(AppError):
         super().__init__(f"no durable record within {seconds:g} s")
 
 
+NOT_FOUND = ProblemType(404, "not-found", "There is nothing at this address", "See `/docs`.")
+
 PROBLEMS: Mapping[type[Exception], ProblemType] = {
     **refusals.PROBLEMS,
     InvalidJsonError: ProblemType(
@@ -137,6 +157,28 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "Send `Authorization: Bearer <key>`. An administrator makes keys with "
         "`grounds key create`.",
     ),
+    SignInNeededError: ProblemType(
+        401, "sign-in-needed", "You need to sign in", "Sign in and try again."
+    ),
+    ForgedFormError: ProblemType(
+        403,
+        "form-not-accepted",
+        "This form was not sent from your own session",
+        "Go back, load the page again and send it once more. Nothing was recorded.",
+    ),
+    TooManyVisitorsError: ProblemType(
+        429,
+        "too-many-sign-ins",
+        "Too many people are signing in at once",
+        "Try again after the time in Retry-After.",
+        retry_after_seconds=60,
+    ),
+    SessionStoreError: ProblemType(
+        503,
+        "sessions-unavailable",
+        "The sessions cannot be read or written",
+        "Tell the service's operator. The API does not depend on them.",
+    ),
     ForbiddenError: ProblemType(
         403, "forbidden", "This key may not do that", "Use a key with one of the named roles."
     ),
@@ -149,6 +191,7 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "No such decision",
         "Check the identifier. A key with the role caller sees only its own decisions.",
     ),
+    NotFoundError: NOT_FOUND,
     UnknownProblemError: ProblemType(
         404, "unknown-problem", "No such kind of problem", "`/docs` lists what may go wrong."
     ),
@@ -288,7 +331,6 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     ),
 }
 
-NOT_FOUND = ProblemType(404, "not-found", "There is nothing at this address", "See `/docs`.")
 METHOD_NOT_ALLOWED = ProblemType(
     405, "method-not-allowed", "This address does not take that method", "See `/docs`."
 )
@@ -301,7 +343,6 @@ INTERNAL = ProblemType(
 
 ALL_PROBLEM_TYPES: tuple[ProblemType, ...] = (
     *PROBLEMS.values(),
-    NOT_FOUND,
     METHOD_NOT_ALLOWED,
     INTERNAL,
 )

@@ -63,12 +63,15 @@ from app.policy import PolicyError
 from app.retention import RetentionError
 from app.served import ServedModel, open_all
 from app.service import Service
+from app.sessions import SessionStore, SessionStoreError
 from app.settings import Settings
 from app.slow_lane import SlowLane
 from app.startup import record_start
 from app.stops import Stops
 from app.training import AttestationsError, load_training
-from app.web import pages
+from app.web import decision, public, signin
+from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
+from app.web.session import SignInError, opened_sessions
 from audit.errors import AuditError
 from audit.log import Log
 from explainers.errors import ExplanationError
@@ -83,12 +86,16 @@ model, the exact SHAP reasons for it, and a receipt that the whole answer was du
 append-only log before anyone saw it. A person decides.
 """
 
+PAGES = (public.router, signin.router, decision.router)
+"""One router for each area of the pages."""
+
 ROUTERS = (
-    decisions.hot, decisions.router, caseworker.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, pages.router,
+    decisions.hot, decisions.router, caseworker.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, *PAGES,
 )  # fmt: skip
 
 REFUSALS = (
     AgreementsError,
+    AssetsError,
     AttestationsError,
     AttributeStoreError,
     AuditError,
@@ -97,6 +104,8 @@ REFUSALS = (
     ModelError,
     PolicyError,
     RetentionError,
+    SessionStoreError,
+    SignInError,
     TemplatesError,
 )
 """What a start is refused with: each says in one line what is wrong."""
@@ -150,7 +159,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     )
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/static", pages.static_files(), name="static")
+    app.mount(ADDRESS, AssetFiles(), name="static")
     problems.install(app)
     (hot,) = (route for route in decisions.hot.routes if isinstance(route, APIRoute))
     app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
@@ -188,6 +197,7 @@ async def _opened(
     served = open_all(settings, lambda step: _log.info("starting", step=step))
     with (
         closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
+        closing(opened_sessions(settings, clock=clock)) as sessions,
         closing(AttributeStore(settings.data_dir / attributes.FILE)) as protected,
         closing(
             Log.open(
@@ -200,7 +210,15 @@ async def _opened(
         ) as log,
     ):
         parts = assemble(
-            settings, log, keys, served, protected, clock=clock, new_id=new_id, outside=outside
+            settings,
+            log,
+            keys,
+            served,
+            protected,
+            sessions,
+            clock=clock,
+            new_id=new_id,
+            outside=outside,
         )
         for model in served.values():
             _log.info("starting", step=f"{model.name}: a first explanation, for practice")
@@ -233,6 +251,7 @@ def assemble(
     keys: KeyStore,
     served: Mapping[str, ServedModel],
     protected: AttributeStore,
+    sessions: SessionStore,
     *,
     clock: Clock,
     new_id: NewId,
@@ -275,6 +294,8 @@ def assemble(
         slow_lane=SlowLane(limit=settings.slow_limit),
         service=Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops),
         stops=stops,
+        sessions=sessions,
+        assets=load_assets(),
         custody=kept.custody,
         evidence=kept.evidence,
         checkpointer=checkpointer_for(

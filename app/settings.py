@@ -84,6 +84,27 @@ class Settings(BaseSettings):
     ] = None
     host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.")] = 8080
+    public_url: Annotated[
+        str | None,
+        Field(
+            description="The address at which people reach the pages, such as "
+            "`https://grounds.example.gov.uk`. Without it nobody can sign in but on this machine.",
+            pattern=r"^https://[^/\s]+$",
+        ),
+    ] = None
+    demo_sign_in: Annotated[
+        bool,
+        Field(
+            description="For the demonstration: let anybody on this machine sign in as anyone. "
+            "Refused unless the service listens on this machine alone."
+        ),
+    ] = False
+    session_idle_minutes: Annotated[
+        int, Field(description="A session ends when nothing was asked for this long.", ge=1, le=480)
+    ] = 30
+    session_hours: Annotated[
+        int, Field(description="A session ends this long after sign-in.", ge=1, le=24)
+    ] = 10
     max_body_bytes: Annotated[
         int, Field(description="A larger request body is refused with 413.", ge=1024)
     ] = 1 * MIB

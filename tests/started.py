@@ -17,6 +17,7 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.records import RECOMMENDATION
 from app.settings import Settings
+from app.web.session import PLAIN_COOKIE
 from audit.leaf import parse_leaf
 
 DEMONSTRATION = "housing-support"
@@ -41,9 +42,19 @@ class Started:
         """Return the header that carries the key of a role."""
         return {"Authorization": f"Bearer {self.keys[role]}"}
 
-    def basic(self, role: Role) -> tuple[str, str]:
-        """Return the same key as a browser sends it."""
-        return "anyone", self.keys[role]
+    def session(self, role: Role, *, actor: str | None = None) -> dict[str, str]:
+        """Sign somebody in and return the header that their browser sends."""
+        sessions = self.parts.sessions
+        token = sessions.sign_in(
+            sessions.begin(back="/"), actor=actor or role.value, roles=[role], source="tests"
+        )
+        return {"Cookie": f"{PLAIN_COOKIE}={token}"}
+
+    def form(self, session: Mapping[str, str]) -> dict[str, str]:
+        """Return what every form of a session's pages carries."""
+        found = self.parts.sessions.find(session["Cookie"].partition("=")[2])
+        assert found is not None
+        return {"csrf": found.csrf}
 
     def ask(
         self,
@@ -98,7 +109,12 @@ def start(settings: Settings) -> Iterator[Started]:
     """Run the production application with these settings."""
     app = create_app(settings)
     keys = make_keys(settings)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(
+        app,
+        base_url="http://127.0.0.1:8080",
+        client=("127.0.0.1", 50000),
+        raise_server_exceptions=False,
+    ) as client:
         yield Started(settings, app, client, keys)
 
 

@@ -1,17 +1,15 @@
 """Who is calling, and may they: every route names the roles it admits.
 
-A key comes as ``Authorization: Bearer <key>``; on pages a browser may send it as the password of
-HTTP Basic (any user name), until there is sign-in.
+A key comes as ``Authorization: Bearer <key>``. People on the pages have a session instead:
+``app/web/session.py``.
 """
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, TypedDict
 
 from fastapi import Depends, Request
 from fastapi.params import Depends as DependsParam
-from fastapi.security import HTTPBasic, HTTPBearer
+from fastapi.security import HTTPBearer
 
 from app.api.parts import parts_of
 from app.domain import Caller, Role
@@ -23,11 +21,6 @@ EVERY_ROLE = tuple(Role)
 bearer_scheme = HTTPBearer(
     scheme_name="key", description="A key made with `grounds key create`.", auto_error=False
 )
-basic_scheme = HTTPBasic(
-    scheme_name="browser",
-    description="Pages only: any user name, and the key as the password.",
-    auto_error=False,
-)
 
 
 class Access(TypedDict):
@@ -37,14 +30,14 @@ class Access(TypedDict):
     openapi_extra: dict[str, object]
 
 
-def admits(*roles: Role, scheme: HTTPBearer | HTTPBasic = bearer_scheme) -> Access:
+def admits(*roles: Role) -> Access:
     """Return the route arguments that let in these roles only and say so in the OpenAPI document."""
 
     async def check(request: Request) -> None:
-        request.state.caller = authorise(request, roles, page=scheme is basic_scheme)
+        request.state.caller = authorise(request, roles)
 
     return {
-        "dependencies": [Depends(scheme), Depends(check)],
+        "dependencies": [Depends(bearer_scheme), Depends(check)],
         "openapi_extra": {"x-roles": [role.value for role in roles]},
     }
 
@@ -54,39 +47,25 @@ def open_to_all() -> Access:
     return {"dependencies": [], "openapi_extra": {"x-roles": ["public"]}}
 
 
-def authorise(request: Request, roles: Sequence[Role], *, page: bool = False) -> Caller:
+def authorise(request: Request, roles: Sequence[Role]) -> Caller:
     """Return the caller. Raises UnauthenticatedError or ForbiddenError."""
     header = request.headers.get("authorization")
-    return admitted(parts_of(request).keys, header, roles, page=page)
+    return admitted(parts_of(request).keys, header, roles)
 
 
-def admitted(
-    keys: KeyStore, header: str | None, roles: Sequence[Role], *, page: bool = False
-) -> Caller:
+def admitted(keys: KeyStore, header: str | None, roles: Sequence[Role]) -> Caller:
     """Return the caller whose key an ``Authorization`` header brings; raise as ``authorise``."""
     if header is None:
         raise UnauthenticatedError("no key came with the request")
-    key = _key_in(header, page=page)
-    caller = None if key is None else keys.authenticate(key)
+    scheme, _, key = header.partition(" ")
+    caller = None
+    if scheme.lower() == "bearer":
+        caller = keys.authenticate(key.strip())
     if caller is None:
         raise UnauthenticatedError(NOT_A_VALID_KEY)
     if caller.role not in roles:
         raise ForbiddenError(got=caller.role.value, want=[role.value for role in roles])
     return caller
-
-
-def _key_in(header: str, *, page: bool) -> str | None:
-    scheme, _, credentials = header.partition(" ")
-    if scheme.lower() == "bearer":
-        return credentials.strip()
-    # Browsers send Basic along by themselves, also with a form of another site: pages only show.
-    if page and scheme.lower() == "basic":
-        try:
-            user_and_password = base64.b64decode(credentials, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        return user_and_password.partition(":")[2]
-    return None
 
 
 def _caller(request: Request) -> Caller:

@@ -21,10 +21,12 @@ from app.monitoring.monitor import Monitor
 from app.notices.writer import NoticeWriter
 from app.served import ServedModel
 from app.service import Service
+from app.sessions import SessionStore
 from app.settings import Settings
 from app.slow_lane import SlowLane
 from app.stops import Stops
 from app.training import Training
+from app.web.assets import Assets
 from audit.log import Log
 from audit.rare import RareEntries
 
@@ -56,6 +58,8 @@ class Parts:
     contests: RareEntries
     stops: Stops
     notices: NoticeWriter
+    sessions: SessionStore
+    assets: Assets
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

@@ -11,13 +11,13 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse
+from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
 from app.api.parts import parts_of
-from app.errors import ProblemType, UnauthenticatedError
-from app.web.render import render
+from app.errors import ProblemType, SignInNeededError, UnauthenticatedError
+from app.web.errors import error_page
 from models.errors import CaseRejectedError
 
 MEDIA_TYPE = "application/problem+json"
@@ -46,7 +46,7 @@ def problem_response(
     request_id = getattr(request.state, "request_id", "none")
     body = errors.problem(kind, detail=detail, request_id=request_id, faults=faults)
     response = (
-        HTMLResponse(render("error.html", kind=kind, detail=detail, request_id=request_id))
+        error_page(request, kind, detail=detail, request_id=request_id)
         if _is_page(request)
         else Response(orjson.dumps(body), media_type=MEDIA_TYPE)
     )
@@ -54,17 +54,14 @@ def problem_response(
     if kind.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(kind.retry_after_seconds)
     if kind.status == HTTPStatus.UNAUTHORIZED:
-        # A browser on a page asks for the key when it is challenged with Basic.
-        response.headers["WWW-Authenticate"] = (
-            'Basic realm="grounds", charset="UTF-8"'
-            if _is_page(request)
-            else 'Bearer realm="grounds"'
-        )
+        response.headers["WWW-Authenticate"] = 'Bearer realm="grounds"'
     return response
 
 
 async def from_exception(request: Request, error: Exception) -> Response:
     """Return the problem that an exception is."""
+    if isinstance(error, SignInNeededError) and _is_page(request):
+        return RedirectResponse(error.address, status_code=303)
     kind = errors.problem_type(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The kind of error and where it arose, never its message: that may hold a case's numbers.

@@ -112,7 +112,7 @@ def _invitation(
     return "\n".join(
         (
             "",
-            "See it as a page (any user name; the key is the password):",
+            "See it as a page (sign in as anyone; this is possible in the demonstration only):",
             f"  {address}/decisions/{answer['id']}",
             "Key, with the role caseworker, made for this run:",
             f"  {key}",
@@ -172,6 +172,7 @@ def _environment(directory: Path, port: int) -> dict[str, str]:
         "GROUNDS_MODELS_DIR": str(directory / "models"),
         "GROUNDS_SUPPLIERS_DIR": str(directory / "suppliers"),
         "GROUNDS_HOST": "127.0.0.1",
+        "GROUNDS_DEMO_SIGN_IN": "true",
         "GROUNDS_PORT": str(port),
     }
 

@@ -38,7 +38,7 @@ def signed_bars(bars: Sequence[Bar], *, title: str, description: str) -> str:
         for position, bar in enumerate(bars)
     )
     return (
-        f'<svg class="bars" role="img" viewBox="0 0 {WIDTH} {height}" '
+        f'<svg class="app-bars" role="img" viewBox="0 0 {WIDTH} {height}" '
         f"aria-label={quoteattr(f'{title}. {description}')}>"
         '<defs><pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect class="stripe-ground" width="6" height="6"/>'

@@ -72,7 +72,9 @@ def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
     settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
     with start(settings) as service:
         answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
-        page = service.client.get(f"/decisions/{answer['id']}", auth=service.basic(Role.CASEWORKER))
+        page = service.client.get(
+            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
+        )
     explanation = answer["explanation"]
     assert answer["recommendation"]["score"] == pytest.approx(probabilities(classes, 2, 0)[0])
     assert explanation["contrast"] == {"favoured": "A", "rival": "B"}

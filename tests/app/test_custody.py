@@ -137,7 +137,7 @@ def test_whoever_reads_a_personal_record_is_in_the_log(service: Started, what: s
     }[what]
     for role in (Role.AUDITOR, Role.ADMIN, Role.CASEWORKER):
         if what == "page":
-            response = service.client.get(path, auth=service.basic(role))
+            response = service.client.get(path, headers=service.session(role))
         else:
             response = service.client.get(path, headers=service.key(role))
         assert response.status_code == 200

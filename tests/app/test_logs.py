@@ -77,7 +77,7 @@ def test_no_value_key_subject_or_id_is_ever_logged(service: Started, log: String
     service.ask(tiny.NAME, BODY["case"], subject=SUBJECT, headers=headers)
     service.ask(tiny.NAME, {**tiny.CASE, "amount": TEXT, TEXT: NUMBER}, subject=SUBJECT)
     service.client.get(f"/v1/decisions/{identifier}", headers=service.key(Role.CALLER))
-    service.client.get(f"/decisions/{identifier}", auth=service.basic(Role.ADMIN))
+    service.client.get(f"/decisions/{identifier}", headers=service.session(Role.ADMIN))
     service.client.get(f"/v1/decisions/{TEXT}?{TEXT}={SUBJECT}", headers=service.key(Role.ADMIN))
     service.client.get(f"/{TEXT}", headers={"User-Agent": SUBJECT, "Referer": KEY})
     service.client.post(f"/v1/decisions/{identifier}/replay", headers=service.key(Role.AUDITOR))

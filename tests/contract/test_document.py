@@ -28,7 +28,6 @@ PATHS = {
     "/v1/decisions/{decision_id}/proof",
     "/v1/decisions/{decision_id}/replay",
     "/v1/audit/checkpoint",
-    "/decisions/{decision_id}",
     "/health/live",
     "/health/ready",
     "/metrics",

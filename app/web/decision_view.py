@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -25,6 +25,8 @@ class FactorRow:
 @dataclass(frozen=True, slots=True)
 class DecisionView:
     """What the decision page shows."""
+
+    template: ClassVar[str] = "decision/decision.html"
 
     id: str
     created: str

@@ -1,0 +1,166 @@
+"""What a person sees when something goes wrong: what happened, and what they can do now."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+from app.problem_type import ProblemType
+from app.web.language import Texts, texts_of
+from app.web.navigation import Link
+from app.web.render import page
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorView:
+    """The page of an error."""
+
+    template: ClassVar[str] = "error.html"
+
+    heading: str
+    paragraphs: tuple[str, ...]
+    link: Link | None
+    request_id: str
+    technical: str
+    """The problem as the API says it, for whoever helps."""
+
+
+def error_page(
+    request: Request, kind: ProblemType, *, detail: str, request_id: str
+) -> HTMLResponse:
+    """Return the page of a problem. ``detail`` holds no value from a case."""
+    texts = texts_of(request)
+    heading, *paragraphs = _words(kind, texts)
+    view = ErrorView(
+        heading=heading,
+        paragraphs=tuple(paragraphs),
+        link=_link(kind, texts),
+        request_id=request_id,
+        technical=f"{kind.status} {kind.slug}: {detail}",
+    )
+    return page(request, view, status=kind.status)
+
+
+def _words(kind: ProblemType, texts: Texts) -> tuple[str, ...]:
+    """Return the heading and the paragraphs of a problem: its own, or those of its status."""
+    by_slug = _by_slug(texts).get(kind.slug)
+    return by_slug or _by_status(texts).get(kind.status) or _by_status(texts)[500]
+
+
+def _link(kind: ProblemType, texts: Texts) -> Link | None:
+    _ = texts.gettext
+    if kind.status == 401:
+        return Link("/sign-in", _("Sign in"), "")
+    return Link("/", _("Go to the home page"), "")
+
+
+def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
+    _ = texts.gettext
+    nothing_recorded = _("Nothing was recorded.")
+    return {
+        "advice-withheld": (
+            _("The advice is not shown yet"),
+            _("You say first what you think of the case. Then you see the advice."),
+            _("Go back to the case and record your own view."),
+        ),
+        "advice-stopped": (
+            _("No advice is given at present"),
+            _("Somebody responsible has stopped this model."),
+            _("Decide the case without advice, as your team's guidance says."),
+        ),
+        "already-decided": (
+            _("This case has been decided"),
+            _("A final decision changes only when it is reviewed."),
+        ),
+        "another-person-needed": (
+            _("Somebody else has to do this"),
+            _("This step is for a person who has not taken part in the case before."),
+        ),
+        "erased": (
+            _("What this page showed was erased"),
+            _(
+                "The personal content of this decision was erased, as the law or the retention"
+                " rules ask. It cannot be brought back."
+            ),
+            _("The log still shows that the decision was made, and when."),
+        ),
+        "form-not-accepted": (
+            _("Your form was not accepted"),
+            _("It did not come from your own session. You may have signed out in another window."),
+            _("Go back, load the page again and send the form once more."),
+            nothing_recorded,
+        ),
+        "training-needed": (
+            _("You need training before you can decide this"),
+            _("Decisions of this kind are for people whose training is up to date."),
+            _("Ask your manager about it. Nothing was recorded."),
+        ),
+        "unknown-decision": (
+            _("There is no such case"),
+            _("Check the address. You may have followed an old link."),
+        ),
+        "unknown-model": (
+            _("There is no such model"),
+            _("Check the address. The model may no longer be in use."),
+        ),
+    }
+
+
+def _by_status(texts: Texts) -> dict[int, tuple[str, ...]]:
+    _ = texts.gettext
+    nothing_recorded = _("Nothing was recorded.")
+    try_again = _("Wait a moment and try again. If it goes on, ask for help.")
+    return {
+        400: (
+            _("We could not read what was sent"),
+            _("Go back and try again."),
+            nothing_recorded,
+        ),
+        401: (
+            _("Sign in to see this page"),
+            _("You are signed out when you do nothing for a while."),
+        ),
+        403: (
+            _("You cannot do this in your role"),
+            _("The top of the page says which role you have."),
+            _("If your work needs it, ask whoever manages access for another role."),
+        ),
+        404: (
+            _("Page not found"),
+            _("If you typed the address, check that it is correct."),
+            _("If you followed a link, the page may have moved."),
+        ),
+        405: (_("This page cannot be used in that way"), _("Go back and try again.")),
+        409: (
+            _("This cannot be done now"),
+            _("The case has changed, or another step has to come first."),
+            _("Go back to the case and load it again."),
+        ),
+        410: (_("This is no longer here"), _("It was removed and cannot be brought back.")),
+        413: (
+            _("That was too much to send"),
+            _("Shorten the text or choose a smaller file, and send it again."),
+            nothing_recorded,
+        ),
+        422: (
+            _("Something in what you sent has to be corrected"),
+            _("Go back, check what you filled in, and send it again."),
+            nothing_recorded,
+        ),
+        429: (
+            _("Too many people are doing this at once"),
+            _("Wait a minute and try again."),
+        ),
+        500: (
+            _("Sorry, something went wrong"),
+            _("This is a fault of the service and not yours."),
+            try_again,
+        ),
+        503: (
+            _("This is not available at present"),
+            _("Nothing was advised and nothing was lost."),
+            try_again,
+            _("If a case cannot wait, decide it without advice, as your team's guidance says."),
+        ),
+    }

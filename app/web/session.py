@@ -1,0 +1,167 @@
+"""Who may see and do what on the pages: sessions in a cookie, and a token in every form.
+
+A page's route takes ``**signed_in(Role.CASEWORKER, ...)`` and its handler ``caller: CurrentCaller``,
+as the API's do. Somebody who is not signed in is sent to the sign-in page. A POST is refused unless
+it carries the session's own token: another site can make a browser send a form, and cannot know it.
+"""
+
+import hmac
+import ipaddress
+import re
+from datetime import timedelta
+from urllib.parse import quote, urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.security import APIKeyCookie
+
+from app.api.access import Access
+from app.api.parts import parts_of
+from app.domain import Caller, Clock, Role
+from app.errors import ForbiddenError, ForgedFormError, SignInNeededError
+from app.sessions import FILE, Session, SessionStore
+from app.settings import Settings
+
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+LOCAL_PATH = re.compile(r"/(?![/\\])[A-Za-z0-9._~/?&=%-]*").fullmatch
+SECURE_COOKIE = "__Host-grounds-session"
+PLAIN_COOKIE = "grounds-session"
+"""Without TLS a browser takes no cookie that is for TLS alone; that is for this machine only."""
+
+_cookie_scheme = APIKeyCookie(
+    name=SECURE_COOKIE, scheme_name="session", description="Pages only.", auto_error=False
+)
+
+
+class SignInError(Exception):
+    """The settings of signing in do not fit together."""
+
+
+def opened_sessions(settings: Settings, *, clock: Clock) -> SessionStore:
+    """Return the store of sessions. Raises SessionStoreError and SignInError."""
+    if settings.demo_sign_in and not is_loopback(settings.host):
+        raise SignInError(
+            "GROUNDS_DEMO_SIGN_IN lets anybody sign in as anyone, so the service must listen on"
+            f" this machine alone: GROUNDS_HOST is {settings.host}"
+        )
+    return SessionStore(
+        settings.data_dir / FILE,
+        clock=clock,
+        idle=timedelta(minutes=settings.session_idle_minutes),
+        longest=timedelta(hours=settings.session_hours),
+    )
+
+
+def signed_in(*roles: Role) -> Access:
+    """Return the route arguments of a page for these roles only."""
+
+    async def check(request: Request) -> None:
+        session = session_of(request)
+        if session is None or session.actor is None:
+            raise SignInNeededError(sign_in_address(request))
+        if request.method not in SAFE_METHODS:
+            await check_form(request, session)
+        caller = session.caller
+        if caller is None:
+            raise SignInNeededError("/sign-in/role")
+        if caller.role not in roles:
+            raise ForbiddenError(got=caller.role.value, want=[role.value for role in roles])
+        request.state.caller = caller
+
+    return {
+        "dependencies": [Depends(_cookie_scheme), Depends(check)],
+        "openapi_extra": {"x-roles": [role.value for role in roles]},
+    }
+
+
+def session_of(request: Request) -> Session | None:
+    """Return the session that came with a request, looked up once."""
+    if not hasattr(request.state, "session"):
+        request.state.session = None  # should the store fail, the page that says so is a visitor's
+        token = token_of(request)
+        if token is not None:
+            request.state.session = parts_of(request).sessions.find(token)
+    session: Session | None = request.state.session
+    return session
+
+
+def caller_of(request: Request) -> Caller | None:
+    """Return who is signed in, on a page that is open to all."""
+    session = session_of(request)
+    return None if session is None else session.caller
+
+
+def token_of(request: Request) -> str | None:
+    """Return the session's token."""
+    return request.cookies.get(cookie_name(parts_of(request).settings))
+
+
+def give(request: Request, response: Response, token: str) -> None:
+    """Let the browser keep a session's token, out of reach of scripts, until it is closed."""
+    settings = parts_of(request).settings
+    response.set_cookie(
+        cookie_name(settings),
+        token,
+        path="/",
+        secure=is_secure(settings),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def take_back(request: Request, response: Response) -> None:
+    """Let the browser forget the session's token."""
+    settings = parts_of(request).settings
+    response.delete_cookie(
+        cookie_name(settings), path="/", secure=is_secure(settings), httponly=True, samesite="lax"
+    )
+
+
+async def check_form(request: Request, session: Session) -> None:
+    """Raise ForgedFormError unless a form of this session's own pages was sent."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise ForgedFormError("the form came from another site")
+    form = await request.form()
+    sent = form.get("csrf")
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), session.csrf.encode()):
+        raise ForgedFormError("the form does not belong to this session")
+
+
+def sign_in_address(request: Request) -> str:
+    """Return the address to sign in at, and to come back from."""
+    back = local_path(request.url.path if request.method in SAFE_METHODS else "/")
+    return "/sign-in" if back == "/" else f"/sign-in?back={quote(back)}"
+
+
+def local_path(path: str) -> str:
+    """Return a path of this service as it is, and anything else as ``/``."""
+    return path if LOCAL_PATH(path) else "/"
+
+
+def is_secure(settings: Settings) -> bool:
+    """Return whether people reach the pages through TLS."""
+    return settings.public_url is not None
+
+
+def cookie_name(settings: Settings) -> str:
+    """Return what the session's cookie is called."""
+    return SECURE_COOKIE if is_secure(settings) else PLAIN_COOKIE
+
+
+def is_this_machine(request: Request) -> bool:
+    """Return whether a browser on this machine asks for this machine, by name or number.
+
+    The name is checked too: another site's name can be made to lead here.
+    """
+    client = request.client
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    return client is not None and is_loopback(client.host) and is_loopback(host)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
