@@ -5,22 +5,30 @@ The receipt is not in it: only the log can give that, once the answer is durable
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import orjson
 
 from app import words
 from app.alternatives import Alternatives
-from app.domain import Advice, Circumstances, Contrast, Reason
+from app.domain import Advice, Circumstances, Contrast
 from app.ids import timestamp
-from app.served import ServedModel
-from app.sureness import familiarity_body, uncertainty_body
+from app.policy import Policy
+from app.sureness import Sureness, familiarity_body, uncertainty_body, uncertainty_of
+from app.trust import Vouched
 from explainers.explanation import Explanation, Vector
 from explainers.familiarity import Familiarity
 from explainers.rescale import Rescaled, rescale
+from explainers.uncertainty import PredictionSet
+from models.bundle import Bundle
 from models.schema import EncodedCase
-from models.session import Scored
+from models.session import Scored, Scores
+
+if TYPE_CHECKING:
+    from app.served import ServedModel
 
 PAIR = 2
+_NO_CHANGES: list[float | None] = [None]
 NO_ADVICE = "The policy gives no advice on such a case. Decide it without."
 NOT_FINISHED = Alternatives(
     (), "The search for what would have changed the recommendation did not finish in time."
@@ -41,8 +49,46 @@ class Assessment:
     created: datetime
 
 
+class AnswerForm:
+    """What all answers of one served model have in common, made once."""
+
+    def __init__(
+        self, bundle: Bundle, policy: Policy, vouched: Vouched, *, policy_digest: str
+    ) -> None:
+        card = bundle.card
+        self.teller = words.Teller(card.fields)
+        self.names = tuple(field.name for field in card.fields)
+        self.labels = tuple(field.label for field in card.fields)
+        self.model = _fragment(
+            {
+                "name": card.name,
+                "version": card.version,
+                "digest": bundle.digest,
+                "signature": vouched.body(),
+            }
+        )
+        self.policy = _fragment(
+            {"name": policy.policy, "version": policy.version, "digest": policy_digest}
+        )
+        self._uncertainty: dict[tuple[float | None, tuple[int, ...]], orjson.Fragment] = {}
+
+    def uncertainty(
+        self, sureness: Sureness, bundle: Bundle, scores: Scores
+    ) -> orjson.Fragment | dict[str, object]:
+        """Return ``uncertainty_body``; for classes it is one of a few texts, kept once made."""
+        known = uncertainty_of(sureness, bundle, scores)
+        if not isinstance(known.predicted, PredictionSet):
+            return uncertainty_body(sureness, known)
+        lowest = None if known.frequency is None else known.frequency.lowest_score
+        key = (lowest, known.predicted.classes)
+        found = self._uncertainty.get(key)
+        if found is None:
+            found = self._uncertainty[key] = _fragment(uncertainty_body(sureness, known))
+        return found
+
+
 def answer_body(
-    served: ServedModel,
+    served: "ServedModel",
     case: EncodedCase,
     assessment: Assessment,
     *,
@@ -59,93 +105,94 @@ def answer_body(
                 "requirements": requirements_body(advice),
             }
         )
-    scored, explanation = assessment.scored, assessment.explanation
-    card, explainer = served.bundle.card, served.explainer
+    explanation, explainer, form = assessment.explanation, served.explainer, served.form
     account = account_of(served, explanation)
     base_probability = None if account.rescaled is None else account.rescaled.base
-    reasons = reasons_for(served, case, account, advice)
-    told = words.tell(reasons)
-    return orjson.dumps(
-        {
-            **head,
-            "advice": {"status": "given", "reason": None},
-            "requirements": requirements_body(advice),
-            "recommendation": {
-                "outcome": advice.outcome,
-                "label": advice.label,
-                "score": advice.score,
-                "score_meaning": card.output.meaning,
-                "rule": {"id": advice.rule.id, "description": advice.rule.description},
-                "near_threshold": advice.near_threshold,
-            },
-            "explanation": {
-                "summary": words.summary(
-                    advice,
-                    is_probability=served.is_probability,
-                    base_probability=base_probability,
-                ),
-                "strongest_reasons": told.strongest,
-                "reasons_for": told.supporting,
-                "reasons_against": told.opposing,
-                "method": explanation.terms.method,
-                "method_reason": explainer.reason,
-                "unit": account.unit,
-                "link": explanation.terms.link,
-                "contrast": None if account.contrast is None else asdict(account.contrast),
-                "base_value": account.base_value,
-                "margin": account.margin,
-                "output": advice.score,
-                "base_probability": base_probability,
-                "contributions": [
-                    {
-                        "field": reason.field.name,
-                        "label": reason.field.label,
-                        "value": reason.value,
-                        "contribution": reason.contribution,
-                        "probability_change": reason.probability_change,
-                    }
-                    for reason in reasons
-                ],
-                "residual": explanation.residual,
-                "tolerance": explanation.tolerance,
-                "largest_standard_error": (
-                    None
-                    if explanation.standard_errors is None
-                    else float(explanation.standard_errors.max())
-                ),
-                "evaluations": explanation.evaluations,
-                "background": {
-                    "rows": explainer.background_rows,
-                    "digest": explainer.background_digest,
-                },
-            },
-            "uncertainty": uncertainty_body(served.sureness, served.bundle, scored.scores),
-            "familiarity": familiarity_body(assessment.familiarity),
-            "what_would_change": _alternatives_body(assessment.alternatives),
-        }
+    values = [case.values[name] for name in form.names]
+    contributions = account.contributions.tolist()
+    changes = None if account.rescaled is None else account.rescaled.contributions.tolist()
+    shown_changes = _NO_CHANGES * len(values) if changes is None else changes
+    told = form.teller.tell(
+        words.Moved(
+            values,
+            contributions,
+            changes,
+            None if account.rescaled is not None else account.contrast,
+            advice.supported_by,
+        )
     )
+    head["advice"] = {"status": "given", "reason": None}
+    head["requirements"] = requirements_body(advice)
+    head["recommendation"] = {
+        "outcome": advice.outcome,
+        "label": advice.label,
+        "score": advice.score,
+        "score_meaning": served.bundle.card.output.meaning,
+        "rule": {"id": advice.rule.id, "description": advice.rule.description},
+        "near_threshold": advice.near_threshold,
+    }
+    head["explanation"] = {
+        "summary": words.summary(
+            advice, is_probability=served.is_probability, base_probability=base_probability
+        ),
+        "strongest_reasons": told.strongest,
+        "reasons_for": told.supporting,
+        "reasons_against": told.opposing,
+        "method": explanation.terms.method,
+        "method_reason": explainer.reason,
+        "unit": account.unit,
+        "link": explanation.terms.link,
+        "contrast": None if account.contrast is None else asdict(account.contrast),
+        "base_value": account.base_value,
+        "margin": account.margin,
+        "output": advice.score,
+        "base_probability": base_probability,
+        "contributions": [
+            {
+                "field": name,
+                "label": label,
+                "value": value,
+                "contribution": contribution,
+                "probability_change": change,
+            }
+            for name, label, value, contribution, change in zip(
+                form.names, form.labels, values, contributions, shown_changes, strict=True
+            )
+        ],
+        "residual": explanation.residual,
+        "tolerance": explanation.tolerance,
+        "largest_standard_error": (
+            None
+            if explanation.standard_errors is None
+            else float(explanation.standard_errors.max())
+        ),
+        "evaluations": explanation.evaluations,
+        "background": {
+            "rows": explainer.background_rows,
+            "digest": explainer.background_digest,
+        },
+    }
+    head["uncertainty"] = form.uncertainty(served.sureness, served.bundle, assessment.scored.scores)
+    head["familiarity"] = familiarity_body(assessment.familiarity)
+    head["what_would_change"] = _alternatives_body(assessment.alternatives)
+    return orjson.dumps(head)
+
+
+def _fragment(body: dict[str, object]) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(body))
 
 
 def _head(
-    served: ServedModel, case: EncodedCase, assessment: Assessment, *, decision_id: str
+    served: "ServedModel", case: EncodedCase, assessment: Assessment, *, decision_id: str
 ) -> dict[str, object]:
     """Return what an answer says before any advice: nothing here depends on the score."""
-    policy, circumstances = served.policy, assessment.circumstances
+    circumstances = assessment.circumstances
     stale = assessment.advice.stale
     return {
         "id": decision_id,
         "created": timestamp(assessment.created),
-        "model": {
-            "name": served.bundle.card.name,
-            "version": served.bundle.card.version,
-            "digest": served.bundle.digest,
-            "signature": served.vouched.body(),
-        },
-        "policy": {
-            "name": policy.policy,
-            "version": policy.version,
-            "digest": served.policy_digest,
-        },
+        "model": served.form.model,
+        "policy": served.form.policy,
         "purpose": (
             None
             if circumstances.purpose is None
@@ -189,7 +236,7 @@ class Account:
     """The same in probability, where there is an honest way."""
 
 
-def account_of(served: ServedModel, explanation: Explanation) -> Account:
+def account_of(served: "ServedModel", explanation: Explanation) -> Account:
     """Return what is told of the policy's score.
 
     With a softmax a class' own margin says little: every class' margin moves its probability. There
@@ -230,28 +277,6 @@ def account_of(served: ServedModel, explanation: Explanation) -> Account:
             else None
         ),
     )
-
-
-def reasons_for(
-    served: ServedModel, case: EncodedCase, account: Account, advice: Advice
-) -> list[Reason]:
-    """Return each field's part, in card order."""
-    contributions = account.contributions.tolist()
-    rescaled = account.rescaled
-    changes = [None] * len(contributions) if rescaled is None else rescaled.contributions.tolist()
-    return [
-        Reason(
-            field=field,
-            value=case.values[field.name],
-            contribution=contribution,
-            probability_change=change,
-            contrast=None if rescaled is not None else account.contrast,
-            supports=None if contribution == 0 else (contribution > 0) == (advice.supported_by > 0),
-        )
-        for field, contribution, change in zip(
-            served.bundle.card.fields, contributions, changes, strict=True
-        )
-    ]
 
 
 def alternatives_status(alternatives: Alternatives | None) -> str:

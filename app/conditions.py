@@ -104,6 +104,11 @@ class Conditions:
         self._general = tuple(name for name in _GENERAL if re.search(rf"\b{name}\b", text))
 
     @property
+    def are_general(self) -> bool:
+        """Whether no rule reads the score or a value of the case."""
+        return not self._fields and "score" not in self._general
+
+    @property
     def reads(self) -> frozenset[str]:
         """The fields of the case that some rule reads."""
         return frozenset(name for name, _, _ in self._fields)

@@ -6,8 +6,6 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from models.card import Field, Value
-
 Clock = Callable[[], datetime]
 """Returns the present moment with its time zone."""
 
@@ -149,19 +147,3 @@ class Contrast:
 
     favoured: str
     rival: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One field's part in a recommendation."""
-
-    field: Field
-    value: Value
-    contribution: float
-    """Exact Shapley value, in the explanation's unit."""
-    probability_change: float | None
-    """The same in probability; None where the unit has no such rescaling."""
-    contrast: Contrast | None
-    """The classes it decides between, where it can be told in no other way."""
-    supports: bool | None
-    """True for the outcome, False against it, None when it made no difference."""

@@ -17,6 +17,4 @@ def new_id() -> str:
 
 def timestamp(moment: datetime) -> str:
     """Return ``moment`` in RFC 3339 with milliseconds and ``Z``."""
-    return (
-        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
-    )
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

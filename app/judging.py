@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -20,8 +20,8 @@ BROKEN_LIMIT = Requirement(
 )
 """What is asked for in every case while the circuit breaker says that people decide unaided."""
 
-_NONE: list[str] = []
-"""No field. A list, because that is what a rule takes; nobody changes it."""
+MOST_KNOWN = 4_096
+"""Combinations that are kept: names of fields, and nothing of any case's values."""
 _SOURCES: tuple[Source, ...] = ("declared", "verified", "estimated", "imputed")
 
 
@@ -32,6 +32,10 @@ class Judge:
     conditions: Conditions
     background_counts: Mapping[str, Mapping[Value, int]]
     """By field of ``small_group``: how many background cases have each value."""
+    known: dict[tuple[object, ...], tuple[Requirement, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+    """What the rules made of combinations met before."""
 
     def judge(
         self,
@@ -50,30 +54,59 @@ class Judge:
         """
         advice = policy.apply(score, target=target)
         stale = stale_fields(policy, circumstances, on=on)
-        if circumstances.unaided:
-            advice = replace(advice, requires=(BROKEN_LIMIT,))
         if not policy.rules:
-            return replace(advice, stale=stale) if stale else advice
+            asked: tuple[Requirement, ...] = ()
+        else:
+            is_small = self.is_small_group(policy, case.values)
+            asked = self._asked(advice, case, circumstances, (is_unfamiliar, is_small, stale))
+        if circumstances.unaided:
+            asked = (BROKEN_LIMIT, *asked)
+        return replace(advice, requires=asked, stale=stale) if asked or stale else advice
+
+    def _asked(
+        self,
+        advice: Advice,
+        case: EncodedCase,
+        circumstances: Circumstances,
+        found: tuple[bool, bool, tuple[str, ...]],
+    ) -> tuple[Requirement, ...]:
+        """Return what the rules ask for; ``found``: unfamiliar, of a small group, stale fields.
+
+        Where no rule reads the score or a value of the case, few combinations are left, and what
+        the rules make of one is kept.
+        """
+        origins = circumstances.provenance
+        key = (
+            advice.rule.id,
+            advice.near_threshold,
+            found,
+            circumstances.purpose,
+            case.flags,
+            tuple((name, origin.source) for name, origin in origins.items()) if origins else (),
+        )
+        known = self.known.get(key) if self.conditions.are_general else None
+        if known is not None:
+            return known
         facts: dict[str, object] = {
             "score": advice.score,
             "outcome": advice.outcome,
             "adverse": advice.adverse,
             "near_threshold": advice.near_threshold,
-            "unfamiliar": is_unfamiliar,
-            "small_group": self.is_small_group(policy, case.values),
+            "unfamiliar": found[0],
+            "small_group": found[1],
             "purpose": circumstances.purpose or "",
-            "stale": list(stale),
-            **dict.fromkeys(("missing", "unknown", *_SOURCES), _NONE),
+            "stale": list(found[2]),
         }
-        if case.flags:
-            for kind in ("missing", "unknown"):
-                facts[kind] = [flag.field for flag in case.flags if flag.kind == kind]
-        if circumstances.provenance:
-            origins = circumstances.provenance.items()
-            for source in _SOURCES:
-                facts[source] = [name for name, origin in origins if origin.source == source]
+        for kind in ("missing", "unknown"):
+            facts[kind] = [flag.field for flag in case.flags if flag.kind == kind]
+        for source in _SOURCES:
+            facts[source] = [name for name, origin in origins.items() if origin.source == source]
         asked = self.conditions.judge(case.values, facts)
-        return replace(advice, requires=(*advice.requires, *asked), stale=stale)
+        if self.conditions.are_general:
+            if len(self.known) >= MOST_KNOWN:
+                self.known.clear()
+            self.known[key] = asked
+        return asked
 
     def is_small_group(self, policy: Policy, case: Mapping[str, Value]) -> bool:
         """Return whether too few background cases share one of this case's values."""

@@ -5,9 +5,10 @@ body's to say. It is named by the digest of its canonical form, which goes into 
 """
 
 import hashlib
+from functools import cached_property
 from math import inf, isnan
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -53,6 +54,13 @@ class Band(Strict):
     """Which scores speak for this outcome: decides what counts as a reason for it."""
     adverse: bool
     """Whether the outcome is to the disadvantage of the person concerned."""
+
+
+class _Applied(NamedTuple):
+    """A band, and the rule that advice names when it applies."""
+
+    band: Band
+    rule: Rule
 
 
 class Policy(Strict):
@@ -154,23 +162,31 @@ class Policy(Strict):
 
         Raises PolicyError when no band covers the score.
         """
-        chosen: Band | None = None
-        for band in self.bands:
-            if score >= type(score)(band.at_least):
-                chosen = band
-        if chosen is None:
+        found: _Applied | None = None
+        for applied in self._applied:
+            if score >= type(score)(applied.band.at_least):
+                found = applied
+        if found is None:
             raise PolicyError(f"policy {self.policy} has no band for the score it was given")
+        number = float(score)
         return Advice(
-            outcome=chosen.outcome,
-            label=chosen.label,
-            rule=Rule(id=chosen.rule, description=self._describe(chosen)),
-            score=float(score),
+            outcome=found.band.outcome,
+            label=found.band.label,
+            rule=found.rule,
+            score=number,
             target=target,
-            supported_by=1 if chosen.supported_by == "higher" else -1,
+            supported_by=1 if found.band.supported_by == "higher" else -1,
             near_threshold=any(
-                abs(float(score) - band.at_least) < self.near_threshold for band in self.bands[1:]
+                abs(number - band.at_least) < self.near_threshold for band in self.bands[1:]
             ),
-            adverse=chosen.adverse,
+            adverse=found.band.adverse,
+        )
+
+    @cached_property
+    def _applied(self) -> tuple["_Applied", ...]:
+        return tuple(
+            _Applied(band, Rule(id=band.rule, description=self._describe(band)))
+            for band in self.bands
         )
 
     def outcome(self, name: str) -> Band | None:

@@ -5,7 +5,7 @@ refused here, at start, with the reason: a service with a doubtful model does no
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 from numpy.typing import NDArray
 
 from app.alternatives import ChangeableFields, changeable_fields
+from app.answers import AnswerForm
 from app.domain import CaseTerms
 from app.judging import Judge, make_judge
 from app.policy import Policy, PolicyError, load_policy
@@ -61,6 +62,13 @@ class ServedModel:
     """Where it was opened."""
     vouched: Vouched
     """Who signed the bundle."""
+    form: AnswerForm = field(init=False)
+    """What its answers have in common."""
+
+    def __post_init__(self) -> None:
+        """Make what follows from the parts: whoever replaces a part gets answers that fit it."""
+        form = AnswerForm(self.bundle, self.policy, self.vouched, policy_digest=self.policy_digest)
+        object.__setattr__(self, "form", form)
 
     @property
     def is_probability(self) -> bool:

@@ -4,6 +4,7 @@ Without a calibration sample in the bundle there is nothing honest to say, and t
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from explainers.uncertainty import (
     ConformalClassifier,
     ConformalRegressor,
     Frequencies,
+    Frequency,
+    PredictionInterval,
+    PredictionSet,
     calibrate_classes,
     calibrate_numbers,
     observed_frequencies,
@@ -65,11 +69,33 @@ def learn_sureness(bundle: Bundle) -> Sureness:
     )
 
 
-def uncertainty_body(
-    sureness: Sureness, bundle: Bundle, scores: NDArray[np.generic]
-) -> dict[str, object]:
-    """Return what is known of this score, as the API says it."""
+class Uncertainty(NamedTuple):
+    """What is known of one score."""
+
+    frequency: Frequency | None
+    """How often cases with a similar score turned out so."""
+    predicted: PredictionSet | PredictionInterval | None
+    """None without a calibration sample."""
+
+
+def uncertainty_of(sureness: Sureness, bundle: Bundle, scores: NDArray[np.generic]) -> Uncertainty:
+    """Return what is known of the scores of a case."""
     if sureness.conformal is None:
+        return Uncertainty(None, None)
+    numbers: list[float] = scores.tolist()
+    if isinstance(sureness.conformal, ConformalRegressor):
+        return Uncertainty(None, sureness.conformal.predict(numbers[bundle.positive_score]))
+    frequencies = sureness.frequencies
+    return Uncertainty(
+        None if frequencies is None else frequencies.of(numbers[bundle.positive_score]),
+        sureness.conformal.predict(_per_class(bundle, numbers)),
+    )
+
+
+def uncertainty_body(sureness: Sureness, known: Uncertainty) -> dict[str, object]:
+    """Return what is known of a score, as the API says it."""
+    frequency, predicted = known
+    if predicted is None:
         return {
             "status": "not_available",
             "reason": "the bundle has no calibration sample",
@@ -77,26 +103,22 @@ def uncertainty_body(
             "prediction_set": None,
             "prediction_interval": None,
         }
-    numbers: list[float] = scores.tolist()
     prediction_set = prediction_interval = None
-    if isinstance(sureness.conformal, ConformalRegressor):
-        interval = sureness.conformal.predict(numbers[bundle.positive_score])
+    if isinstance(predicted, PredictionInterval):
         prediction_interval = {
-            "low": interval.low,
-            "high": interval.high,
-            "coverage": interval.coverage,
-            "calibration_rows": interval.calibration_rows,
+            "low": predicted.low,
+            "high": predicted.high,
+            "coverage": predicted.coverage,
+            "calibration_rows": predicted.calibration_rows,
         }
     else:
-        kept = sureness.conformal.predict(_per_class(bundle, numbers))
         prediction_set = {
-            "classes": [sureness.classes[place] for place in kept.classes],
-            "coverage": kept.coverage,
-            "calibration_rows": kept.calibration_rows,
+            "classes": [sureness.classes[place] for place in predicted.classes],
+            "coverage": predicted.coverage,
+            "calibration_rows": predicted.calibration_rows,
         }
     similar = None
-    if sureness.frequencies is not None:
-        frequency = sureness.frequencies.of(numbers[bundle.positive_score])
+    if frequency is not None:
         similar = {
             "wording": frequency.wording,
             "cases": frequency.cases,

@@ -4,11 +4,12 @@ Sentences say which way a field moved the estimate and by how much of a percenta
 never show log-odds, and never claim that a field *caused* anything in the world.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from app.domain import Advice, Reason
-from models.wording import phrase
+from app.domain import Advice, Contrast
+from models.card import Field, Value
+from models.wording import phraser
 
 MOST_REASONS = 7
 """People stop reading beyond about seven factors; the rest are named together."""
@@ -37,8 +38,7 @@ def points(change: float) -> str:
     return f"{rounded} point" if rounded == "1" else f"{rounded} points"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """An explanation's reasons in words, strongest first."""
 
     supporting: list[str]
@@ -49,46 +49,67 @@ class Told:
     """The three strongest, whichever side they are on."""
 
 
-def tell(reasons: Sequence[Reason]) -> Told:
-    """Return the reasons in words.
+class Moved(NamedTuple):
+    """What each field did to the score, in card order."""
 
-    At most MOST_REASONS fields are named; the rest are summed in one line on each side.
-    """
-    ranked = rank(reasons)
-    named, rest = ranked[:MOST_REASONS], ranked[MOST_REASONS:]
-    sentences = [sentence(reason) for reason in named]
-    sides: dict[bool, list[str]] = {True: [], False: []}
-    for supports, lines in sides.items():
-        lines += [
-            text
-            for text, reason in zip(sentences, named, strict=True)
-            if reason.supports is supports
-        ]
-        others = [reason for reason in rest if reason.supports is supports]
-        if others:
-            lines.append(_together(others))
-    return Told(sides[True], sides[False], sentences[:MOST_STRONGEST])
+    values: Sequence[Value]
+    contributions: Sequence[float]
+    """In the explanation's unit."""
+    changes: Sequence[float] | None
+    """The same in probability; None where the unit has no such rescaling."""
+    contrast: Contrast | None
+    """The classes they decide between, where they can be told in no other way."""
+    supported_by: int
+    """+1 when a higher score supports the outcome, -1 when a lower one does."""
 
 
-def sentence(reason: Reason) -> str:
-    """Return one field's part as a sentence."""
-    words = phrase(reason.field, reason.value) or reason.field.label  # a text may be empty
-    subject = words[0].upper() + words[1:]
-    if reason.contrast is not None:
-        return f"{subject} {_side(reason)}."
-    direction = "raised" if reason.contribution > 0 else "lowered"
-    if reason.probability_change is None:
-        return f"{subject} {direction} the estimate by {abs(reason.contribution):.3g}."
-    return f"{subject} {direction} the estimate by {points(reason.probability_change)}."
+class Teller:
+    """Tells the reasons of one card's fields; what depends on the card alone is made once."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        self._subjects = tuple(_subject(field) for field in fields)
+
+    def tell(self, moved: Moved) -> Told:
+        """Return the reasons in words.
+
+        At most MOST_REASONS fields are named; the rest are summed in one line on each side.
+        """
+        ranked = rank(moved.contributions)
+        up: list[str] = []
+        down: list[str] = []
+        strongest: list[str] = []
+        for place in ranked[:MOST_REASONS]:
+            words = self.sentence(moved, place)
+            (up if moved.contributions[place] > 0 else down).append(words)
+            if len(strongest) < MOST_STRONGEST:
+                strongest.append(words)
+        if len(ranked) > MOST_REASONS:
+            rest = ranked[MOST_REASONS:]
+            for is_up, lines in ((True, up), (False, down)):
+                others = [place for place in rest if (moved.contributions[place] > 0) is is_up]
+                if others:
+                    lines.append(_together(moved, others))
+        return Told(up, down, strongest) if moved.supported_by > 0 else Told(down, up, strongest)
+
+    def sentence(self, moved: Moved, place: int) -> str:
+        """Return one field's part as a sentence."""
+        subject = self._subjects[place](moved.values[place])
+        contribution = moved.contributions[place]
+        if moved.contrast is not None:
+            return f"{subject} {_side(moved.contrast, contribution)}."
+        direction = "raised" if contribution > 0 else "lowered"
+        if moved.changes is None:
+            return f"{subject} {direction} the estimate by {abs(contribution):.3g}."
+        return f"{subject} {direction} the estimate by {points(moved.changes[place])}."
 
 
-def rank(reasons: Sequence[Reason]) -> list[Reason]:
-    """Return the reasons that made a difference, largest first; ties keep the card's order."""
-    return sorted(
-        (reason for reason in reasons if reason.supports is not None),
-        key=lambda reason: abs(reason.contribution),
-        reverse=True,
-    )
+def rank(contributions: Sequence[float]) -> list[int]:
+    """Return the places of those that made a difference, largest first; ties keep their order."""
+    sizes = [abs(contribution) for contribution in contributions]
+    ordered = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+    while ordered and not sizes[ordered[-1]]:
+        ordered.pop()
+    return ordered
 
 
 def summary(advice: Advice, *, is_probability: bool, base_probability: float | None) -> str:
@@ -110,24 +131,38 @@ def summary(advice: Advice, *, is_probability: bool, base_probability: float | N
     return f"The model suggests: {advice.label}. {estimate}{close}"
 
 
-def _together(others: Sequence[Reason]) -> str:
+def _subject(field: Field) -> Callable[[Value], str]:
+    words = phraser(field)
+
+    def subject(value: Value) -> str:
+        text = words(value) or field.label  # a text may be empty
+        return text[0].upper() + text[1:]
+
+    if field.type == "string" or field.type == "boolean":
+        # Few values have words of their own, and these are looked up; any other text is a stranger's.
+        values: tuple[Value, ...] = (
+            (*field.categories, None) if field.categories else (True, False, None)
+        )
+        known = {value: subject(value) for value in values}
+        return lambda value: known[value] if value in known else subject(value)
+    return subject
+
+
+def _together(moved: Moved, others: Sequence[int]) -> str:
     count = f"{len(others)} other factors together" if len(others) > 1 else "1 other factor"
-    if others[0].contrast is not None:
-        return f"{count} {_side(others[0])}."
-    changes = [reason.probability_change for reason in others]
-    direction = "raised" if others[0].contribution > 0 else "lowered"
-    if any(change is None for change in changes):
-        size = f"{abs(sum(reason.contribution for reason in others)):.3g}"
+    first = moved.contributions[others[0]]
+    if moved.contrast is not None:
+        return f"{count} {_side(moved.contrast, first)}."
+    direction = "raised" if first > 0 else "lowered"
+    if moved.changes is None:
+        size = f"{abs(sum([moved.contributions[place] for place in others])):.3g}"
     else:
-        size = points(sum(change for change in changes if change is not None))
+        size = points(sum([moved.changes[place] for place in others]))
     return f"{count} {direction} the estimate by {size}."
 
 
-def _side(reason: Reason) -> str:
+def _side(contrast: Contrast, contribution: float) -> str:
     """Return which of two classes a factor spoke for: odds have no figure that people read."""
-    contrast = reason.contrast
-    if contrast is None:
-        raise ValueError("got no contrast, want a reason that has one")
     sides = (contrast.favoured, contrast.rival)
-    spoken_for, other = sides if reason.contribution > 0 else sides[::-1]
+    spoken_for, other = sides if contribution > 0 else sides[::-1]
     return f"counted for {spoken_for} rather than {other}"

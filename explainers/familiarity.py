@@ -94,6 +94,9 @@ class FamiliarityCheck:
     """The background's ranges, categories and distances."""
 
     numeric: tuple[NumericField, ...]
+    numeric_names: tuple[str, ...]
+    ranges: Matrix
+    """Shape (3, numeric): lowest, highest and span of each."""
     categorical: tuple[CategoricalField, ...]
     columns: Matrix
     """Shape (numeric, B): numbers in units of their span, NaN for missing."""
@@ -105,16 +108,9 @@ class FamiliarityCheck:
 
     def check(self, case: Mapping[str, Value]) -> Familiarity:
         """Return how a case compares; a missing value is None."""
+        # None becomes NaN.
+        numbers = np.array([case[name] for name in self.numeric_names], dtype=np.float64)
         novelties: list[Novelty] = []
-        numbers: list[float] = []
-        for field in self.numeric:
-            number = _number(case[field.name])
-            numbers.append(number / field.span)
-            # In range, as almost always: nothing more to ask. NaN is in no range.
-            if not field.lowest <= number <= field.highest:
-                novelty = field.novelty(number)
-                if novelty is not None:
-                    novelties.append(novelty)
         codes: list[int] = []
         for each in self.categorical:
             value = case[each.name]
@@ -123,15 +119,18 @@ class FamiliarityCheck:
             if code == _UNSEEN:
                 kind = "missing" if value is None else "unseen"
                 novelties.append(Novelty(each.name, kind, is_far=True))
+        distance, is_inside = nearest_distance(
+            self.columns,
+            self.code_columns,
+            ranges=self.ranges,
+            numbers=numbers,
+            codes=np.array(codes, dtype=np.int64),
+        )
+        if not is_inside:
+            novelties += self._outside(numbers)
         if len(novelties) > 1:
             order = {field: place for place, field in enumerate(case)}
             novelties.sort(key=lambda novelty: order[novelty.field])
-        distance = nearest_distance(
-            self.columns,
-            self.code_columns,
-            numbers=np.array(numbers, dtype=np.float64),
-            codes=np.array(codes, dtype=np.int64),
-        )
         at_least = len(self.nearest) - bisect_left(self.nearest, distance)
         rarity = (1 + at_least) / (1 + len(self.nearest))
         return Familiarity(
@@ -141,6 +140,13 @@ class FamiliarityCheck:
             rarity=rarity,
             background_rows=self.background_rows,
         )
+
+    def _outside(self, numbers: Vector) -> list[Novelty]:
+        found = [
+            field.novelty(number)
+            for field, number in zip(self.numeric, numbers.tolist(), strict=True)
+        ]
+        return [novelty for novelty in found if novelty is not None]
 
 
 def familiarity_check(background: Mapping[str, Sequence[Value]]) -> FamiliarityCheck:
@@ -170,6 +176,12 @@ def familiarity_check(background: Mapping[str, Sequence[Value]]) -> FamiliarityC
             code_columns = np.vstack([code_columns, coded[kept]])
     return FamiliarityCheck(
         numeric=tuple(numeric),
+        numeric_names=tuple(field.name for field in numeric),
+        ranges=np.array(
+            [[field.lowest, field.highest, field.span] for field in numeric], dtype=np.float64
+        )
+        .reshape(-1, 3)
+        .T.copy(),
         categorical=tuple(categorical),
         columns=columns,
         code_columns=code_columns,

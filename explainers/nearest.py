@@ -22,15 +22,23 @@ NONE_SKIPPED = -1
 
 
 def nearest_distance(
-    columns: Matrix, code_columns: NDArray[np.int64], *, numbers: Vector, codes: NDArray[np.int64]
-) -> float:
+    columns: Matrix,
+    code_columns: NDArray[np.int64],
+    *,
+    ranges: Matrix,
+    numbers: Vector,
+    codes: NDArray[np.int64],
+) -> tuple[float, bool]:
     """Return the Gower distance of a case to the nearest of B rows, at least one.
 
-    ``columns``, shape (numeric, B), and ``numbers``, shape (numeric,), are in units of the ranges,
-    NaN for missing; missing against missing is 0, against a value 1. ``code_columns``, shape
-    (categorical, B), and ``codes`` are categories as numbers. Matrices are in C order.
+    And whether each number is within its range; NaN is in none. ``columns``, shape (numeric, B),
+    are in units of the spans, NaN for missing; missing against missing is 0, against a value 1.
+    ``ranges``, shape (3, numeric): lowest, highest and span; ``numbers``, shape (numeric,), are in
+    the fields' own units. ``code_columns``, shape (categorical, B), and ``codes`` are categories as
+    numbers. Matrices are in C order.
     """
-    return float(_nearest(columns, code_columns, numbers, codes, NONE_SKIPPED))
+    distance, is_inside = _compare(columns, code_columns, ranges, numbers, codes)
+    return float(distance), bool(is_inside)
 
 
 def nearest_others(columns: Matrix, code_columns: NDArray[np.int64]) -> Vector:
@@ -44,6 +52,16 @@ def nearest_others(columns: Matrix, code_columns: NDArray[np.int64]) -> Vector:
         ],
         dtype=np.float64,
     )
+
+
+@njit(cache=True, nogil=True)
+def _compare(columns: Any, code_columns: Any, ranges: Any, numbers: Any, codes: Any) -> Any:
+    scaled = np.empty(len(numbers))
+    is_inside = True
+    for place in range(len(numbers)):
+        scaled[place] = numbers[place] / ranges[2, place]
+        is_inside &= ranges[0, place] <= numbers[place] <= ranges[1, place]
+    return _nearest(columns, code_columns, scaled, codes, NONE_SKIPPED), is_inside
 
 
 @njit(cache=True, nogil=True)

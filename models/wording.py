@@ -1,38 +1,78 @@
-"""A field and its value as words in the middle of a sentence."""
+"""A field and its value as words in the middle of a sentence.
+
+What depends on the field alone is settled once: an answer has a dozen of these phrases.
+"""
+
+from collections.abc import Callable
 
 from models.card import Field, Value
 
+Phraser = Callable[[Value], str]
 
-def phrase(field: Field, value: Value) -> str:
-    """Return the words for this field having this value; None is a missing value.
+
+def phraser(field: Field) -> Phraser:
+    """Return what makes the words for this field having a value; None is a missing value.
 
     ``value_wording`` wins; otherwise ``{value}`` in ``wording`` is replaced, and a wording without
     it is followed by the value.
     """
-    key = "missing" if value is None else str(value).lower() if _is_bool(value) else str(value)
-    if key in field.value_wording:
-        return field.value_wording[key]
-    shown = format_value(field, value)
-    if "{value}" in field.wording:
-        return field.wording.replace("{value}", shown)
-    return f"{field.wording}: {shown}"
+    whole = field.value_wording
+    shown = formatter(field)
+    before, found, after = field.wording.partition("{value}")
+    repeated = "{value}" in after
+    if not found:
+        before += ": "
+
+    def words(value: Value) -> str:
+        if whole:
+            key = _key(value)
+            if key in whole:
+                return whole[key]
+        text = shown(value)
+        rest = after.replace("{value}", text) if repeated else after
+        return f"{before}{text}{rest}"
+
+    return words
+
+
+def formatter(field: Field) -> Phraser:
+    """Return what writes a value with its unit as a person does: ``£90 a week``, ``3 children``."""
+    unit = field.unit
+    before, after = "", ""
+    if unit is not None and unit.startswith("£"):
+        before, after = "£", unit[1:]
+    elif unit is not None:
+        after = f"{'' if unit == '%' else ' '}{unit}"
+
+    def shown(value: Value) -> str:
+        if isinstance(value, str):
+            return value
+        if value is None:
+            return "not known"
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        number = _number(value)
+        if before and number[0] == "-":
+            return f"-{before}{number[1:]}{after}"
+        return f"{before}{number}{after}"
+
+    return shown
+
+
+def phrase(field: Field, value: Value) -> str:
+    """Return the words for this field having this value, as ``phraser`` makes them."""
+    return phraser(field)(value)
 
 
 def format_value(field: Field, value: Value) -> str:
-    """Return a value with its unit as a person writes it: ``£90 a week``, ``3 children``, ``yes``."""
+    """Return a value with its unit, as ``formatter`` writes it."""
+    return formatter(field)(value)
+
+
+def _key(value: Value) -> str:
     if value is None:
-        return "not known"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    number = _number(value)
-    if field.unit is None:
-        return number
-    if field.unit.startswith("£"):
-        sign, size = ("-", number[1:]) if number.startswith("-") else ("", number)
-        return f"{sign}£{size}{field.unit[1:]}"
-    return f"{number}{'' if field.unit == '%' else ' '}{field.unit}"
+        return "missing"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(value: float) -> str:
@@ -42,7 +82,3 @@ def _number(value: float) -> str:
     if abs(value) < 0.01 or abs(value) >= 1e15:
         return f"{value:.3g}"
     return f"{value:,.2f}"
-
-
-def _is_bool(value: Value) -> bool:
-    return isinstance(value, bool)

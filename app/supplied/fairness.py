@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.supplied.report import Check
-from app.sureness import learn_sureness, uncertainty_body
+from app.sureness import learn_sureness, uncertainty_of
+from explainers.uncertainty import PredictionSet
 from models.bundle import Bundle
 from models.card_sections import Criterion
 from models.evaluation import Evaluated
@@ -135,11 +136,11 @@ def _coverage(bundle: Bundle, rows: Sequence[Evaluated]) -> tuple[Rate | None, f
     held, claimed = [], None
     for row in rows:
         scored = bundle.session.run_row(bundle.schema.encode(row.case).feeds)
-        found = uncertainty_body(sureness, bundle, scored.scores)["prediction_set"]
-        if not isinstance(found, dict):
+        found = uncertainty_of(sureness, bundle, scored.scores).predicted
+        if not isinstance(found, PredictionSet):
             return None, None
-        held.append(str(row.label) in found["classes"])
-        claimed = float(found["coverage"])
+        held.append(str(row.label) in [sureness.classes[place] for place in found.classes])
+        claimed = found.coverage
     return rate(np.array(held)), claimed
 
 

@@ -1,14 +1,16 @@
 """Numbers in words: never a certainty that is not one, never more than a person reads."""
 
 import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import Advice, Reason, Rule
-from app.words import MOST_REASONS, percent, points, rank, sentence, summary, tell
+from app.domain import Advice, Rule
+from app.words import MOST_REASONS, Moved, Teller, Told, percent, points, rank, summary
 from models.card import Value
+from models.wording import phrase
 from tests.models.graphs import field
 
 sizes = st.floats(-1, 1, allow_subnormal=False)
@@ -75,61 +77,81 @@ def test_points_are_right_to_a_tenth_and_never_nothing(change: float) -> None:
         assert abs(float(words.split()[0]) - abs(change) * 100) <= 0.05 + 1e-9
 
 
-def reason(
-    name: str,
-    contribution: float,
-    *,
-    supported_by: int = 1,
-    value: Value = 3.0,
-    in_probability: bool = True,
-) -> Reason:
-    return Reason(
-        field=field(name, label=f"Label {name}", wording=f"{name} of {{value}}"),
-        value=value,
-        contribution=contribution,
-        probability_change=contribution / 4 if in_probability else None,
-        contrast=None,
-        supports=None if contribution == 0 else (contribution > 0) == (supported_by > 0),
+def teller(count: int) -> Teller:
+    return Teller(
+        [field(f"f{n}", label=f"Label {n}", wording=f"f{n} of {{value}}") for n in range(count)]
     )
 
 
+def moved(
+    contributions: Sequence[float],
+    *,
+    supported_by: int = 1,
+    values: Sequence[Value] | None = None,
+    in_probability: bool = True,
+) -> Moved:
+    return Moved(
+        values=[3.0] * len(contributions) if values is None else values,
+        contributions=contributions,
+        changes=[each / 4 for each in contributions] if in_probability else None,
+        contrast=None,
+        supported_by=supported_by,
+    )
+
+
+def tell(given: Moved) -> Told:
+    return teller(len(given.values)).tell(given)
+
+
+def sentence(given: Moved, place: int = 0) -> str:
+    return teller(len(given.values)).sentence(given, place)
+
+
 def test_a_reason_is_a_sentence_with_direction_and_size() -> None:
-    assert sentence(reason("rent", 0.4)) == "Rent of 3 raised the estimate by 10 points."
-    assert sentence(reason("rent", -0.04)) == "Rent of 3 lowered the estimate by 1 point."
+    assert sentence(moved([0.4])) == "F0 of 3 raised the estimate by 10 points."
+    assert sentence(moved([-0.04])) == "F0 of 3 lowered the estimate by 1 point."
 
 
 def test_what_is_not_a_probability_is_said_in_its_own_unit() -> None:
     assert (
-        sentence(reason("rent", -1234.5678, in_probability=False))
-        == "Rent of 3 lowered the estimate by 1.23e+03."
+        sentence(moved([-1234.5678], in_probability=False))
+        == "F0 of 3 lowered the estimate by 1.23e+03."
     )
 
 
 def test_a_text_without_letters_leaves_the_fields_name() -> None:
-    empty = Reason(
-        field=field("remark", "string", label="Remark", wording="{value}", categories=["", "x"]),
-        value="",
-        contribution=0.4,
-        probability_change=0.1,
-        contrast=None,
-        supports=True,
-    )
-    assert sentence(empty) == "Remark raised the estimate by 10 points."
+    remark = field("remark", "string", label="Remark", wording="{value}", categories=["", "x"])
+    empty = moved([0.4], values=[""])
+    assert Teller([remark]).sentence(empty, 0) == "Remark raised the estimate by 10 points."
 
 
-reasons_drawn = st.lists(sizes, max_size=15).flatmap(
-    lambda drawn: st.sampled_from([1, -1]).map(
-        lambda sign: [
-            reason(f"f{place}", size, supported_by=sign) for place, size in enumerate(drawn)
-        ]
+@pytest.mark.parametrize("value", ["x", "", None, "stranger", "missing"])
+def test_a_looked_up_phrase_is_the_one_that_would_be_made(value: Value) -> None:
+    remark = field(
+        "remark",
+        "string",
+        label="Remark",
+        wording="says {value} and {value}",
+        categories=["", "x"],
+        may_be_missing=True,
+        value_wording={"x": "crossed", "missing": "nothing said"},
     )
+    words = phrase(remark, value)
+    told = Teller([remark]).sentence(moved([0.4], values=[value]), 0)
+    assert told == f"{words[0].upper()}{words[1:]} raised the estimate by 10 points."
+
+
+moves_drawn = st.builds(
+    lambda drawn, sign: moved(drawn, supported_by=sign),
+    st.lists(sizes, max_size=15),
+    st.sampled_from([1, -1]),
 )
 
 
-@given(reasons_drawn)
-def test_at_most_seven_are_named_and_all_that_count_are_counted(reasons: list[Reason]) -> None:
-    told = tell(reasons)
-    counting = [each for each in reasons if each.contribution != 0]
+@given(moves_drawn)
+def test_at_most_seven_are_named_and_all_that_count_are_counted(given: Moved) -> None:
+    told = tell(given)
+    counting = [each for each in given.contributions if each != 0]
     lines = told.supporting + told.opposing
     together = [re.match(r"(\d+) other factors?\b", line) for line in lines]
     named = sum(match is None for match in together)
@@ -138,45 +160,47 @@ def test_at_most_seven_are_named_and_all_that_count_are_counted(reasons: list[Re
     assert sum(match is not None for match in together) <= 2
 
 
-@given(reasons_drawn)
-def test_the_sides_are_for_and_against_and_strongest_first(reasons: list[Reason]) -> None:
-    told = tell(reasons)
-    by_sentence = {sentence(each): each for each in reasons if each.contribution != 0}
+@given(moves_drawn)
+def test_the_sides_are_for_and_against_and_strongest_first(given: Moved) -> None:
+    told = tell(given)
+    by_sentence = {
+        sentence(given, place): contribution
+        for place, contribution in enumerate(given.contributions)
+        if contribution != 0
+    }
     for lines, supports in ((told.supporting, True), (told.opposing, False)):
         named = [by_sentence[line] for line in lines if "other factor" not in line]
-        assert all(each.supports is supports for each in named)
-        strengths = [abs(each.contribution) for each in named]
+        assert all((each * given.supported_by > 0) is supports for each in named)
+        strengths = [abs(each) for each in named]
         assert strengths == sorted(strengths, reverse=True)
         # The line for the rest, where there is one, comes last.
         assert all("other factor" not in line for line in lines[:-1])
-    assert told.strongest == [sentence(each) for each in rank(reasons)[:3]]
+    ranked = rank(given.contributions)
+    assert told.strongest == [sentence(given, place) for place in ranked[:3]]
 
 
-@given(reasons_drawn)
-def test_what_is_said_adds_up_to_the_change_as_nearly_as_it_is_rounded(
-    reasons: list[Reason],
-) -> None:
-    told = tell(reasons)
+@given(moves_drawn)
+def test_what_is_said_adds_up_to_the_change_as_nearly_as_it_is_rounded(given: Moved) -> None:
+    told = tell(given)
     total, roughness = 0.0, 0.0
     for line in told.supporting + told.opposing:
         sign = 1 if " raised " in line else -1
         said = line.rsplit(" by ", 1)[1].split()[0]
         total += 0.0 if said == "less" else sign * float(said)
         roughness += 0.1 if said == "less" else 0.05
-    exact = sum(each.contribution / 4 for each in reasons) * 100
+    exact = sum(each / 4 for each in given.contributions) * 100
     assert abs(total - exact) <= roughness + 1e-9
 
 
 def test_ties_keep_the_cards_order() -> None:
-    tied = [reason("b", 0.2), reason("a", -0.2), reason("c", 0.2), reason("d", 0.3)]
-    assert [each.field.name for each in rank(tied)] == ["d", "b", "a", "c"]
+    assert rank([0.2, -0.2, 0.0, 0.2, 0.3]) == [4, 0, 1, 3]
 
 
 def test_eight_reasons_end_in_the_one_that_is_left() -> None:
-    told = tell([reason(f"f{n}", 0.8 - n / 10) for n in range(8)])
+    told = tell(moved([0.8 - n / 10 for n in range(8)]))
     assert len(told.supporting) == MOST_REASONS + 1
     assert told.supporting[-1] == "1 other factor raised the estimate by 2.5 points."
-    nine = tell([reason(f"f{n}", 0.9 - n / 10) for n in range(9)])
+    nine = tell(moved([0.9 - n / 10 for n in range(9)]))
     assert nine.supporting[-1] == "2 other factors together raised the estimate by 7.5 points."
 
 

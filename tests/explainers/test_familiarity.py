@@ -118,7 +118,8 @@ def test_the_compiled_search_finds_the_same_nearest_row_as_numpy(
         numbers[rng.uniform(size=numeric) < 0.1] = np.nan
         own = rng.integers(-1, 3, size=categorical)
         want = gower(columns.T, codes.T, numbers=numbers, codes=own).min()
-        got = nearest_distance(columns, codes, numbers=numbers, codes=own)
+        ranges = np.array([[-np.inf], [np.inf], [1.0]]) * np.ones(len(numbers))
+        got, _ = nearest_distance(columns, codes, ranges=ranges, numbers=numbers, codes=own)
         np.testing.assert_allclose(got, want, rtol=1e-14, atol=0)
         # A near miss: a row only just farther is another answer.
         with pytest.raises(AssertionError):
