@@ -28,9 +28,13 @@ NOTICE: Final = "notice"
 CONTEST: Final = "contest"
 REPRESENTATION: Final = "representation"
 REVIEW: Final = "review"
+TAKEN: Final = "taken"
+RELEASED: Final = "released"
+CORRECTS: Final = "corrects"
+CORRECTED: Final = "corrected"
 EventType: TypeAlias = Literal[
     "own_assessment", "advice_requested", "caseworker_decision", "notice", "contest",
-    "representation", "review",
+    "representation", "review", "taken", "released", "corrects", "corrected",
 ]  # fmt: skip
 
 _SIZE_CLASS_BYTES = 2 * 1024

@@ -16,20 +16,26 @@ from app.case_events import (
     ADVICE_REQUESTED,
     CASEWORKER_DECISION,
     CONTEST,
+    CORRECTED,
+    CORRECTS,
     NOTICE,
     OWN_ASSESSMENT,
+    RELEASED,
     REVIEW,
+    TAKEN,
     CaseEvent,
     Events,
     is_machine_role,
 )
-from app.domain import Caller, CaseTerms, Kind
+from app.domain import Caller, CaseTerms, Kind, Role
 from app.errors import InvalidRequestError
 from app.reading import StoredDecision
 from app.refusals import (
     AdviceWithheldError,
     AlreadyDecidedError,
     AnotherPersonError,
+    CaseCorrectedError,
+    CaseTakenError,
     EvidenceNeededError,
     HumanNeededError,
     NoticeNeededError,
@@ -37,7 +43,7 @@ from app.refusals import (
 )
 from models.aia import requirements
 
-Status = Literal["open", "waiting_for_second_person", "final", "contested", "reviewed"]
+Status = Literal["open", "waiting_for_second_person", "final", "contested", "reviewed", "corrected"]
 LAST_MACHINE_LEVEL = 2
 """From the next impact level on, whatever the policy says, only a person decides."""
 
@@ -104,6 +110,8 @@ class CaseFile:
             return "reviewed"
         if self.final is not None:
             return "final"
+        if self.corrected_as is not None:
+            return "corrected"
         return "waiting_for_second_person" if self.of_type(CASEWORKER_DECISION) else "open"
 
     @property
@@ -111,6 +119,26 @@ class CaseFile:
         """Everybody who decided or reviewed."""
         parts = (*self.of_type(CASEWORKER_DECISION), *self.of_type(REVIEW))
         return frozenset(event.actor for event in parts)
+
+    @property
+    def holder(self) -> str | None:
+        """Who has taken the case: the one who decided it, once it is decided; None while nobody has."""
+        if self.final is not None:
+            return self.final.actor
+        steps = [event for event in self.events if event.type in (TAKEN, RELEASED, CORRECTS)]
+        return steps[-1].actor if steps and steps[-1].type != RELEASED else None
+
+    @property
+    def corrected_as(self) -> str | None:
+        """The case that took this one's place once its inputs were corrected, or None."""
+        found = self.of_type(CORRECTED)
+        return str(found[-1].content["decision"]) if found else None
+
+    @property
+    def corrects(self) -> str | None:
+        """The case whose inputs this one corrects, or None."""
+        found = self.of_type(CORRECTS)
+        return str(found[-1].content["decision"]) if found else None
 
     def of_type(self, type_: str) -> tuple[CaseEvent, ...]:
         """Return the events of one type, in order."""
@@ -143,12 +171,33 @@ class CaseFile:
             return False
         return True
 
+    def check_taking(self, actor: Caller) -> None:
+        """Raise unless this person may take the case on now."""
+        _check_human(actor)
+        self._check_undecided()
+        if self.holder == actor.name:
+            raise StepMissingError("you have taken this case already; decide next")
+        if self.holder is not None:
+            raise CaseTakenError("somebody else has taken this case: they hand it back first")
+
+    def check_releasing(self, actor: Caller) -> None:
+        """Raise unless this person may hand the case back: the holder, or a reviewer for them."""
+        _check_human(actor)
+        self._check_undecided()
+        if self.holder is None:
+            raise StepMissingError("nobody has taken this case")
+        if self.holder != actor.name and actor.role not in (Role.REVIEWER, Role.ADMIN):
+            raise CaseTakenError("only the one who took a case, or a reviewer, hands it back")
+
+    def check_correcting(self) -> None:
+        """Raise unless the case's inputs can be corrected now."""
+        self._check_undecided()
+
     def check_assessing(self, actor: Caller, outcome: str) -> None:
         """Raise unless this person may record a view of their own now."""
         _check_human(actor)
         self._check_outcome(outcome)
-        if self.final is not None:
-            raise AlreadyDecidedError
+        self._check_undecided()
         if any(event.actor == actor.name for event in self.of_type(OWN_ASSESSMENT)):
             raise StepMissingError("your own assessment is recorded already; decide next")
 
@@ -163,11 +212,10 @@ class CaseFile:
 
         Checks the same whether the advice is followed or not: departing from it is never harder.
         Raises HumanNeededError, StepMissingError, EvidenceNeededError, NoticeNeededError,
-        AlreadyDecidedError, AnotherPersonError or InvalidRequestError.
+        AlreadyDecidedError, CaseCorrectedError, AnotherPersonError or InvalidRequestError.
         """
         self._check_outcome(outcome)
-        if self.final is not None:
-            raise AlreadyDecidedError
+        self._check_undecided()
         if actor.kind is not Kind.HUMAN:
             self._check_machine(outcome)
         elif self.terms.reveal == "after_own_assessment" and not any(
@@ -245,6 +293,12 @@ class CaseFile:
     def is_adverse(self, outcome: str) -> bool:
         """Return whether an outcome is to the person's disadvantage."""
         return self.terms.outcomes[outcome]
+
+    def _check_undecided(self) -> None:
+        if self.final is not None:
+            raise AlreadyDecidedError
+        if self.corrected_as is not None:
+            raise CaseCorrectedError(replaced_by=self.corrected_as)
 
     def _check_outcome(self, outcome: str) -> None:
         if outcome not in self.terms.outcomes:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app import bundle_commands, cli_log, cli_witness
+from app import bundle_commands, cli_index, cli_log, cli_witness
 from app.domain import Kind, Role
 from app.errors import AppError
 from app.ids import new_id, utc_now
@@ -52,6 +52,7 @@ app.add_typer(key_app, name="key")
 app.add_typer(cli_witness.witness_app, name="witness")
 app.add_typer(cli_log.retention_app, name="retention")
 app.add_typer(cli_log.log_app, name="log")
+app.add_typer(cli_index.index_app, name="index")
 app.command()(cli_log.evidence)
 app.command()(cli_log.erase)
 

@@ -7,6 +7,7 @@ next; it never repeats a value from a case, because those are personal data.
 from collections.abc import Mapping, Sequence
 
 from app import refusals
+from app.index.store import IndexNotReadyError, IndexStoreError
 from app.keeping_errors import (
     CheckpointConflictError,
     HeldCheckpointError,
@@ -306,6 +307,20 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "attributes-unavailable",
         "The protected attributes cannot be read or written",
         "Tell the service's operator. Advice does not depend on them.",
+    ),
+    IndexNotReadyError: ProblemType(
+        503,
+        "index-not-ready",
+        "The index of decisions is being made from the log",
+        "Lists come back once it is whole: try again after the time in Retry-After. Decisions can "
+        "be read and taken meanwhile.",
+        retry_after_seconds=10,
+    ),
+    IndexStoreError: ProblemType(
+        503,
+        "index-unavailable",
+        "The index of decisions cannot be read",
+        "Tell the service's operator. Decisions can be read and taken meanwhile.",
     ),
     OverloadedError: ProblemType(
         503,

@@ -21,6 +21,8 @@ from app.agreements import AgreementsError, load_agreements
 from app.api import (
     caseworker,
     contests,
+    corrections,
+    decision_list,
     decisions,
     erasure,
     evidence,
@@ -30,6 +32,7 @@ from app.api import (
     monitoring,
     notices,
     problems,
+    taking,
     transparency,
 )
 from app.api import (
@@ -45,6 +48,9 @@ from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
 from app.ids import new_id, utc_now
+from app.index import store as index_store
+from app.index.follower import Follower
+from app.index.store import IndexStore, IndexStoreError
 from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
 from app.log_sampling import Sampler
@@ -90,7 +96,7 @@ PAGES = (public.router, signin.router, decision.router)
 """One router for each area of the pages."""
 
 ROUTERS = (
-    decisions.hot, decisions.router, caseworker.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, *PAGES,
+    decisions.hot, decisions.router, decision_list.router, caseworker.router, taking.router, corrections.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, *PAGES,
 )  # fmt: skip
 
 REFUSALS = (
@@ -100,6 +106,7 @@ REFUSALS = (
     AttributeStoreError,
     AuditError,
     ExplanationError,
+    IndexStoreError,
     KeyStoreError,
     ModelError,
     PolicyError,
@@ -208,6 +215,7 @@ async def _opened(
                 store=log_store(settings),
             )
         ) as log,
+        closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
     ):
         parts = assemble(
             settings,
@@ -216,6 +224,7 @@ async def _opened(
             served,
             protected,
             sessions,
+            index,
             clock=clock,
             new_id=new_id,
             outside=outside,
@@ -228,7 +237,7 @@ async def _opened(
             await record_start(parts)
             tasks = [
                 asyncio.create_task(work.run())
-                for work in (parts.checkpointer, parts.breaker, parts.stops)
+                for work in (parts.checkpointer, parts.breaker, parts.stops, parts.index)
             ]
             yield parts
             for task in tasks:
@@ -252,6 +261,7 @@ def assemble(
     served: Mapping[str, ServedModel],
     protected: AttributeStore,
     sessions: SessionStore,
+    index: IndexStore,
     *,
     clock: Clock,
     new_id: NewId,
@@ -281,6 +291,8 @@ def assemble(
         group_limit=settings.group_limit,
         on_group=metrics.observe_group,
     )
+    follower = Follower(log, index, busy=lambda: engine.waiting > 0)
+    metrics.index_behind.set_function(lambda: follower.behind)
     kept = keeping_of(settings, log, served, clock=clock)
     return Parts(
         settings=settings,
@@ -316,6 +328,7 @@ def assemble(
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),
         notices=NoticeWriter.open(settings.notices_dir, served.values()),
+        index=follower,
         admission=Admission(
             None if settings.agreements_file is None else load_agreements(settings.agreements_file)
         ),

@@ -212,6 +212,11 @@ class Metrics:
             "Times that the timestamp authority gave no timestamp that holds.",
             registry=self.registry,
         )
+        self.index_behind = Gauge(
+            "grounds_index_behind_entries",
+            "Entries of the log that the index of decisions does not know yet.",
+            registry=self.registry,
+        )
         self.model_info = Gauge(
             "grounds_model_info",
             "Served models: always 1.",

@@ -44,6 +44,17 @@ class StepMissingError(AppError):
     """Another step has to come first."""
 
 
+class CaseTakenError(AppError):
+    """Somebody else has taken the case."""
+
+
+class CaseCorrectedError(AppError):
+    """The case's inputs were corrected: another case took its place."""
+
+    def __init__(self, *, replaced_by: str) -> None:
+        super().__init__(f"this case was corrected: go on with {replaced_by}")
+
+
 class EvidenceNeededError(AppError):
     """A rule asks for evidence, and the decision says nothing of any."""
 
@@ -110,6 +121,18 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "another-person-needed",
         "Another person has to do this",
         "Somebody who took no part in the decision does this step.",
+    ),
+    CaseTakenError: ProblemType(
+        409,
+        "case-taken",
+        "Somebody else has taken this case",
+        "The one who took it, or a reviewer, hands it back: `POST /v1/decisions/{id}/release`.",
+    ),
+    CaseCorrectedError: ProblemType(
+        409,
+        "case-corrected",
+        "The case was corrected, and another took its place",
+        "`detail` names the case to go on with.",
     ),
     StepMissingError: ProblemType(
         409, "step-missing", "Another step comes first", "`detail` names the step."

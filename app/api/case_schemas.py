@@ -27,6 +27,10 @@ EventName = Literal[
     "contest",
     "representation",
     "review",
+    "taken",
+    "released",
+    "corrects",
+    "corrected",
 ]
 
 
@@ -157,7 +161,7 @@ class History(_Shape):
 
     decision: str
     status: Annotated[
-        Literal["open", "waiting_for_second_person", "final", "contested", "reviewed"],
+        Literal["open", "waiting_for_second_person", "final", "contested", "reviewed", "corrected"],
         Field(description="Where the case stands."),
     ]
     outcome: Annotated[str | None, Field(description="The outcome in force; null while open.")]

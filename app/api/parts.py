@@ -12,6 +12,7 @@ from app.domain import Clock, NewId
 from app.engine import Engine
 from app.errors import UnknownModelError
 from app.evidence import EvidenceMaker
+from app.index.follower import Follower
 from app.keys import KeyStore
 from app.log_sampling import Sampler
 from app.metrics import Metrics
@@ -60,6 +61,7 @@ class Parts:
     notices: NoticeWriter
     sessions: SessionStore
     assets: Assets
+    index: Follower
 
     def model(self, name: str) -> ServedModel:
         """Return the served model of that name. Raises UnknownModelError."""

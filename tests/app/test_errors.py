@@ -456,6 +456,7 @@ def log_failing(
         parts.served,
         parts.attributes,
         parts.sessions,
+        parts.index.store,
         clock=parts.clock,
         new_id=parts.new_id,
     )
@@ -580,6 +581,7 @@ def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
         parts.served,
         parts.attributes,
         parts.sessions,
+        parts.index.store,
         clock=parts.clock,
         new_id=parts.new_id,
     )
