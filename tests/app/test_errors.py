@@ -373,7 +373,7 @@ def test_another_method_is_refused(service: Started, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/models/", "/v1/decisions", "/static/none.css", "/static/../keys.py"]
+    "path", ["/", "/v1", "/v1/models/", "/v1/decisions/", "/static/none.css", "/static/../keys.py"]
 )
 def test_an_address_that_leads_nowhere_is_a_problem_too(service: Started, path: str) -> None:
     response = service.client.get(path, headers=service.key(Role.ADMIN), follow_redirects=False)

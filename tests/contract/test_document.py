@@ -35,11 +35,13 @@ PATHS = {
 STEPS: dict[str, dict[str, Any]] = {
     "caseworker-decision": {"outcome": "priority", "reason": REASON},
     "contest": {"text": "This is not so."},
+    "take": {},
 }
 BEFORE = {
     "contest_decision": ("caseworker-decision",),
     "add_representation": ("caseworker-decision", "contest"),
     "review_decision": ("caseworker-decision", "contest"),
+    "release_case": ("take",),
 }
 """What has to have happened to a case before an operation on it can succeed."""
 FILE = Path(__file__).resolve().parents[2] / "openapi" / "openapi.yaml"
