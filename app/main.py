@@ -26,6 +26,7 @@ from app.api import (
     decisions,
     erasure,
     evidence,
+    explanation,
     health,
     log,
     models,
@@ -96,8 +97,25 @@ PAGES = (public.router, signin.router, decision.router)
 """One router for each area of the pages."""
 
 ROUTERS = (
-    decisions.hot, decisions.router, decision_list.router, caseworker.router, taking.router, corrections.router, notices.router, contests.router, stop_routes.router, models.router, transparency.router, log.router, evidence.router, erasure.router, monitoring.router, health.router, *PAGES,
-)  # fmt: skip
+    decisions.hot,
+    decisions.router,
+    decision_list.router,
+    explanation.router,
+    caseworker.router,
+    taking.router,
+    corrections.router,
+    notices.router,
+    contests.router,
+    stop_routes.router,
+    models.router,
+    transparency.router,
+    log.router,
+    evidence.router,
+    erasure.router,
+    monitoring.router,
+    health.router,
+    *PAGES,
+)
 
 REFUSALS = (
     AgreementsError,

@@ -51,6 +51,7 @@ MATRIX: dict[str, set[Role]] = {
     "decide_case": DECIDERS | {Role.CALLER},
     "read_history": READERS,
     "record_notice": DECIDERS | {Role.REVIEWER},
+    "read_explanation": READERS,
     "write_notice": VOICES,
     "contest_decision": VOICES,
     "add_representation": VOICES,

@@ -1,0 +1,102 @@
+"""The whole six-part explanation of one case, put together."""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from app.cases import CaseFile
+from app.publish.subject import FILE, read_deployment
+from app.served import ServedModel
+from app.six_kinds import outcome, shapes
+from app.six_kinds.process import Made, no_process, process_halves
+from models.bundle import BundleFiles, read
+from models.errors import FilesRefusedError
+
+
+def six_kinds(
+    case: CaseFile,
+    served: ServedModel | None,
+    *,
+    watched: Sequence[str],
+    limits_broken: Sequence[str],
+) -> shapes.SixKinds:
+    """Return the explanation of a case that its reader may see.
+
+    ``served`` is the case's model, or None where it is not served any more; ``watched`` are the
+    limits that are watched in it, and ``limits_broken`` those that are broken now.
+    """
+    still = served if served and served.bundle.digest == case.answer["model"]["digest"] else None
+    if still is None:
+        files, halves = None, no_process(outcome.GONE)
+    else:
+        files = _files(still.bundle.path, still.bundle.digest)
+        halves = process_halves(
+            Made(
+                files=files,
+                deployment=read_deployment(still.directory / FILE),
+                method=still.explainer.method,
+                why_this_method=still.explainer.reason,
+                background_rows=still.explainer.background_rows,
+                signed_by=still.vouched.supplier,
+                watched=tuple(watched),
+            )
+        )
+    around = outcome.Around(files, None if served is None else served.policy, limits_broken)
+    kinds = {
+        "rationale": shapes.Rationale(process=halves.rationale, outcome=outcome.rationale(case)),
+        "responsibility": shapes.Responsibility(
+            process=halves.responsibility, outcome=outcome.responsibility(case, around)
+        ),
+        "data": shapes.Data(process=halves.data, outcome=outcome.data(case, around)),
+        "fairness": shapes.Fairness(
+            process=halves.fairness, outcome=outcome.fairness(case, around)
+        ),
+        "safety_and_performance": shapes.SafetyAndPerformance(
+            process=halves.safety, outcome=outcome.safety(case)
+        ),
+        "impact": shapes.Impact(process=halves.impact, outcome=outcome.impact(case, around)),
+    }
+    return shapes.SixKinds.model_validate(
+        {
+            "decision": case.decision.id,
+            "summary": _summary(case),
+            **kinds,
+            "not_provided": list(_missing(kinds)),
+        }
+    )
+
+
+def _summary(case: CaseFile) -> list[str]:
+    told = case.answer.get("explanation")
+    why = (
+        ["The policy gave no advice on this case."]
+        if told is None
+        else [told["summary"], *told["strongest_reasons"]]
+    )
+    final = case.final
+    who = (
+        "Nobody has decided yet."
+        if final is None
+        else f"{'A person' if final.is_human else 'A machine'} decided: {final.content['outcome']}."
+    )
+    days = case.terms.answer_within_days
+    return [*why, who, f"A person looks at it again if asked, and answers within {days} days."]
+
+
+def _missing(kinds: dict[str, shapes.Shape]) -> Iterator[str]:
+    for name, kind in kinds.items():
+        for half in ("process", "outcome"):
+            if isinstance(getattr(kind, half), shapes.NotProvided):
+                yield f"{name}.{half}"
+
+
+@lru_cache(maxsize=16)
+def _files(path: Path, digest: str) -> BundleFiles:
+    """Return a served bundle's files, read once: they do not change under their digest.
+
+    Raises FilesRefusedError for files that were changed while they were served.
+    """
+    files = read(path)
+    if files.digest != digest:
+        raise FilesRefusedError(str(path), got=files.digest, want=digest)
+    return files
