@@ -136,7 +136,7 @@ def data(case: CaseFile, around: Around) -> shapes.DataOutcome | shapes.NotProvi
             shapes.InputUsed(
                 field=field.name,
                 label=field.label,
-                value=content.case.get(field.name),  # type: ignore[arg-type]  # a case holds JSON
+                value=content.case.get(field.name),
                 in_words=shown(field, content.case.get(field.name)),
                 source=origins[field.name]["source"] if field.name in origins else None,
                 date=origins[field.name]["date"] if field.name in origins else None,
