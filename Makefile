@@ -50,6 +50,7 @@ serve: $(STAMP) $(ASSETS) ## Start the service with the settings in the environm
 	@$(BIN)/grounds serve
 
 test: $(STAMP) $(ASSETS) ## Set up and pass the tests
+	@deploy/get-chromium.sh || echo "Chromium could not be installed: the browser tests are skipped"
 	@deploy/prometheus/get.sh || echo "Prometheus could not be fetched: the tests of rules and alerts are skipped"
 	@$(BIN)/python -m pytest
 

@@ -77,8 +77,10 @@ async def show_sign_in(request: Request, back: str = "/") -> Response:
     texts = texts_of(request)
     settings = parts.settings
     session = session_of(request)
+    if session is not None and session.actor is not None:
+        return RedirectResponse(local_path(back), status_code=303)
     token = None
-    if session is None or session.actor is not None or session.pending.back != local_path(back):
+    if session is None or session.pending.back != local_path(back):
         token = _begin(request, back=local_path(back))
     people = (
         tuple(Person(name, role_name(role, texts)) for name, role in PEOPLE.items())

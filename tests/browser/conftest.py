@@ -1,0 +1,94 @@
+"""A real browser on the production service: ``signed_in(role)`` opens it as one of its people."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, StorageState, sync_playwright
+
+from app.demo.people import PEOPLE
+from app.domain import Role
+from tests.browser.world import World, running_world
+
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+DESKTOP = {"width": 1000, "height": 800}
+
+SignedIn = Callable[..., BrowserContext]
+"""``signed_in(role, javascript=True, width=1000, zoom=1, language="en")`` opens a new window's context."""
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: `make test` as root on Debian installs it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def world(
+    chromium: Browser,  # noqa: ARG001  # without a browser nothing is started
+    demo_models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[World]:
+    """The service that the browser looks at."""
+    with running_world(demo_models, tmp_path_factory.mktemp("browser")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def people(chromium: Browser, world: World) -> dict[Role, StorageState]:
+    """Each role's cookies, from signing in on the page as a person does."""
+    kept: dict[Role, StorageState] = {}
+    for name, role in PEOPLE.items():
+        if role in kept:
+            continue
+        context = chromium.new_context(base_url=world.address)
+        page = context.new_page()
+        page.goto("/sign-in")
+        page.locator(f"button[value='{name}']").click()
+        page.wait_for_url(f"{world.address}/")
+        kept[role] = context.storage_state()
+        context.close()
+    return kept
+
+
+@pytest.fixture
+def signed_in(
+    chromium: Browser, world: World, people: dict[Role, StorageState]
+) -> Iterator[SignedIn]:
+    """Open browser windows as people of a role, or as nobody for None."""
+    opened: list[BrowserContext] = []
+
+    def open_window(
+        role: Role | None,
+        *,
+        javascript: bool = True,
+        width: int = DESKTOP["width"],
+        zoom: int = 1,
+        language: str = "en",
+    ) -> BrowserContext:
+        context = chromium.new_context(
+            base_url=world.address,
+            storage_state=None if role is None else people[role],
+            java_script_enabled=javascript,
+            # Zoom gives a page fewer of its own pixels, and each more of the screen's.
+            viewport={"width": width // zoom, "height": DESKTOP["height"] // zoom},
+            device_scale_factor=zoom,
+        )
+        context.add_cookies([{"name": "grounds-language", "value": language, "url": world.address}])
+        opened.append(context)
+        return context
+
+    yield open_window
+    for context in opened:
+        context.close()

@@ -1,0 +1,47 @@
+"""Every page that people can open: the one list that all browser tests and screenshots go through.
+
+Add a page here and it is checked: by axe at 1,000 and 320 pixels and at 200 % zoom, as HTML, without
+JavaScript, by keyboard, for what it fetches and what its address tells. ``path`` may hold
+``{decision}``, ``{model}``, ``{nobody}`` or a demonstration case's name with underscores.
+"""
+
+from dataclasses import dataclass
+
+from app.domain import Role
+
+SIGNED_OUT = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page as one kind of reader sees it."""
+
+    name: str
+    """What the tests and the screenshot's file call it."""
+    path: str
+    role: Role | None = SIGNED_OUT
+    """The role it is looked at in."""
+    status: int = 200
+    heading: str | None = None
+    """The start of its heading, where it is always the same."""
+    is_light: bool = True
+    """Whether a first visit stays within 100 kB."""
+
+
+PAGES: tuple[Page, ...] = (
+    Page("home", "/", heading="Advice that shows its reasons"),
+    Page("home-caseworker", "/", Role.CASEWORKER),
+    Page("sign-in", "/sign-in", heading="Sign in"),
+    Page("role", "/sign-in/role", Role.CASEWORKER, heading="Choose your role"),
+    Page("signed-out", "/signed-out", heading="You have signed out"),
+    Page("reference", "/docs", heading="API reference", is_light=False),
+    Page("problem", "/problems/erased", heading="The content of this decision was erased"),
+    Page("decision", "/decisions/{decision}", Role.CASEWORKER, heading="Recommendation: "),
+    Page("decision-close", "/decisions/{close_call}", Role.CASEWORKER),
+    Page("decision-missing", "/decisions/{figures_missing}", Role.CASEWORKER),
+    Page(
+        "forbidden", "/decisions/{decision}", Role.EQUALITY, 403, "You cannot do this in your role"
+    ),
+    Page("no-decision", "/decisions/{nobody}", Role.CASEWORKER, 404, "There is no such case"),
+    Page("not-found", "/nowhere", status=404, heading="Page not found"),
+)

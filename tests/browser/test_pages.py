@@ -1,0 +1,156 @@
+"""Every page in the list: readable by all, by every means, and of nobody else's making."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, StorageState
+
+from app.domain import Role
+from tests.browser.checks import (
+    assert_accessible,
+    assert_fits,
+    assert_guarded,
+    assert_keyboard,
+    assert_own,
+    watched,
+)
+from tests.browser.conftest import SignedIn
+from tests.browser.pages import PAGES, Page
+from tests.browser.world import World
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_BYTES = 100_000
+"""Over the wire, of a first visit to a page with all that it fetches."""
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@every_page
+def test_a_page_is_for_everybody(signed_in: SignedIn, world: World, page: Page) -> None:
+    """At 1,000 pixels, with all that a page asks for; then at 320, and at 200 % zoom."""
+    context = signed_in(page.role)
+    window = context.new_page()
+    asked = watched(window)
+    sizes: list[int] = []
+    window.on("response", lambda sent: sizes.append(sent.request.sizes()["responseBodySize"]))
+    faults: list[str] = []
+    window.on("pageerror", lambda error: faults.append(str(error)))
+    window.on(
+        "console",
+        lambda said: faults.append(said.text) if "Content Security" in said.text else None,
+    )
+    response = window.goto(world.fill(page.path))
+    assert response is not None
+    assert response.status == page.status
+    assert_guarded(response)
+    assert window.title().endswith(" \N{EN DASH} Grounds")
+    heading = window.locator("main h1")
+    assert heading.count() == 1
+    if page.heading is not None:
+        assert heading.inner_text().startswith(page.heading)
+    role = "Not signed in" if page.role is None else f"Signed in as {in_words(page.role)}"
+    assert role in window.locator("header").inner_text()
+    assert_accessible(window)
+    assert_fits(window)
+    assert_keyboard(window)
+    assert_own(asked, world)
+    assert faults == []
+    if page.is_light:
+        assert 1000 < sum(sizes) < MOST_BYTES
+    for width, zoom in ((320, 1), (1280, 2)):
+        narrow = signed_in(page.role, width=width, zoom=zoom).new_page()
+        narrow.goto(world.fill(page.path))
+        assert_fits(narrow)
+        assert_accessible(narrow)
+
+
+def in_words(role: Role) -> str:
+    return {Role.EQUALITY: "equality officer", Role.ADMIN: "administrator"}.get(
+        role, role.value.replace("_", " ")
+    )
+
+
+@every_page
+def test_a_page_needs_no_javascript_and_speaks_welsh(
+    signed_in: SignedIn, world: World, page: Page
+) -> None:
+    plain = signed_in(page.role, javascript=False).new_page()
+    plain.goto(world.fill(page.path))
+    scripted = signed_in(page.role).new_page()
+    scripted.goto(world.fill(page.path))
+    for part in ("main h1", "main"):
+        assert said(plain.locator(part).inner_text()) == said(scripted.locator(part).inner_text())
+    welsh = signed_in(page.role, language="cy", javascript=False).new_page()
+    welsh.goto(world.fill(page.path))
+    assert welsh.locator("html").get_attribute("lang") == "cy"
+    assert "Grounds" in welsh.title()
+    text = welsh.locator("header").inner_text()
+    assert ("Wedi mewngofnodi fel" if page.role else "Heb fewngofnodi") in text
+    assert "Signed in" not in text
+
+
+def said(text: str) -> str:
+    """Return a text without how it is set."""
+    return " ".join(text.split())
+
+
+def test_pages_are_valid_html(signed_in: SignedIn, world: World, tmp_path: Path) -> None:
+    """One run of the validator over all of them: starting it takes longer than a page."""
+    for page in PAGES:
+        source = source_of(signed_in(page.role), world.fill(page.path))
+        (tmp_path / f"{page.name}.html").write_text(source)
+    assert validated(tmp_path) == []
+
+
+def test_html_that_is_not_valid_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "broken.html").write_text(
+        '<!DOCTYPE html><html lang="en"><head><title>x</title></head><body><p><div></p></body></html>'
+    )
+    assert validated(tmp_path)
+
+
+def source_of(context: BrowserContext, path: str) -> str:
+    return context.request.get(path, headers={"Accept": "text/html"}).text()
+
+
+def node() -> str:
+    """Return the Node that `make` used: the machine's, or the one it fetched."""
+    found = shutil.which("node", path=f"{os.environ['PATH']}:{ROOT / '.tools/node/bin'}")
+    assert found is not None
+    return found
+
+
+def validated(directory: Path) -> list[str]:
+    """Return what html-validate finds in the pages of a directory."""
+    ran = subprocess.run(  # noqa: S603  # our own validator
+        [node(), ROOT / "node_modules/html-validate/bin/html-validate.mjs",
+         "--config", ROOT / "tests/browser/htmlvalidate.json", "--formatter", "json", directory],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.stdout, ran.stderr
+    return [
+        f"{Path(file['filePath']).name}:{each['line']} {each['ruleId']} {each['message']}"
+        for file in json.loads(ran.stdout)
+        for each in file["messages"]
+    ]
+
+
+@pytest.mark.parametrize("role", list(Role), ids=str)
+def test_every_role_is_shown_a_page_or_told_why_not(
+    world: World, people: dict[Role, StorageState], role: Role
+) -> None:
+    """Nobody meets an error of the service; tests/app/test_page_roles.py says who may see what."""
+    if role not in people:
+        pytest.skip("machines have no session")
+    cookies = {each["name"]: each["value"] for each in people[role]["cookies"]}
+    with httpx.Client(base_url=world.address, cookies=cookies) as client:
+        for page in PAGES:
+            response = client.get(world.fill(page.path), headers={"Accept": "text/html"})
+            assert response.status_code in {200, 303, 403, 404, 409}, page.name
+            if response.status_code != httpx.codes.SEE_OTHER:
+                assert "text/html" in response.headers["content-type"]
