@@ -85,12 +85,11 @@ def _check_purpose(served: ServedModel, said: Said) -> None:
         if said.purpose is not None or said.legal_basis is not None:
             raise PurposeError("the policy of this model declares no purposes: send none")
         return
-    known = ", ".join(each.purpose for each in purposes)
-    if said.purpose is None:
-        raise PurposeError(f"purpose is missing, want one of: {known}")
-    purpose = served.policy.purpose(said.purpose)
+    purpose = None if said.purpose is None else served.policy.purpose(said.purpose)
     if purpose is None:
-        raise PurposeError(f"this model is not for that purpose, want one of: {known}")
+        got = "purpose is missing" if said.purpose is None else "this model is not for that purpose"
+        known = ", ".join(each.purpose for each in purposes)
+        raise PurposeError(f"{got}, want one of: {known}")
     if said.legal_basis not in purpose.legal_bases:
         got = "missing" if said.legal_basis is None else "not one of the purpose's"
         raise PurposeError(f"legal_basis is {got}, want one of: {', '.join(purpose.legal_bases)}")

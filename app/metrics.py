@@ -6,10 +6,8 @@ aside; they are counted once a second, and when somebody reads the metrics.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from threading import Lock
-from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
@@ -223,13 +221,6 @@ class Metrics:
             ["model", "version", "digest", "method"],
             registry=self.registry,
         )
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Observe how long the block takes as ``stage``."""
-        start = perf_counter()
-        yield
-        self.stages[stage].observe(perf_counter() - start)
 
     def observe_group(self, size: int, seconds: float) -> None:
         """Observe one transaction: how many records it held and how long it took."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,10 +114,13 @@ class Service:
         PolicyError.
         """
         served, case = application.served, application.case
-        with self._metrics.time("infer"):
-            scored = served.bundle.session.run_row(case.feeds)
-        with self._metrics.time("explain"):
-            explanation = explain(served, case, scored, decision_id=application.id)
+        stages = self._metrics.stages
+        start = perf_counter()
+        scored = served.bundle.session.run_row(case.feeds)
+        ran = perf_counter()
+        explanation = explain(served, case, scored, decision_id=application.id)
+        stages["infer"].observe(ran - start)
+        stages["explain"].observe(perf_counter() - ran)
         familiarity = served.sureness.familiarity.check(case.values)
         circumstances, created = application.circumstances, self._clock()
         advice = advise(served, case, scored, familiarity, circumstances, created=created)
@@ -127,8 +131,9 @@ class Service:
         if assessment is None:
             assessment = self.assess(application)
         served, advice = application.served, assessment.advice
-        with self._metrics.time("alternatives"):
-            alternatives = alternatives_for(served, application.case, advice)
+        start = perf_counter()
+        alternatives = alternatives_for(served, application.case, advice)
+        self._metrics.stages["alternatives"].observe(perf_counter() - start)
         assessment = replace(assessment, alternatives=alternatives)
         return replace(application, assessment=assessment)
 
@@ -149,19 +154,20 @@ class Service:
             if served.policy.asks_what_would_change(assessment.advice):
                 return Unfinished(partial(self.finish, application, assessment))
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
-        with self._metrics.time("encode"):
-            answer = answer_body(served, application.case, assessment, decision_id=application.id)
-            payload = records.recommendation_payload(
-                caller=application.caller.key_id,
-                subject=application.subject,
-                case=application.case.values,
-                circumstances=application.circumstances,
-                terms=served.terms,
-                answer=answer,
-                bits=bits_of(scored, explanation, advice),
-                runtime=self._runtime,
-                trace=application.trace,
-            )
+        start = perf_counter()
+        answer = answer_body(served, application.case, assessment, decision_id=application.id)
+        payload = records.recommendation_payload(
+            caller=application.caller.key_id,
+            subject=application.subject,
+            case=application.case.values,
+            circumstances=application.circumstances,
+            terms=served.terms,
+            answer=answer,
+            bits=bits_of(scored, explanation, advice),
+            runtime=self._runtime,
+            trace=application.trace,
+        )
+        self._metrics.stages["encode"].observe(perf_counter() - start)
         return Prepared(
             record=NewRecord(
                 type=records.RECOMMENDATION,

@@ -75,20 +75,20 @@ class Teller:
         At most MOST_REASONS fields are named; the rest are summed in one line on each side.
         """
         ranked = rank(moved.contributions)
-        up: list[str] = []
-        down: list[str] = []
-        strongest: list[str] = []
-        for place in ranked[:MOST_REASONS]:
-            words = self.sentence(moved, place)
-            (up if moved.contributions[place] > 0 else down).append(words)
-            if len(strongest) < MOST_STRONGEST:
-                strongest.append(words)
+        contributions = moved.contributions
+        named = ranked[:MOST_REASONS]
+        sentences = [self.sentence(moved, place) for place in named]
+        up = [text for text, at in zip(sentences, named, strict=True) if contributions[at] > 0]
+        down = [text for text, at in zip(sentences, named, strict=True) if contributions[at] < 0]
         if len(ranked) > MOST_REASONS:
             rest = ranked[MOST_REASONS:]
-            for is_up, lines in ((True, up), (False, down)):
-                others = [place for place in rest if (moved.contributions[place] > 0) is is_up]
-                if others:
-                    lines.append(_together(moved, others))
+            raising = [place for place in rest if contributions[place] > 0]
+            lowering = [place for place in rest if contributions[place] < 0]
+            if raising:
+                up.append(_together(moved, raising))
+            if lowering:
+                down.append(_together(moved, lowering))
+        strongest = sentences[:MOST_STRONGEST]
         return Told(up, down, strongest) if moved.supported_by > 0 else Told(down, up, strongest)
 
     def sentence(self, moved: Moved, place: int) -> str:

@@ -54,7 +54,8 @@ def nearest_others(columns: Matrix, code_columns: NDArray[np.int64]) -> Vector:
     )
 
 
-@njit(cache=True, nogil=True)
+# Keeps the interpreter's lock: giving it up and waiting for it costs more than these few microseconds.
+@njit(cache=True)
 def _compare(columns: Any, code_columns: Any, ranges: Any, numbers: Any, codes: Any) -> Any:
     scaled = np.empty(len(numbers))
     is_inside = True
