@@ -19,10 +19,17 @@ class CuttingProxy:
         self.directory = Path(tempfile.mkdtemp(prefix="grounds-cut-"))
         self.cut: Cut | None = None
         self._behind = behind / _SOCKET
+        self._clients: list[socket.socket] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.directory / _SOCKET))
         self._listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_all(self) -> None:
+        """Lose every connection there is, as when a process dies."""
+        clients, self._clients = self._clients, []
+        for client in clients:
+            _shut(client)
 
     def close(self) -> None:
         """Take no more connections."""
@@ -35,6 +42,7 @@ class CuttingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self._clients.append(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
