@@ -58,8 +58,22 @@ class SqliteStore:
         return str(self.path)
 
     def exists(self) -> bool:
-        """Return whether the file is there."""
-        return self.path.exists()
+        """Return whether the log's first entry is there, or whatever else is not ours to fill.
+
+        A crash can leave a file without tables, from before anything was promised.
+        """
+        if not self.path.is_file():
+            return False
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_EXRESCODE
+        with converted(f"{self.path} cannot be opened"):
+            connection = apsw.Connection(str(self.path), flags=flags, vfs=self.vfs)
+            try:
+                tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+                if "entry" not in tables:
+                    return bool(tables)
+                return bool(connection.execute("SELECT 1 FROM entry WHERE seq = 0").fetchall())
+            finally:
+                connection.close()
 
     def connect(self) -> "SqliteConnection":
         """Open the file for reading. Raises LogMissingError, SchemaVersionError."""
