@@ -79,6 +79,8 @@ from app.training import AttestationsError, load_training
 from app.web import decision, public, signin
 from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
 from app.web.session import SignInError, opened_sessions
+from app.webhooks.delivery import open_webhooks
+from app.webhooks.endpoints import WebhooksError
 from audit.errors import AuditError
 from audit.log import Log
 from explainers.errors import ExplanationError
@@ -132,6 +134,7 @@ REFUSALS = (
     SessionStoreError,
     SignInError,
     TemplatesError,
+    WebhooksError,
 )
 """What a start is refused with: each says in one line what is wrong."""
 
@@ -255,7 +258,13 @@ async def _opened(
             await record_start(parts)
             tasks = [
                 asyncio.create_task(work.run())
-                for work in (parts.checkpointer, parts.breaker, parts.stops, parts.index)
+                for work in (
+                    parts.checkpointer,
+                    parts.breaker,
+                    parts.stops,
+                    parts.index,
+                    parts.webhooks,
+                )
             ]
             yield parts
             for task in tasks:
@@ -346,6 +355,7 @@ def assemble(
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),
         notices=NoticeWriter.open(settings.notices_dir, served.values()),
+        webhooks=open_webhooks(settings, log, metrics, clock=clock),
         index=follower,
         admission=Admission(
             None if settings.agreements_file is None else load_agreements(settings.agreements_file)

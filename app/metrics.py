@@ -215,6 +215,24 @@ class Metrics:
             "Entries of the log that the index of decisions does not know yet.",
             registry=self.registry,
         )
+        self.webhook_deliveries = Counter(
+            "grounds_webhook_deliveries_total",
+            "Attempts to send an event, by what came of it.",
+            ["endpoint", "result"],
+            registry=self.registry,
+        )
+        self.webhook_lag_entries = Gauge(
+            "grounds_webhook_lag_entries",
+            "Entries of the log that an endpoint's place has not passed.",
+            ["endpoint"],
+            registry=self.registry,
+        )
+        self.webhook_lag_seconds = Gauge(
+            "grounds_webhook_lag_seconds",
+            "How long ago the event was recorded that an endpoint is being sent: 0 where none is.",
+            ["endpoint"],
+            registry=self.registry,
+        )
         self.model_info = Gauge(
             "grounds_model_info",
             "Served models: always 1.",

@@ -59,6 +59,13 @@ class Settings(BaseSettings):
             "each language. A language that it does not have takes the packaged template."
         ),
     ] = None
+    webhooks_file: Annotated[
+        Path | None,
+        Field(
+            description="Where events are sent, as YAML: CloudEvents, signed (Standard Webhooks). On "
+            "one of several services that share a log, or each event comes several times."
+        ),
+    ] = None
     agreements_file: Annotated[
         Path | None,
         Field(

@@ -28,6 +28,7 @@ from app.slow_lane import SlowLane
 from app.stops import Stops
 from app.training import Training
 from app.web.assets import Assets
+from app.webhooks.delivery import Webhooks
 from audit.log import Log
 from audit.rare import RareEntries
 
@@ -59,6 +60,7 @@ class Parts:
     contests: RareEntries
     stops: Stops
     notices: NoticeWriter
+    webhooks: Webhooks
     sessions: SessionStore
     assets: Assets
     index: Follower
