@@ -1,28 +1,16 @@
-"""What the command line checks away from the service: bundles, and replays of the log."""
+"""What the command line checks of bundles, away from the service."""
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from app import records
 from app.acceptance import check_repeated, cross_check
 from app.csv_rows import evaluated_of_csv, labelled_of_csv, rows_of_csv
-from app.domain import Caller, Clock, NewId, Role
-from app.environment import environment
-from app.errors import ErasedDecisionError
-from app.log_store import log_directory, log_store
-from app.reading import StoredDecision, read_decision
-from app.replay import replay, replay_record
-from app.served import explain_against, open_all, open_model
+from app.served import explain_against, open_model
 from app.settings import Settings
 from app.shap_answers import CrossCheckMissingError
-from audit.leaf import parse_leaf
-from audit.log import Log
-from audit.reader import LogReader
-from audit.replay import NotReplayable, Verdict
 from models.acceptance import Acceptance
 from models.build import write_bundle
 from models.bundle import PROXIES, read
@@ -35,11 +23,6 @@ from models.rows import Labelled, Row, parse_background, parse_calibration, pars
 
 Advance = Callable[[int, int], None]
 """Hears how much of how much is done."""
-
-OPERATOR = Caller(key_id="operator", role=Role.ADMIN)
-"""Whoever can run the command on the service's machine."""
-
-_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,70 +75,6 @@ def check_bundle(path: Path, advance: Advance = lambda _done, _total: None) -> C
         findings=tuple(findings),
         warnings=tuple(warnings),
     )
-
-
-def replay_log(
-    settings: Settings,
-    *,
-    decision: str | None,
-    limit: int | None,
-    record: bool,
-    clock: Clock,
-    new_id: NewId,
-    advance: Advance,
-) -> list[tuple[str, Verdict]]:
-    """Replay one decision, or the latest ``limit``, or all; record each unless told not to.
-
-    Raises UnknownDecisionError, AuditError, ModelError, ExplanationError.
-    """
-    served = open_all(settings, lambda _: None)
-    runtime = environment(settings)
-    directory, store = log_directory(settings), log_store(settings)
-    log: LogReader = (
-        Log.open(directory, origin=settings.log_origin, clock=clock, store=store)
-        if record
-        else LogReader.open_readonly(directory, origin=settings.log_origin, store=store)
-    )
-    results: list[tuple[str, Verdict]] = []
-    with closing(log):
-        decisions = [decision] if decision is not None else _recommendations(log, limit)
-        for done, decision_id in enumerate(decisions):
-            advance(done, len(decisions))
-            stored = _read(log, decision_id)
-            if isinstance(stored, NotReplayable):
-                results.append((decision_id, stored))
-                continue
-            verdict = replay(stored, served, runtime)
-            if isinstance(log, Log):
-                prepared = replay_record(
-                    stored, verdict, actor=OPERATOR.key_id, clock=clock, new_id=new_id
-                )
-                log.append([prepared.record])
-            results.append((decision_id, verdict))
-        advance(len(decisions), len(decisions))
-    return results
-
-
-def _recommendations(log: LogReader, limit: int | None) -> list[str]:
-    """Return the ids of the latest recommendations, oldest first."""
-    ids: list[str] = []
-    stop = log.size
-    while stop > 0 and (limit is None or len(ids) < limit):
-        start = max(0, stop - _CHUNK)
-        ids += [
-            row.id
-            for row in reversed(log.entries(start, stop))
-            if parse_leaf(row.leaf).type == records.RECOMMENDATION
-        ]
-        stop = start
-    return ids[:limit][::-1]
-
-
-def _read(log: LogReader, decision_id: str) -> StoredDecision | NotReplayable:
-    try:
-        return read_decision(log, decision_id, reader=OPERATOR)
-    except ErasedDecisionError:
-        return NotReplayable("erased", "its content was erased")
 
 
 def build_bundle(

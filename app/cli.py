@@ -1,8 +1,7 @@
 """The command ``grounds``. Exit codes: 0 all is well, 1 a check found faults, 2 it could not be done."""
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,25 +10,23 @@ import typer
 import yaml
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app import bundle_commands, cli_index, cli_log, cli_witness
+from app import bundle_commands, cli_index, cli_log, cli_replay, cli_witness
+from app.cli_progress import progress
 from app.domain import Kind, Role
 from app.errors import AppError
-from app.ids import new_id, utc_now
+from app.ids import utc_now
 from app.keys import KeyStore, KeyStoreError
 from app.policy import PolicyError
 from app.publish.commands import app as publish_app
 from app.settings import Settings
 from audit.errors import AuditError
-from audit.replay import Differs, Identical, NotReplayable, Verdict
 from explainers.errors import ExplanationError
 from models.errors import ModelError
 
 REFUSALS = (AppError, AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError)
 
-FAULTS_FOUND = 1
 CANNOT = 2
 
 # No markup: what is printed comes from cards, rows and paths, where a bracket is a bracket.
@@ -55,6 +52,7 @@ app.add_typer(cli_log.log_app, name="log")
 app.add_typer(cli_index.index_app, name="index")
 app.command()(cli_log.evidence)
 app.command()(cli_log.erase)
+app.command()(cli_replay.replay)
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
@@ -123,50 +121,6 @@ def verify(
 
 
 @app.command()
-def replay(
-    decision: Annotated[str | None, typer.Argument(help="One decision; without it, all.")] = None,
-    data_dir: DataDir = None,
-    models_dir: Annotated[
-        Path | None, typer.Option(help="Default: GROUNDS_MODELS_DIR or var/models.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the latest so many decisions.")] = None,
-    *,
-    record: Annotated[
-        bool, typer.Option(help="Record each replay in the log (the service must be stopped).")
-    ] = True,
-) -> None:
-    """Recompute recorded decisions and compare the bits."""
-    from app.checking import replay_log  # runs models, which takes longer to load
-    from app.replay import verdict_name
-
-    settings = Settings()
-    settings = settings.model_copy(
-        update={
-            "data_dir": data_dir or settings.data_dir,
-            "models_dir": models_dir or settings.models_dir,
-        }
-    )
-    with _progress("Replaying") as advance:
-        results = replay_log(
-            settings,
-            decision=decision,
-            limit=limit,
-            record=record,
-            clock=utc_now,
-            new_id=new_id,
-            advance=advance,
-        )
-    counts = Counter(verdict_name(verdict) for _, verdict in results)
-    for decision_id, verdict in results:
-        if not isinstance(verdict, Identical):
-            out.print(f"{decision_id}: {_told(verdict)}", highlight=False, soft_wrap=True)
-    told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
-    out.print(f"{len(results):,} decisions replayed: {told or 'none found'}", highlight=False)
-    if set(counts) - {"identical"}:
-        raise typer.Exit(FAULTS_FOUND)
-
-
-@app.command()
 def openapi() -> None:
     """Print the OpenAPI document as YAML."""
     from app.main import create_app
@@ -180,7 +134,7 @@ def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's directo
     """Open a bundle as the service would, repeat its cross-check, and list what could be better."""
     from app.checking import check_bundle
 
-    with _progress("Cross-checking") as advance:
+    with progress("Cross-checking") as advance:
         checked = check_bundle(path, advance)
     for line in checked.findings:
         out.print(line, highlight=False, soft_wrap=True)
@@ -248,7 +202,7 @@ def bundle_build(
     """Put a bundle together and cross-check it; keep it only if the service would serve it."""
     from app.checking import build_bundle
 
-    with _progress("Cross-checking") as advance:
+    with progress("Cross-checking") as advance:
         built = build_bundle(
             target,
             model=model,
@@ -320,18 +274,6 @@ def key_revoke(
     out.print(f"{key_id} is revoked", highlight=False)
 
 
-def _told(verdict: Verdict) -> str:
-    if isinstance(verdict, NotReplayable):
-        return f"not replayable: {verdict.detail}"
-    if isinstance(verdict, Differs):
-        parts = [f"{each.name} {each.why}" for each in verdict.differences]
-        parts += [
-            f"{each.name} was {each.recorded}, is {each.current}" for each in verdict.environment
-        ]
-        return "differs: " + "; ".join(parts)
-    return "identical"
-
-
 @contextmanager
 def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
     store = KeyStore((data_dir or Settings().data_dir) / "access.sqlite3")
@@ -339,24 +281,3 @@ def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
         yield store
     finally:
         store.close()
-
-
-@contextmanager
-def _progress(title: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal, and nothing where the output is a file or a pipe."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not show or not err.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(title, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance

@@ -44,6 +44,13 @@ class NotFoundError(AppError):
     """There is nothing at this address."""
 
 
+class UnknownRunError(AppError):
+    """No run of replays has this identifier."""
+
+    def __init__(self) -> None:
+        super().__init__("the log has no such run of replays")
+
+
 class UnknownProblemError(AppError):
     """No kind of problem has this name."""
 
@@ -193,6 +200,9 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "Check the identifier. A key with the role caller sees only its own decisions.",
     ),
     NotFoundError: NOT_FOUND,
+    UnknownRunError: ProblemType(
+        404, "unknown-run", "No such run of replays", "`GET /v1/replays` lists those on record."
+    ),
     UnknownProblemError: ProblemType(
         404, "unknown-problem", "No such kind of problem", "`/docs` lists what may go wrong."
     ),

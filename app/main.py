@@ -33,6 +33,7 @@ from app.api import (
     monitoring,
     notices,
     problems,
+    replays,
     taking,
     transparency,
 )
@@ -54,6 +55,7 @@ from app.index.follower import Follower
 from app.index.store import IndexStore, IndexStoreError
 from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
+from app.library import Library, recorded_policies
 from app.log_sampling import Sampler
 from app.log_store import log_directory, log_store
 from app.metrics import Metrics
@@ -67,6 +69,7 @@ from app.monitoring.monitor import Monitor
 from app.notices.templates import TemplatesError
 from app.notices.writer import NoticeWriter
 from app.policy import PolicyError
+from app.replay_report import REPLAY_RUN
 from app.retention import RetentionError
 from app.served import ServedModel, open_all
 from app.service import Service
@@ -83,6 +86,7 @@ from app.webhooks.delivery import open_webhooks
 from app.webhooks.endpoints import WebhooksError
 from audit.errors import AuditError
 from audit.log import Log
+from audit.rare import RareEntries
 from explainers.errors import ExplanationError
 from models.errors import ModelError
 
@@ -337,6 +341,8 @@ def assemble(
         assets=load_assets(),
         custody=kept.custody,
         evidence=kept.evidence,
+        library=Library(settings, served=served.values(), policies=partial(recorded_policies, log)),
+        replay_runs=RareEntries(log, (REPLAY_RUN,)),
         checkpointer=checkpointer_for(
             settings, log, metrics, engine, outside, kept.custody, clock=clock, new_id=new_id
         ),

@@ -153,16 +153,31 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
     """
     files = read(directory / "bundle")
     vouched_for = vouched(files, settings)
+    policy = load_policy(directory / "policy.yaml", lowest_score=lowest_score(files))
+    if policy.model != files.card.name:
+        raise PolicyError(
+            f"{directory / 'policy.yaml'} is for the model {policy.model}, want {files.card.name}"
+        )
+    return join(
+        files, policy, settings, vouched_for=vouched_for, directory=directory, progress=progress
+    )
+
+
+def join(
+    files: BundleFiles,
+    policy: Policy,
+    settings: Settings,
+    *,
+    vouched_for: Vouched,
+    directory: Path,
+    progress: Progress = lambda _: None,
+) -> ServedModel:
+    """Return a bundle, opened, with a policy around it.
+
+    Raises ModelError, ExplanationError or PolicyError with what was wrong.
+    """
     bundle, explainer = open_model(files, settings, progress)
     card = bundle.card
-    policy = load_policy(
-        directory / "policy.yaml",
-        lowest_score=0.0 if card.output.task == "classification" else -inf,
-    )
-    if policy.model != card.name:
-        raise PolicyError(
-            f"{directory / 'policy.yaml'} is for the model {policy.model}, want {card.name}"
-        )
     return ServedModel(
         name=card.name,
         bundle=bundle,
@@ -182,6 +197,11 @@ def open_served(directory: Path, settings: Settings, progress: Progress) -> Serv
         directory=directory,
         vouched=vouched_for,
     )
+
+
+def lowest_score(files: BundleFiles) -> float:
+    """Return the least score that the bundle's model can give."""
+    return 0.0 if files.card.output.task == "classification" else -inf
 
 
 def _terms(policy: Policy, files: BundleFiles) -> CaseTerms:

@@ -4,19 +4,34 @@ Pure: the application recomputes and hands both sides over as raw IEEE 754 bytes
 and no tolerance is applied; how far numbers are apart is reported in units in the last place.
 """
 
+import json
+import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-NumberType: TypeAlias = Literal["float32", "float64", "bytes"]
+NumberType: TypeAlias = Literal["float32", "float64", "bytes", "json"]
+
+MAX_ULPS = 4
+"""How many units in the last place count as the same numbers, from another machine."""
+
+MOST_PLACES = 20
+"""Places named of one JSON text that came out otherwise."""
 
 _WIDTHS: dict[str, tuple[int, str]] = {"float32": (4, "I"), "float64": (8, "Q")}
+_FOLLOWING_SHARE = 1e-6
+"""How far a number in a text may move with the numbers it is worked out from, as a share of it: some
+units in the last place of a 32-bit float. It can be a difference of nearly equal ones, so near zero:"""
+_FOLLOWING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One named result: numbers as little-endian bytes, or bytes that are simply equal or not."""
+    """One named result: numbers as little-endian bytes, bytes that are equal or not, or JSON.
+
+    JSON is compared byte for byte too; where it differs, it is said at which places.
+    """
 
     name: str
     type: NumberType
@@ -34,6 +49,11 @@ class Difference:
     """The largest distance, in units in the last place; None when there is no such distance:
     not numbers, another type or count, NaN on one side, or an item only one side has."""
     why: str
+    places: tuple[str, ...] = ()
+    """Where in a JSON text, such as ``explanation.reasons_for.0``; at most MOST_PLACES."""
+    follows: bool = False
+    """Whether it is a JSON text in which only numbers moved, and so little that they merely follow
+    from other items that differ by some units in the last place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +79,22 @@ class Differs:
 
     @property
     def max_ulps(self) -> int | None:
-        """Return the largest distance, or None when an item has none."""
-        distances = [difference.max_ulps for difference in self.differences]
+        """Return the largest distance, or None when something differs in another way.
+
+        A text whose numbers merely follow does not count, unless nothing else differs.
+        """
+        distances = [each.max_ulps for each in self.differences if not each.follows]
         known = [distance for distance in distances if distance is not None]
-        return max(known) if len(known) == len(distances) else None
+        return max(known) if known and len(known) == len(distances) else None
 
 
 @dataclass(frozen=True, slots=True)
 class NotReplayable:
     """The record cannot be recomputed."""
 
-    reason: Literal["erased", "model_missing", "model_changed", "not_a_recommendation"]
+    reason: Literal["erased", "model_missing", "failed", "damaged"]
+    """Its content was erased; what it was made with is not there; it is there and can no longer
+    be computed; or the record itself cannot be read."""
     detail: str
 
 
@@ -128,6 +153,8 @@ def _difference(recorded: Item, recomputed: Item | None) -> Difference | None:
         )
     if recorded.type == "bytes":
         return Difference(recorded.name, (), None, "is not the same")
+    if recorded.type == "json":
+        return _json_difference(recorded.name, recorded.raw, recomputed.raw)
     width, _ = _WIDTHS[recorded.type]
     if len(recorded.raw) != len(recomputed.raw) or len(recorded.raw) % width:
         return Difference(
@@ -147,6 +174,43 @@ def _difference(recorded: Item, recomputed: Item | None) -> Difference | None:
     if len(known) < len(distances):
         return Difference(recorded.name, tuple(positions), None, "NaN, or another NaN")
     return Difference(recorded.name, tuple(positions), max(known), "numbers differ")
+
+
+def _json_difference(name: str, recorded: bytes, recomputed: bytes) -> Difference:
+    try:
+        moved = list(_moved(json.loads(recorded), json.loads(recomputed), ""))
+    except (ValueError, RecursionError):
+        return Difference(name, (), None, "is not JSON")
+    if not moved:
+        return Difference(name, (), None, "says the same in another spelling")
+    follows = all(is_small for _, is_small in moved)
+    places = tuple(place for place, _ in moved[:MOST_PLACES])
+    why = "numbers in it follow" if follows else "does not say the same"
+    return Difference(name, (), None, why, places, follows)
+
+
+def _moved(recorded: object, recomputed: object, place: str) -> Iterator[tuple[str, bool]]:
+    """Yield each place where two JSON values differ, and whether a number moved only a little."""
+    if isinstance(recorded, dict) and isinstance(recomputed, dict):
+        for key in {**recorded, **recomputed}:
+            inner = f"{place}.{key}" if place else str(key)
+            if key not in recorded or key not in recomputed:
+                yield inner, False
+            else:
+                yield from _moved(recorded[key], recomputed[key], inner)
+    elif isinstance(recorded, list) and isinstance(recomputed, list):
+        if len(recorded) != len(recomputed):
+            yield place, False
+            return
+        for at, (left, right) in enumerate(zip(recorded, recomputed, strict=True)):
+            yield from _moved(left, right, f"{place}.{at}" if place else str(at))
+    elif type(recorded) is not type(recomputed) or recorded != recomputed:
+        is_small = (
+            isinstance(recorded, float)
+            and isinstance(recomputed, float)
+            and math.isclose(recorded, recomputed, rel_tol=_FOLLOWING_SHARE, abs_tol=_FOLLOWING)
+        )
+        yield place, is_small
 
 
 def _ordinal(raw: bytes, number_type: Literal["float32", "float64"]) -> int | None:

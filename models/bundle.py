@@ -197,6 +197,11 @@ def digest_of(contents: Mapping[str, bytes]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def digest_at(path: Path) -> str:
+    """Return the digest of the bundle at ``path`` without parsing it. Raises FilesRefusedError."""
+    return digest_of(_read_files(path))
+
+
 def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     """Return the bundle ready to score, with ``taps`` as extra outputs of its one session.
 

@@ -241,7 +241,7 @@ async def replay_decision(
     stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
     work = ReplayWork(
         stored=stored,
-        verdict=await parts.slow_lane.run(partial(replay, stored, parts.served, parts.runtime)),
+        verdict=await parts.slow_lane.run(partial(replay, stored, parts.library, parts.runtime)),
         caller=caller,
         clock=parts.clock,
         new_id=parts.new_id,

@@ -107,6 +107,7 @@ DECISION: dict[str, Any] = {
 REPLAY: dict[str, Any] = {
     "decision": DECISION_ID,
     "verdict": "identical",
+    "max_ulps": None,
     "differences": [],
     "reason": None,
     "environment_changed": [],

@@ -14,6 +14,7 @@ from app.errors import UnknownModelError
 from app.evidence import EvidenceMaker
 from app.index.follower import Follower
 from app.keys import KeyStore
+from app.library import Library
 from app.log_sampling import Sampler
 from app.metrics import Metrics
 from app.monitoring.attributes import AttributeStore
@@ -50,6 +51,9 @@ class Parts:
     checkpointer: Checkpointer
     custody: Custody
     evidence: EvidenceMaker
+    library: Library
+    """Models by digest, for replays: those served and those that were."""
+    replay_runs: RareEntries
     runtime: Mapping[str, str]
     attributes: AttributeStore
     monitor: Monitor

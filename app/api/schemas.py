@@ -411,6 +411,11 @@ class AnyDecision(RootModel[Decision | DecisionWithoutAdvice]):
     """A decision's file, with its advice or without."""
 
 
+ReplayVerdict = Literal[
+    "identical", "within_ulps", "different", "erased", "model_missing", "failed", "damaged"
+]
+
+
 class ReplayDifference(_Shape):
     """One recorded array that did not come out the same."""
 
@@ -420,6 +425,11 @@ class ReplayDifference(_Shape):
         int | None,
         Field(description="The largest distance in units in the last place; null where there is "
               "none to give."),
+    ]  # fmt: skip
+    places: Annotated[
+        list[str],
+        Field(description="Where in a JSON text, such as `explanation.reasons_for.0`; never what "
+              "stands there."),
     ]  # fmt: skip
 
 
@@ -435,9 +445,14 @@ class Replay(_Shape):
     """What recomputing a decision gave."""
 
     decision: str
-    verdict: Literal["identical", "differs", "not_replayable"]
+    verdict: ReplayVerdict
+    max_ulps: Annotated[
+        int | None,
+        Field(description="How far numbers are apart in units in the last place; null where "
+              "nothing differs, or something that has no distance."),
+    ]  # fmt: skip
     differences: list[ReplayDifference]
-    reason: Annotated[str | None, Field(description="Why it is not replayable; null otherwise.")]
+    reason: Annotated[str | None, Field(description="Why nothing was compared; null otherwise.")]
     environment_changed: Annotated[
         list[EnvironmentChange],
         Field(description="Said beside differences only: what to suspect."),

@@ -1,6 +1,7 @@
 """The command line: what it says, and exit codes that a script can go by (0, 1 faults, 2 could not)."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -317,8 +318,9 @@ def test_every_decision_is_replayed_and_each_replay_recorded(copy: Settings) -> 
     before = size(copy)
     done = replay(copy)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout == "3 decisions replayed: 3 identical\n"
-    assert size(copy) == before + 3
+    assert done.stdout.startswith("3 decisions replayed: 3 identical\nresults sha256 ")
+    assert "on record as " in done.stdout
+    assert size(copy) == before + 1
     assert run("verify", "--data-dir", copy.data_dir).returncode == 0
 
 
@@ -329,15 +331,28 @@ def test_a_replay_without_a_record_leaves_the_log_as_it_was(
     log = settings.data_dir / "log"
     before = {path.name: path.read_bytes() for path in log.iterdir() if path.suffix == ".sqlite3"}
     entries = size(settings)
-    for arguments, count in (([], 3), ([ids[1]], 1), (["--limit", "2"], 2)):
+    for arguments, count in (
+        ([], 3),
+        (["--limit", "2"], 2),
+        (["--from-index", "3"], 2),
+        (["--to-index", "2"], 1),
+        (["--model", "another"], 0),
+        (["--version", "1", "--since", "2020-01-01", "--until", "2999-01-01T00:00:00Z"], 3),
+        (["--until", "2020-01-01"], 0),
+    ):
         done = replay(settings, "--no-record", *arguments)
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"{count} decisions replayed: {count} identical\n"
+        told = f"{count} identical" if count else "none found"
+        assert done.stdout.startswith(f"{count} decisions replayed: {told}\nresults sha256 ")
+    done = replay(settings, "--no-record", ids[1])
+    assert (done.returncode, done.stdout) == (0, f"{ids[1]}: identical\n")
+    done = replay(settings, "--no-record", "--json", ids[1])
+    assert json.loads(done.stdout)["verdict"] == "identical"
     assert size(settings) == entries
     assert {name: (log / name).read_bytes() for name in before} == before
 
 
-def test_a_decision_of_another_model_is_not_replayable_and_said_so(
+def test_a_decision_whose_model_is_gone_is_told_so(
     recorded: tuple[Settings, list[str]], tmp_path: Path
 ) -> None:
     settings, ids = recorded
@@ -345,8 +360,36 @@ def test_a_decision_of_another_model_is_not_replayable_and_said_so(
     other = settings.model_copy(update={"models_dir": tmp_path})
     done = replay(other, "--no-record", ids[0])
     assert done.returncode == 1
-    assert f"{ids[0]}: not replayable: the model sha256:" in done.stdout
-    assert "1 not replayable" in done.stdout
+    assert f"{ids[0]}: model missing: no bundle sha256:" in done.stdout
+    done = replay(other, "--no-record")
+    assert done.returncode == 1
+    assert "3 decisions replayed: 3 model missing" in done.stdout
+    assert replay(other, "--no-record", "--bundles", settings.models_dir).returncode == 0
+
+
+def test_a_report_and_its_results_are_written(
+    recorded: tuple[Settings, list[str]], tmp_path: Path
+) -> None:
+    settings, _ = recorded
+    report, results = tmp_path / "report.json", tmp_path / "results.txt"
+    done = replay(
+        settings, "--no-record", "--json", "--out", report, "--results", results, "--workers", "1"
+    )
+    told = json.loads(done.stdout)
+    assert told == json.loads(report.read_bytes())
+    assert told["results_sha256"] == hashlib.sha256(results.read_bytes()).hexdigest()
+    assert len(results.read_bytes().splitlines()) == told["decisions"] == 3
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+@pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "2026-11-23T10:20:30"])
+def test_a_moment_that_is_none_is_refused(
+    recorded: tuple[Settings, list[str]], option: str, text: str
+) -> None:
+    settings, _ = recorded
+    done = replay(settings, "--no-record", option, text)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"grounds: {option}: want a")
 
 
 def test_an_unknown_decision_cannot_be_replayed(recorded: tuple[Settings, list[str]]) -> None:

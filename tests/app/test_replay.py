@@ -1,10 +1,12 @@
 """Replay: a recorded decision comes out bit for bit the same, or it is said how or why not."""
 
 import dataclasses
+import hashlib
 import itertools
+import json
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,19 +14,22 @@ import yaml
 from fastapi.testclient import TestClient
 
 from app import words
-from app.checking import OPERATOR, replay_log
 from app.demo.asking import request_body
 from app.domain import Role
 from app.environment import environment
 from app.ids import new_id, utc_now
+from app.library import Library
 from app.main import create_app
 from app.reading import read_decision
-from app.replay import replay, verdict_name
+from app.replay import VERDICTS, replay, verdict_name
+from app.replay_recorder import record_here, writable
+from app.replay_report import RunReport
+from app.replay_run import OPERATOR, Run, run_replay
 from app.served import open_all
 from app.settings import Settings
 from audit.errors import LogLockedError
 from audit.log import Log
-from audit.replay import Differs, Identical, NotReplayable, Verdict
+from audit.replay import Differs
 from audit.verify import verify
 from explainers.explainer import Explainer
 from models.demo.build import demo_applications
@@ -42,29 +47,39 @@ def recorded(settings: Settings, key: str, count: int) -> list[str]:
         return [client.post(PATH, json=request_body(case)).json()["id"] for case in cases]
 
 
-def replayed(settings: Settings, *, record: bool = False) -> list[tuple[str, Verdict]]:
-    return replay_log(
-        settings,
-        decision=None,
-        limit=None,
-        record=record,
-        clock=utc_now,
-        new_id=new_id,
-        advance=lambda _done, _total: None,
-    )
+def replayed(settings: Settings, **options: Any) -> RunReport:
+    return run_replay(Run(settings), clock=utc_now, **options)
 
 
 def test_a_thousand_decisions_replay_to_the_same_bits(
     settings: Settings, keys: dict[Role, str]
 ) -> None:
     ids = recorded(settings, keys[Role.CALLER], COUNT)
-    results = replayed(settings, record=True)
-    assert [decision_id for decision_id, _ in results] == ids
-    assert all(isinstance(verdict, Identical) for _, verdict in results)
-    report = verify(settings.data_dir / "log")
-    assert report.sound
-    # Genesis, one start, the decisions, and an entry for each replay.
-    assert report.size == 2 + 2 * COUNT
+    lines: list[bytes] = []
+    with writable(Run(settings), clock=utc_now) as log:
+        report = replayed(settings, workers=2, on_lines=lines.append)
+        entry = record_here(log, report, clock=utc_now, new_id=new_id)
+        told = b"".join(lines).decode().splitlines()
+        assert told == [
+            f"{row.seq} {row.leaf_hash.hex()} identical" for row in log.entries(2, 2 + COUNT)
+        ]
+        assert [row.id for row in log.entries(2, 2 + COUNT)] == ids
+        stored = log.read(entry)
+    assert report.body()["verdicts"] == {
+        name: COUNT if name == "identical" else 0 for name in VERDICTS
+    }
+    assert report.results_sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
+    # One process comes to the same report, whatever the split.
+    assert replayed(settings, workers=1).results_sha256 == report.results_sha256
+    # The leaf commits to every verdict, and to the report, which the payload holds whole.
+    assert stored.facts["results"] == report.results_sha256
+    assert stored.facts["report"] == hashlib.sha256(report.encode()).hexdigest()
+    assert stored.payload is not None
+    assert json.loads(stored.payload)["report"] == json.loads(report.encode())
+    found = verify(settings.data_dir / "log")
+    assert found.sound
+    # Genesis, one start, the decisions, and one entry for the run.
+    assert found.size == 2 + COUNT + 1
 
 
 def test_a_replay_over_http_is_itself_recorded(client: TestClient, keys: dict[Role, str]) -> None:
@@ -105,7 +120,8 @@ def test_one_bit_less_is_a_difference_with_its_distance(
     ) as log:
         row = log.entries(2, 3)[0]
         stored = read_decision(log, row.id, reader=OPERATOR)
-    verdict = replay(stored, tampered, environment(settings))
+    library = Library(settings, served=tampered.values())
+    verdict = replay(stored, library, {**environment(settings), "onnxruntime": "0.0.0"})
     assert isinstance(verdict, Differs)
     # The number itself, and the answer that says it.
     assert [(each.name, each.positions) for each in verdict.differences] == [
@@ -113,33 +129,60 @@ def test_one_bit_less_is_a_difference_with_its_distance(
         ("answer", ()),
     ]
     assert verdict.differences[0].max_ulps == 1
+    # The answer says the number itself, and sums it: what follows is no difference of its own.
+    assert verdict.differences[1].follows
+    assert verdict.max_ulps == 1
+    assert verdict_name(verdict) == "within_ulps"
+    assert verdict_name(verdict, max_ulps=0) == "different"
+    assert [change.name for change in verdict.environment] == ["onnxruntime"]
 
 
 def test_other_words_are_a_difference(
     settings: Settings, keys: dict[Role, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(settings, keys[Role.CALLER], 1)
-    assert [verdict_name(verdict) for _, verdict in replayed(settings)] == ["identical"]
+    assert replayed(settings).all_same
     monkeypatch.setattr(words, "MOST_REASONS", 3)
-    ((_, verdict),) = replayed(settings)
-    assert isinstance(verdict, Differs)
-    assert [each.name for each in verdict.differences] == ["answer"]
+    report = replayed(settings)
+    assert not report.all_same
+    (found,) = report.sums.exceptions
+    assert found.verdict == "different"
+    (difference,) = found.differences
+    assert difference.name == "answer"
+    assert difference.places
+    assert all(place.startswith("explanation.") for place in difference.places)
 
 
-def test_a_decision_under_another_policy_is_not_replayable_and_says_why(
-    settings: Settings, keys: dict[Role, str], tmp_path: Path
-) -> None:
-    recorded(settings, keys[Role.CALLER], 1)
-    other = tmp_path / "models" / "housing-support"
+def only_the_bundle(settings: Settings, models: Path) -> Settings:
+    """Settings with the same bundle under a later policy."""
+    other = models / "housing-support"
     other.mkdir(parents=True)
     here = settings.models_dir / "housing-support"
     (other / "bundle").symlink_to(here / "bundle")
     policy = yaml.safe_load((here / "policy.yaml").read_text())
     (other / "policy.yaml").write_text(yaml.safe_dump({**policy, "version": "2027-01"}))
-    ((_, verdict),) = replayed(settings.model_copy(update={"models_dir": tmp_path / "models"}))
-    assert isinstance(verdict, NotReplayable)
-    assert "policy" in verdict.detail
-    assert verdict_name(verdict) == "not_replayable"
+    return settings.model_copy(update={"models_dir": models})
+
+
+def test_a_decision_under_a_policy_that_is_gone_is_replayed_from_the_logs_own_record_of_it(
+    settings: Settings, keys: dict[Role, str], tmp_path: Path
+) -> None:
+    recorded(settings, keys[Role.CALLER], 1)
+    assert replayed(only_the_bundle(settings, tmp_path / "models")).all_same
+
+
+def test_a_model_that_is_gone_is_missing_until_its_directory_is_named(
+    settings: Settings, keys: dict[Role, str], tmp_path: Path
+) -> None:
+    recorded(settings, keys[Role.CALLER], 1)
+    (tmp_path / "models").mkdir()
+    without = settings.model_copy(update={"models_dir": tmp_path / "models"})
+    report = replayed(without)
+    (found,) = report.sums.exceptions
+    assert found.verdict == "model_missing"
+    assert str(tmp_path / "models") in (found.reason or "")
+    run = Run(without, directories=(settings.models_dir,))
+    assert run_replay(run, clock=utc_now).all_same
 
 
 def test_replaying_with_the_service_running_is_refused_unless_nothing_is_recorded(
@@ -150,6 +193,6 @@ def test_replaying_with_the_service_running_is_refused_unless_nothing_is_recorde
         json=request_body(DEMO_CASES["close-call"]),
         headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
     )
-    assert [verdict_name(verdict) for _, verdict in replayed(settings)] == ["identical"]
-    with pytest.raises(LogLockedError):
-        replayed(settings, record=True)
+    assert replayed(settings).all_same
+    with pytest.raises(LogLockedError), writable(Run(settings), clock=utc_now):
+        pass
