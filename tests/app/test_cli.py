@@ -83,7 +83,7 @@ def copy(recorded: tuple[Settings, list[str]], tmp_path: Path) -> Settings:
     return settings.model_copy(update={"data_dir": tmp_path / "data"})
 
 
-def replay(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def replay(settings: Settings, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return here(
         "replay", *arguments, "--data-dir", settings.data_dir, "--models-dir", settings.models_dir
     )
