@@ -116,6 +116,7 @@ ROUTERS = (
     models.router,
     transparency.router,
     log.router,
+    replays.router,
     evidence.router,
     erasure.router,
     monitoring.router,
