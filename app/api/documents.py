@@ -45,7 +45,13 @@ def completed(document: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str
     by_id = {route.operation_id: route for route in routes if isinstance(route, APIRoute)}
     for methods in document["paths"].values():
         for operation in methods.values():
-            declared = by_id[operation["operationId"]].responses
+            route = by_id[operation["operationId"]]
+            declared = route.responses
+            asked = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
+            for media_type, media in asked.items():
+                if "example" in media:
+                    content = operation["requestBody"]["content"]
+                    content[media_type]["example"] = deepcopy(media["example"])
             if not {422, "422"} & set(declared):
                 operation["responses"].pop("422", None)
             for status, response in declared.items():
