@@ -5,7 +5,7 @@ comes here as one report, which the log keeps whole and commits to.
 """
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -40,7 +40,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the latest fi
 
 RECEIPT = DECISION["receipt"]
 _VERDICTS = {name: 40 if name == "identical" else 0 for name in VERDICTS}
-RUN_REPORT = {
+RUN_REPORT: dict[str, Any] = {
     "version": 1,
     "kind": "replay",
     "log": {"origin": RECEIPT["log"], "size": 42, "root": "0f" * 32},

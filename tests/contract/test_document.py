@@ -12,6 +12,7 @@ from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from app.api import schemas
 from app.api.case_steps import REASON
+from app.api.replays import RUN_REPORT
 from app.domain import Role
 from app.main import create_app
 from app.settings import Settings
@@ -193,6 +194,11 @@ def test_every_answer_is_of_the_schema_in_the_document(
             # What weighs differs from case to case; a letter that names every field names that too.
             fields = service.parts.served["housing-support"].bundle.card.fields
             body = {**(body or {}), "text": ", ".join(field.label for field in fields)}
+        if operation.id == "record_replays":
+            body = run_of(service)
+        if operation.id == "read_replays":
+            run = service.client.post("/v1/replays", json=run_of(service), headers=admin)
+            values["run_id"] = run.json()["id"]
         (status,) = (each for each in operation.content["responses"] if each < "300")
         answer = service.client.request(
             operation.method.upper(),
@@ -209,6 +215,17 @@ def test_every_answer_is_of_the_schema_in_the_document(
         validator(document, schema).validate(content)
         for name, header in documented.get("headers", {}).items():
             assert name in answer.headers or not header.get("required"), (operation.id, name)
+
+
+def run_of(service: Started) -> dict[str, Any]:
+    """Return the example of a run's report, as if it were about this service's log."""
+    log = service.parts.log
+    size = log.size
+    return {
+        **RUN_REPORT,
+        "log": {"origin": log.origin, "size": size, "root": log.root(size).hex()},
+        "selection": {**RUN_REPORT["selection"], "stop": size},
+    }
 
 
 def _members(value: Any) -> Any:
