@@ -7,7 +7,7 @@ one transaction, and only then lets the answers go. A failed append fails every 
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from time import monotonic, perf_counter
@@ -89,9 +89,42 @@ Outcome = Recorded | Earlier | Unfinished
 
 
 @dataclass(frozen=True, slots=True)
+class _Alone:
+    """Who waits for one piece of work."""
+
+    future: asyncio.Future[Outcome]
+
+    def settle(self, place: int, outcome: Outcome | Exception) -> None:  # noqa: ARG002
+        """Let the outcome go, unless the caller went away: the record stays."""
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+@dataclass(slots=True)
+class _Together:
+    """Who waits for work that was submitted together: one future for all of it."""
+
+    future: asyncio.Future[list[Outcome | Exception]]
+    outcomes: list[Outcome | Exception]
+    missing: int
+
+    def settle(self, place: int, outcome: Outcome | Exception) -> None:
+        """Keep one outcome; the last one lets all of them go."""
+        self.outcomes[place] = outcome
+        self.missing -= 1
+        if self.missing == 0 and not self.future.done():
+            self.future.set_result(self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
 class _Waiting:
     work: Work
-    future: asyncio.Future[Outcome]
+    waiter: _Alone | _Together
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +200,27 @@ class Engine:
             raise OverloadedError(limit=self._queue_limit)
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting += 1
-        self._queue.put(_Waiting(work, future))
+        self._queue.put(_Waiting(work, _Alone(future)))
+        return future
+
+    def submit_all(self, works: Sequence[Work]) -> asyncio.Future[list[Outcome | Exception]]:
+        """Return the outcomes of several works to come, in order; what one raised is its outcome.
+
+        One future and one hand-over for all of them: that is what a batch saves. Raises as
+        ``submit``, with nothing submitted.
+        """
+        if self._loop is None or not self._accepting or not self._thread.is_alive():
+            raise EngineStoppedError
+        if self._waiting + len(works) > self._queue_limit:
+            raise OverloadedError(limit=self._queue_limit)
+        future: asyncio.Future[list[Outcome | Exception]] = self._loop.create_future()
+        if not works:
+            future.set_result([])
+            return future
+        together = _Together(future, [EngineStoppedError()] * len(works), len(works))
+        self._waiting += len(works)
+        for place, work in enumerate(works):
+            self._queue.put(_Waiting(work, together, place))
         return future
 
     def _run(self) -> None:
@@ -202,7 +255,7 @@ class Engine:
         postponed: list[_Waiting] = []
         keys_in_group: set[tuple[str, str]] = set()
         for entry in group:
-            if entry.future.done():
+            if entry.waiter.future.done():
                 # Nobody waits any more, and nothing has been recorded: then nothing shall be.
                 settled.append((entry, EngineStoppedError()))
                 continue
@@ -276,9 +329,4 @@ class Engine:
     def _settle(self, settled: list[tuple[_Waiting, Outcome | Exception]]) -> None:
         self._waiting -= len(settled)
         for entry, outcome in settled:
-            if entry.future.done():
-                continue  # the caller went away; the record stays
-            if isinstance(outcome, Exception):
-                entry.future.set_exception(outcome)
-            else:
-                entry.future.set_result(outcome)
+            entry.waiter.settle(entry.place, outcome)

@@ -92,6 +92,20 @@ class BodyTooLargeError(AppError):
         super().__init__(f"a request body may have at most {limit} bytes")
 
 
+class TooManyLinesError(AppError):
+    """A batch has more lines than one request may."""
+
+    def __init__(self, *, most: int) -> None:
+        super().__init__(f"a batch may have at most {most} lines")
+
+
+class BatchesFullError(AppError):
+    """Too many batches are under way."""
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(f"{limit} batches are under way already")
+
+
 NOT_A_VALID_KEY = "the key is unknown, revoked or not whole"
 
 
@@ -246,7 +260,16 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "The log still proves that the decision was made and when; its content is gone for good.",
     ),
     BodyTooLargeError: ProblemType(
-        413, "body-too-large", "The body is too large", "Send one case a request."
+        413,
+        "body-too-large",
+        "The body is too large",
+        "Send one case a request, or fewer in a batch.",
+    ),
+    TooManyLinesError: ProblemType(
+        413,
+        "too-many-lines",
+        "The batch has too many lines",
+        "The lines before this one are answered and recorded. Send the rest as another batch.",
     ),
     UnsupportedMediaTypeError: ProblemType(
         415,
@@ -338,6 +361,13 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "Too many decisions are waiting",
         "Try again after the time in Retry-After.",
         retry_after_seconds=1,
+    ),
+    BatchesFullError: ProblemType(
+        503,
+        "batches-full",
+        "Too many batches are under way",
+        "Try again after the time in Retry-After, or send single cases.",
+        retry_after_seconds=5,
     ),
     EngineStoppedError: ProblemType(
         503,

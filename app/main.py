@@ -19,6 +19,7 @@ from app import __version__
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
 from app.api import (
+    batch,
     caseworker,
     contests,
     corrections,
@@ -40,6 +41,7 @@ from app.api import (
 from app.api import (
     stops as stop_routes,
 )
+from app.api.batches import Batches
 from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
@@ -105,6 +107,7 @@ PAGES = (public.router, signin.router, decision.router)
 ROUTERS = (
     decisions.hot,
     decisions.router,
+    batch.router,
     decision_list.router,
     explanation.router,
     caseworker.router,
@@ -199,6 +202,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     app.add_middleware(
         Guard,
         max_body_bytes=settings.max_body_bytes,
+        max_batch_bytes=settings.max_batch_bytes,
         new_id=new_id,
         on_error=problems.from_exception,
         tracing=tracing,
@@ -336,6 +340,7 @@ def assemble(
         metrics=metrics,
         engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),
+        batches=Batches(limit=settings.batch_limit),
         service=Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops),
         stops=stops,
         sessions=sessions,

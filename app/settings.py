@@ -115,6 +115,15 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[
         int, Field(description="A larger request body is refused with 413.", ge=1024)
     ] = 1 * MIB
+    max_batch_bytes: Annotated[
+        int,
+        Field(
+            description="A larger batch is cut off with 413. Its body is held in memory.", ge=1024
+        ),
+    ] = 32 * MIB
+    batch_limit: Annotated[
+        int, Field(description="Batches under way beyond this are refused with 503.", ge=1)
+    ] = 4
     queue_limit: Annotated[
         int,
         Field(description="Decisions waiting beyond this are refused with 503.", ge=1),

@@ -1,41 +1,31 @@
 """``/v1/models/{model}/decisions`` and ``/v1/decisions/{id}``: one decision's whole file."""
 
-import hashlib
-import re
 from collections.abc import Callable, Coroutine
 from functools import partial
 from time import perf_counter
 from typing import Annotated, Any
 
-import orjson
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
 
 from app import records
 from app.api import examples, schemas
 from app.api.access import CurrentCaller, admits, admitted
+from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, application_of, idempotency_of
 from app.api.documents import problems
 from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
-from app.api.problems import faults_of_validation
 from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
 from app.engine import Earlier
 from app.errors import InvalidRequestError, UnsupportedMediaTypeError
-from app.monitoring.breaker import unaided
 from app.reading import read_decision
-from app.refusals import AdviceStoppedError
 from app.replay import ReplayWork, replay
 from app.reveal import read_advice, shown_body, without_advice
-from app.service import Application
-from audit.records import Idempotency
 from models.errors import CaseRejectedError
 
-MAX_KEY_LENGTH = 255
-KEY_PATTERN = "[!-~]+"
 JSON = "application/json"
 REPEATED = {"Idempotency-Replayed": "true"}
 ADVISED_ROLES = (Role.CALLER, Role.CASEWORKER, Role.ADMIN)
@@ -144,43 +134,25 @@ async def create_decision(request: Request) -> Response:
     if sent.media_type != JSON:
         raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
     body = parse_body(await body_within(request, parts.settings.request_timeout_seconds))
-    key = _idempotency(sent.idempotency_key, caller, served.name, body)
+    key = idempotency_of(sent.idempotency_key, caller, served.name, body)
+    trace = request.scope["state"]["trace"]
     try:
-        asked = schemas.DecisionRequest.model_validate(body)
-        case = served.bundle.schema.encode(asked.case)
-        stance = parts.monitor.stance(served.name)
-        if stance == "stop":
-            raise AdviceStoppedError(manual_route=served.policy.manual_route)
-        circumstances = parts.admission.admit(
-            served, asked, case.values, caller=caller, on=parts.clock().date()
+        application = application_of(
+            parts,
+            served,
+            caller,
+            body,
+            idempotency=key,
+            trace=None if trace is None else trace.id,
         )
-    except (ValidationError, CaseRejectedError) as err:
+    except (InvalidRequestError, CaseRejectedError):
         if key is not None:
             # What was accepted once keeps its answer, even if today's model would refuse it.
             earlier = await run_in_threadpool(parts.log.find_idempotent, key)
             if earlier is not None and earlier.same_request is not False:
                 return _repeated(parts, caller, earlier.id)
-        if isinstance(err, ValidationError):
-            raise InvalidRequestError(
-                "the body is not of the documented form",
-                faults_of_validation(err.errors(include_input=False, include_url=False)),
-            ) from err
         raise
     parts.metrics.stages["parse"].observe(perf_counter() - start)
-    trace = request.scope["state"]["trace"]
-    if stance == "unaided":
-        circumstances = unaided(circumstances)
-    application = Application(
-        id=parts.new_id(),
-        served=served,
-        caller=caller,
-        case=case,
-        subject=asked.subject,
-        idempotency=key,
-        service=parts.service,
-        circumstances=circumstances,
-        trace=None if trace is None else trace.id,
-    )
     outcome = await recorded(parts, application)
     if isinstance(outcome, Earlier):
         return _repeated(parts, caller, outcome.id)
@@ -263,22 +235,4 @@ def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:
         status_code=201,
         media_type=JSON,
         headers={"Location": f"/v1/decisions/{decision_id}", **REPEATED},
-    )
-
-
-def _idempotency(key: str | None, caller: Caller, model: str, body: object) -> Idempotency | None:
-    if key is None:
-        return None
-    if len(key) > MAX_KEY_LENGTH or re.fullmatch(KEY_PATTERN, key) is None:
-        raise InvalidRequestError(
-            f"Idempotency-Key: want 1 to {MAX_KEY_LENGTH} printable ASCII characters without spaces"
-        )
-    try:
-        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as err:  # it reads deeper nesting than it writes
-        raise InvalidRequestError("the body is nested deeper than any case is") from err
-    return Idempotency(
-        scope=caller.key_id,
-        key=key,
-        fingerprint=hashlib.sha256(model.encode() + b"\0" + canonical).digest(),
     )

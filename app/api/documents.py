@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from app import errors
-from app.api import schemas
+from app.api import batch_schemas, schemas
 from app.api.problems import MEDIA_TYPE
 
 
@@ -62,7 +62,10 @@ def completed(document: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str
     shapes = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         shapes.pop(unused, None)
-    problem = schemas.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    shapes.update(problem.pop("$defs", {}))
-    shapes["Problem"] = problem
+    # No route has these for its type: a problem is any route's, and a line is a part of a text.
+    for shape in (schemas.Problem, batch_schemas.BatchLine, batch_schemas.BatchResult):
+        described = shape.model_json_schema(ref_template="#/components/schemas/{model}")
+        for name, part in described.pop("$defs", {}).items():
+            shapes.setdefault(name, part)
+        shapes[shape.__name__] = described
     return document

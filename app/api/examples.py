@@ -3,6 +3,7 @@
 The request is one that the demonstration answers, so that it can be tried as it stands.
 """
 
+import json
 from typing import Any
 
 from app.demo.asking import PURPOSE
@@ -164,4 +165,26 @@ CHECKPOINT = (
 PROOF = (
     "c2sp.org/tlog-proof@v1\nindex 41\nXcnaeacGWamtVZy3Ad7ZoqudgjqtL0lgz+Nw7/RgQyg=\n\n"
     + CHECKPOINT
+)
+
+BATCH_LINES = "".join(
+    json.dumps({"case": case, **PURPOSE}) + "\n" for case in list(DEMO_CASES.values())[:2]
+)
+BATCH_RESULTS = "".join(
+    json.dumps(result) + "\n"
+    for result in (
+        {"line": 1, "status": 201, "replayed": False, "decision": DECISION},
+        {
+            "line": 2,
+            "status": 400,
+            "problem": {
+                "type": "/problems/invalid-json",
+                "title": "The body is not valid JSON",
+                "status": 400,
+                "detail": "not valid JSON at line 1, column 14",
+                "advice": "Send one JSON object, UTF-8.",
+                "request_id": "019a9f3e-5c1d-7000-8000-000000000000",
+            },
+        },
+    )
 )

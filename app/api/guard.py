@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 OnError = Callable[[Request, Exception], Awaitable[Response]]
 
+BATCH = "/decisions/batch"
+"""How the address of a batch ends: its body may be larger, and it is read as it comes."""
+
 _log = structlog.get_logger("grounds.http")
 
 
@@ -54,6 +57,7 @@ class Guard:
         app: ASGIApp,
         *,
         max_body_bytes: int,
+        max_batch_bytes: int,
         new_id: NewId,
         on_error: OnError,
         tracing: "Tracing | None" = None,
@@ -62,6 +66,7 @@ class Guard:
         self._tracing = tracing
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._max_batch_bytes = max_batch_bytes
         self._new_id = new_id
         self._on_error = on_error
 
@@ -73,6 +78,8 @@ class Guard:
         start = perf_counter()
         request_id = self._new_id()
         scope.setdefault("state", {})["request_id"] = request_id
+        is_batch = scope["path"].endswith(BATCH)
+        limit = self._max_batch_bytes if is_batch else self._max_body_bytes
         received = 0
         status = 500
         started = False
@@ -84,8 +91,8 @@ class Guard:
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
-                if received > self._max_body_bytes:
-                    raise BodyTooLargeError(limit=self._max_body_bytes)
+                if received > limit:
+                    raise BodyTooLargeError(limit=limit)
             return message
 
         async def guarded_send(message: Message) -> None:

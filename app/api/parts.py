@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from app.admission import Admission
+from app.api.batches import Batches
 from app.checkpointer import Checkpointer
 from app.custody import Custody
 from app.domain import Clock, NewId
@@ -48,6 +49,7 @@ class Parts:
     engine: Engine
     service: Service
     slow_lane: SlowLane
+    batches: Batches
     checkpointer: Checkpointer
     custody: Custody
     evidence: EvidenceMaker

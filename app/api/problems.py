@@ -62,6 +62,26 @@ async def from_exception(request: Request, error: Exception) -> Response:
     """Return the problem that an exception is."""
     if isinstance(error, SignInNeededError) and _is_page(request):
         return RedirectResponse(error.address, status_code=303)
+    kind, detail, faults = _told(request, error)
+    return problem_response(request, kind, detail=detail, faults=faults)
+
+
+def problem_inside(request: Request, error: Exception) -> tuple[int, dict[str, object]]:
+    """Return status and body of the problem that an exception is, for an answer that holds several.
+
+    Counted, and logged where the service failed, as a response of its own would be.
+    """
+    kind, detail, faults = _told(request, error)
+    parts_of(request).metrics.errors.labels(kind.slug).inc()
+    request_id = getattr(request.state, "request_id", "none")
+    return kind.status, errors.problem(kind, detail=detail, request_id=request_id, faults=faults)
+
+
+Told = tuple[ProblemType, str, Sequence[Mapping[str, object]]]
+"""A kind of problem, its detail, and the faults that it lists."""
+
+
+def _told(request: Request, error: Exception) -> Told:
     kind = errors.problem_type(error)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The kind of error and where it arose, never its message: that may hold a case's numbers.
@@ -77,25 +97,21 @@ async def from_exception(request: Request, error: Exception) -> Response:
                 suppressed=suppressed,
             )
         inside = not isinstance(error, errors.AppError)
-        return problem_response(request, kind, detail=kind.title if inside else _text(error, kind))
+        return kind, kind.title if inside else _text(error, kind), ()
     if isinstance(error, CaseRejectedError):
         count = len(error.faults)
-        return problem_response(
-            request,
-            kind,
-            detail=f"{count} field{'s' if count > 1 else ''} must be corrected",
-            faults=[
-                {
-                    "field": fault.field,
-                    "code": fault.code,
-                    "message": fault.message,
-                    "allowed": fault.allowed,
-                }
-                for fault in error.faults
-            ],
-        )
-    faults = error.faults if isinstance(error, errors.InvalidRequestError) else ()
-    return problem_response(request, kind, detail=_text(error, kind), faults=faults)
+        faults: list[Mapping[str, object]] = [
+            {
+                "field": fault.field,
+                "code": fault.code,
+                "message": fault.message,
+                "allowed": fault.allowed,
+            }
+            for fault in error.faults
+        ]
+        return kind, f"{count} field{'s' if count > 1 else ''} must be corrected", faults
+    listed = error.faults if isinstance(error, errors.InvalidRequestError) else ()
+    return kind, _text(error, kind), listed
 
 
 async def _from_validation(request: Request, error: Exception) -> Response:

@@ -25,6 +25,7 @@ DECIDERS = {Role.CASEWORKER, Role.ADMIN}
 VOICES = {Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN}
 MATRIX: dict[str, set[Role]] = {
     "create_decision": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
+    "create_decisions": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
     "read_decision": READERS,
     "replay_decision": {Role.AUDITOR, Role.ADMIN},
     "record_replays": {Role.AUDITOR, Role.ADMIN},

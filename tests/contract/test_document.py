@@ -1,6 +1,7 @@
 """The OpenAPI document is whole, valid, the same as the file, and its examples are true."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,15 @@ from jsonschema_rs import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
-from app.api import schemas
+from app.api import examples, schemas
+from app.api.batch_answer import NDJSON
 from app.api.case_steps import REASON
 from app.api.replays import RUN_REPORT
 from app.domain import Role
 from app.main import create_app
 from app.settings import Settings
 from models.demo.cases import DEMO_CASES
-from tests.contract.operations import operations, validator
+from tests.contract.operations import Operation, operations, validator
 from tests.problems import KINDS
 from tests.started import Started
 
@@ -25,6 +27,7 @@ PATHS = {
     "/v1/models",
     "/v1/models/{model}",
     "/v1/models/{model}/decisions",
+    "/v1/models/{model}/decisions/batch",
     "/v1/decisions/{decision_id}",
     "/v1/decisions/{decision_id}/proof",
     "/v1/decisions/{decision_id}/replay",
@@ -203,8 +206,7 @@ def test_every_answer_is_of_the_schema_in_the_document(
         answer = service.client.request(
             operation.method.upper(),
             operation.url(**values),
-            headers=service.key(Role.ADMIN),
-            json=body,
+            **sent(operation, body, service.key(Role.ADMIN)),
         )
         service.resume_all()
         assert str(answer.status_code) == status, operation.id
@@ -226,6 +228,37 @@ def run_of(service: Started) -> dict[str, Any]:
         "log": {"origin": log.origin, "size": size, "root": log.root(size).hex()},
         "selection": {**RUN_REPORT["selection"], "stop": size},
     }
+
+
+def sent(operation: Operation, body: Any, key: dict[str, str]) -> dict[str, Any]:
+    """Return how a client sends a body."""
+    if NDJSON in operation.content.get("requestBody", {}).get("content", {}):
+        return {"content": body, "headers": {"Content-Type": NDJSON, **key}}
+    return {"json": body, "headers": key}
+
+
+def test_every_line_of_a_batch_and_of_its_answer_is_of_its_schema(
+    service: Started, document: dict[str, Any]
+) -> None:
+    def shape(name: str) -> Any:
+        return validator(document, {"$ref": f"#/components/schemas/{name}"})
+
+    lines = examples.BATCH_LINES.splitlines()
+    for line in lines:
+        shape("BatchLine").validate(json.loads(line))
+    for line in examples.BATCH_RESULTS.splitlines():
+        shape("BatchResult").validate(json.loads(line))
+    answer = service.client.post(
+        "/v1/models/housing-support/decisions/batch",
+        content="\n".join([*lines, "{"]),
+        headers={"Content-Type": NDJSON, **service.key(Role.CALLER)},
+    )
+    results = [json.loads(line) for line in answer.text.splitlines()]
+    assert [result["status"] for result in results] == [*(201 for _ in lines), 400]
+    for result in results:
+        shape("BatchResult").validate(result)
+    with pytest.raises(ValidationError):
+        shape("BatchResult").validate({**results[0], "status": 200})
 
 
 def _members(value: Any) -> Any:

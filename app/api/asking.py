@@ -1,0 +1,88 @@
+"""What a body asks for: checked, admitted, and made into an application for the engine.
+
+The same for a request of its own and for a line of a batch.
+"""
+
+import hashlib
+import re
+
+import orjson
+from pydantic import ValidationError
+
+from app.api import schemas
+from app.api.parts import Parts
+from app.api.problems import faults_of_validation
+from app.domain import Caller
+from app.errors import InvalidRequestError
+from app.monitoring.breaker import unaided
+from app.refusals import AdviceStoppedError
+from app.served import ServedModel
+from app.service import Application
+from audit.records import Idempotency
+
+MAX_KEY_LENGTH = 255
+KEY_PATTERN = "[!-~]+"
+
+
+def application_of(
+    parts: Parts,
+    served: ServedModel,
+    caller: Caller,
+    body: object,
+    *,
+    idempotency: Idempotency | None,
+    trace: str | None,
+) -> Application:
+    """Return what a parsed body asks for, ready for the engine.
+
+    Raises InvalidRequestError, CaseRejectedError, AdviceStoppedError, and what admission raises.
+    """
+    try:
+        asked = schemas.DecisionRequest.model_validate(body)
+    except ValidationError as err:
+        raise InvalidRequestError(
+            "the body is not of the documented form",
+            faults_of_validation(err.errors(include_input=False, include_url=False)),
+        ) from err
+    case = served.bundle.schema.encode(asked.case)
+    stance = parts.monitor.stance(served.name)
+    if stance == "stop":
+        raise AdviceStoppedError(manual_route=served.policy.manual_route)
+    circumstances = parts.admission.admit(
+        served, asked, case.values, caller=caller, on=parts.clock().date()
+    )
+    return Application(
+        id=parts.new_id(),
+        served=served,
+        caller=caller,
+        case=case,
+        subject=asked.subject,
+        idempotency=idempotency,
+        service=parts.service,
+        circumstances=unaided(circumstances) if stance == "unaided" else circumstances,
+        trace=trace,
+    )
+
+
+def idempotency_of(key: str | None, caller: Caller, model: str, body: object) -> Idempotency | None:
+    """Return the caller's promise about a body; None without a key. Raises InvalidRequestError."""
+    if key is None:
+        return None
+    check_key(key)
+    try:
+        canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError as err:  # it reads deeper nesting than it writes
+        raise InvalidRequestError("the body is nested deeper than any case is") from err
+    return Idempotency(
+        scope=caller.key_id,
+        key=key,
+        fingerprint=hashlib.sha256(model.encode() + b"\0" + canonical).digest(),
+    )
+
+
+def check_key(key: str, *, longest: int = MAX_KEY_LENGTH) -> None:
+    """Raise InvalidRequestError for an Idempotency-Key that is none."""
+    if len(key) > longest or re.fullmatch(KEY_PATTERN, key) is None:
+        raise InvalidRequestError(
+            f"Idempotency-Key: want 1 to {longest} printable ASCII characters without spaces"
+        )

@@ -1,0 +1,90 @@
+"""``/v1/models/{model}/decisions/batch``: many cases in one request, each a decision of its own."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.api import examples
+from app.api.access import authorise
+from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, check_key
+from app.api.batch_answer import MOST_LINES, NDJSON, BatchAnswer
+from app.api.decisions import ADVISED_ROLES, LeanRoute
+from app.api.documents import problems
+from app.api.parts import parts_of
+from app.errors import UnsupportedMediaTypeError
+
+LONGEST_KEY = MAX_KEY_LENGTH - len(f":{MOST_LINES}")
+"""Each line's key is the batch's with a colon and the line's number."""
+
+router = APIRouter(route_class=LeanRoute, tags=["decisions"])
+
+
+@router.post(
+    "/v1/models/{model}/decisions/batch",  # noqa: FAST003  # see LeanRoute
+    operation_id="create_decisions",
+    summary="Ask for many recommendations",
+    description=f"Takes 1 to {MOST_LINES:,} cases as NDJSON, one a line, and answers each in turn "
+    "with one line, as they come: a decision with a record and receipt of its own, or a problem. A "
+    "faulty line costs no other line anything; a blank line is passed over. With an "
+    "`Idempotency-Key`, each line has that key, a colon and the line's number for a key of its "
+    "own, so the same batch sent again gives the first answers again; a line's own "
+    "`idempotency_key` goes before. When the connection is cut, what is recorded stays recorded.",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "One `BatchResult` for each case, in order, each a line of its own.",
+            "content": {
+                NDJSON: {
+                    "schema": {"type": "string", "description": "Lines of `BatchResult`."},
+                    "example": examples.BATCH_RESULTS,
+                }
+            },
+        },
+        **problems(401, 403, 404, 408, 413, 415, 422, 503),
+    },
+    openapi_extra={
+        "x-roles": [role.value for role in ADVISED_ROLES],
+        "security": [{"key": []}],
+        "parameters": [
+            {
+                "name": "model",
+                "in": "path",
+                "required": True,
+                "description": "The model's name, as in `GET /v1/models`.",
+                "schema": {"type": "string"},
+                "example": examples.MODEL_NAME,
+            },
+            {
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": False,
+                "description": "Any text of yours that is new for each new batch.",
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": LONGEST_KEY,
+                    "pattern": f"^{KEY_PATTERN}$",
+                },
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                NDJSON: {
+                    "schema": {"type": "string", "description": "Lines of `BatchLine`."},
+                    "example": examples.BATCH_LINES,
+                }
+            },
+        },
+    },
+)
+async def create_decisions(request: Request) -> Response:
+    """Check what concerns the whole batch; the answer does the rest."""
+    parts = parts_of(request)
+    caller = authorise(request, ADVISED_ROLES)
+    served = parts.model(request.path_params["model"])
+    parts.stops.check(served.name, manual_route=served.policy.manual_route)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != NDJSON:
+        raise UnsupportedMediaTypeError(f"want Content-Type {NDJSON}")
+    key = request.headers.get("idempotency-key")
+    if key is not None:
+        check_key(key, longest=LONGEST_KEY)
+    return BatchAnswer(request, parts, served, caller, key)
