@@ -62,10 +62,14 @@ def completed(document: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str
     shapes = document.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         shapes.pop(unused, None)
-    # No route has these for its type: a problem is any route's, and a line is a part of a text.
+    _add_shapes(shapes)
+    return document
+
+
+def _add_shapes(shapes: dict[str, Any]) -> None:
+    """Describe what no route has for its type: any route's problem, and the lines of a text."""
     for shape in (schemas.Problem, batch_schemas.BatchLine, batch_schemas.BatchResult):
         described = shape.model_json_schema(ref_template="#/components/schemas/{model}")
         for name, part in described.pop("$defs", {}).items():
             shapes.setdefault(name, part)
         shapes[shape.__name__] = described
-    return document
