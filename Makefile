@@ -1,6 +1,6 @@
 # Everything here works on a machine with only Python 3.11 and make: uv comes through pip when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format lock openapi bench prometheus assets clean
+.PHONY: help demo serve test check format lock openapi bench prometheus assets screenshots clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -69,6 +69,9 @@ prometheus: ## Fetch Prometheus (Debian's package, unpacked under .tools) for th
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+screenshots: $(STAMP) $(ASSETS) ## Take pictures of every page, on a desktop and a phone, into var/screenshots
+	@$(BIN)/python -m tests.browser.screenshots
 
 openapi: $(STAMP) ## Write openapi/openapi.yaml from the application
 	$(BIN)/grounds openapi > openapi/openapi.yaml

@@ -82,6 +82,7 @@ from app.startup import record_start
 from app.stops import Stops
 from app.training import AttestationsError, load_training
 from app.web import decision, public, signin
+from app.web import transparency as transparency_pages
 from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
 from app.web.session import SignInError, opened_sessions
 from app.webhooks.delivery import open_webhooks
@@ -101,7 +102,7 @@ model, the exact SHAP reasons for it, and a receipt that the whole answer was du
 append-only log before anyone saw it. A person decides.
 """
 
-PAGES = (public.router, signin.router, decision.router)
+PAGES = (public.router, transparency_pages.router, signin.router, decision.router)
 """One router for each area of the pages."""
 
 ROUTERS = (

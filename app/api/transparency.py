@@ -62,10 +62,11 @@ async def read_transparency(request: Request, model: str) -> Transparency:
     """Return what is published of one served model."""
     served = parts_of(request).model(model)
     # Reads the bundle's files again: rare, and not for the thread that decisions wait for.
-    return await asyncio.to_thread(_records, served)
+    return await asyncio.to_thread(records, served)
 
 
-def _records(served: ServedModel) -> Transparency:
+def records(served: ServedModel) -> Transparency:
+    """Return what is published of a model. Reads the bundle's files."""
     subject = Subject(read(served.bundle.path), read_deployment(served.directory / FILE))
     return Transparency.model_validate(
         {

@@ -23,6 +23,11 @@ def links_for(role: Role | None, texts: Texts, path: str = "") -> tuple[Link, ..
     of_role: dict[Role, tuple[Link, ...]] = {}
     everybody = (
         Link(
+            "/transparency",
+            _("Models in use"),
+            _("Which models advise here, on what, and how well each one works."),
+        ),
+        Link(
             "/docs", _("For developers"), _("How another system asks for advice, and what it gets.")
         ),
     )

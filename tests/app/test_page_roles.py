@@ -21,6 +21,9 @@ MATRIX: dict[str, frozenset[Role]] = {
 PUBLIC = {
     "GET /",
     "GET /docs",
+    "GET /transparency",
+    "GET /transparency/{model}",
+    "GET /transparency/{model}/record.json",
     "GET /problems/{slug}",
     "GET /sign-in",
     "POST /sign-in/demonstration",

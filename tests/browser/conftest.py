@@ -22,10 +22,31 @@ SignedIn = Callable[..., BrowserContext]
 """``signed_in(role, javascript=True, width=1000, zoom=1, language="en")`` opens a new window's context."""
 
 
+def chromium_path() -> str | None:
+    """Return where the system's Chromium is, or None."""
+    return next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def cookies_of_everybody(chromium: Browser, world: World) -> dict[Role, StorageState]:
+    """Return each role's cookies, from signing in on the page as a person does."""
+    kept: dict[Role, StorageState] = {}
+    for name, role in PEOPLE.items():
+        if role in kept:
+            continue
+        context = chromium.new_context(base_url=world.address)
+        page = context.new_page()
+        page.goto("/sign-in")
+        page.locator(f"button[value='{name}']").click()
+        page.wait_for_url(f"{world.address}/")
+        kept[role] = context.storage_state()
+        context.close()
+    return kept
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """The system's Chromium."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
+    path = chromium_path()
     if path is None:
         pytest.skip("no Chromium on this machine: `make test` as root on Debian installs it")
     with sync_playwright() as playwright:
@@ -47,19 +68,8 @@ def world(
 
 @pytest.fixture(scope="session")
 def people(chromium: Browser, world: World) -> dict[Role, StorageState]:
-    """Each role's cookies, from signing in on the page as a person does."""
-    kept: dict[Role, StorageState] = {}
-    for name, role in PEOPLE.items():
-        if role in kept:
-            continue
-        context = chromium.new_context(base_url=world.address)
-        page = context.new_page()
-        page.goto("/sign-in")
-        page.locator(f"button[value='{name}']").click()
-        page.wait_for_url(f"{world.address}/")
-        kept[role] = context.storage_state()
-        context.close()
-    return kept
+    """Each role's cookies."""
+    return cookies_of_everybody(chromium, world)
 
 
 @pytest.fixture
