@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app import bundle_commands, cli_index, cli_log, cli_replay, cli_witness
+from app import bundle_commands, cli_index, cli_log, cli_monitor, cli_replay, cli_witness
 from app.cli_progress import progress
 from app.domain import Kind, Role
 from app.errors import AppError
@@ -53,6 +53,8 @@ app.add_typer(cli_index.index_app, name="index")
 app.command()(cli_log.evidence)
 app.command()(cli_log.erase)
 app.command()(cli_replay.replay)
+app.command()(cli_monitor.monitor)
+app.command()(cli_log.fsck)
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")

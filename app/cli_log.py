@@ -4,14 +4,17 @@ Whatever writes needs the log to itself where the log is a file: with the servic
 API for it.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from app.cli_progress import progress
 from app.custody import Custody
 from app.domain import Caller, Role
 from app.ids import new_id, utc_now
@@ -21,6 +24,7 @@ from app.log_store import log_store
 from app.settings import Settings
 from app.witnesses import COSIGNED_FILE, load_policy_file
 from audit.errors import LogStateError, NoteError
+from audit.fsck import check_published
 from audit.log import Log
 from audit.reader import LogReader
 
@@ -71,6 +75,50 @@ def evidence(
     path = target or Path(f"{decision}.zip")
     path.write_bytes(pack)
     out.print(f"{path}: {len(pack):,} bytes", highlight=False, soft_wrap=True)
+
+
+def fsck(
+    published: Annotated[
+        Path | None, typer.Argument(help="The directory; default: GROUNDS_PUBLISH_DIR.")
+    ] = None,
+    data_dir: DataDir = None,
+    *,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Compare the published files with the log: every tile, every bundle, the checkpoint."""
+    settings = _settings(data_dir)
+    target = published or settings.publish_dir
+    if target is None:
+        raise typer.BadParameter("want a directory, or GROUNDS_PUBLISH_DIR")
+    with (
+        closing(
+            LogReader.open_readonly(
+                settings.data_dir / "log",
+                origin=settings.log_origin,
+                with_keys=False,
+                store=log_store(settings),
+            )
+        ) as log,
+        progress("Comparing files") as advance,
+    ):
+        report = check_published(log, target, progress=advance)
+    if json_output:
+        out.print_json(json.dumps({"sound": report.sound, **asdict(report)}))
+    else:
+        for fault in report.faults:
+            where = (
+                "" if fault.index is None else f"entries from {fault.index:,}, {fault.count:,}: "
+            )
+            out.print(
+                f"FAULT {where}{fault.kind}: {fault.message}", highlight=False, soft_wrap=True
+            )
+        told = f"{len(report.faults):,} faults" if report.faults else "sound"
+        out.print(
+            f"{report.size:,} entries published, {report.files:,} files compared: {told}",
+            highlight=False,
+        )
+    if not report.sound:
+        raise typer.Exit(1)
 
 
 def erase(

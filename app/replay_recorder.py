@@ -1,16 +1,15 @@
 """Putting what replays found on record: in the log itself, or through the service that has it open."""
 
-import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from app.client import KEY_VARIABLE, ServiceRefusedError, auth_header
 from app.domain import Clock, NewId
 from app.environment import environment
-from app.errors import AppError, ErasedDecisionError
+from app.errors import ErasedDecisionError
 from app.ids import timestamp
 from app.library import Library, recorded_policies
 from app.log_store import log_directory, log_store
@@ -22,13 +21,7 @@ from audit.log import Log
 from audit.reader import LogReader
 from audit.replay import NotReplayable, Verdict
 
-KEY_VARIABLE = "GROUNDS_KEY"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SECONDS = 60.0
-
-
-class ServiceRefusedError(AppError):
-    """The service that was asked did not do it; the text says why."""
 
 
 @contextmanager
@@ -91,19 +84,14 @@ class Service:
 
     def __init__(self, address: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Raises ServiceRefusedError without a key, or for an address that it must not go to."""
-        key = os.environ.get(KEY_VARIABLE)
-        parts = urlsplit(address)
-        if not key:
+        headers = auth_header(address)
+        if not headers:
             raise ServiceRefusedError(
                 f"set {KEY_VARIABLE} to a key with the role auditor or admin: the service records"
             )
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
-            raise ServiceRefusedError(
-                f"{address}: want https, or this machine itself: a key would go out unencrypted"
-            )
         self._client = httpx.Client(
             base_url=address,
-            headers={"Authorization": f"Bearer {key}"},
+            headers=headers,
             timeout=_SECONDS,
             transport=transport,
         )

@@ -816,8 +816,9 @@ class PackCheck:
             raise Wrong("the plaintext does not have the recorded length")
         if plaintext != self.pack["payload.json"]:
             raise Wrong("payload.json is not what the payload opens to")
-        outcome = json.loads(plaintext)["answer"]["recommendation"]
-        return f"what was answered is in payload.json (outcome {outcome['outcome']!r})"
+        advised = json.loads(plaintext)["answer"].get("recommendation")
+        told = f"outcome {advised['outcome']!r}" if advised else "nothing was advised"
+        return f"what was answered is in payload.json ({told})"
 
     def _erasure(self) -> str:
         leaf = parse_leaf(self.pack["erasure-leaf.json"])

@@ -10,10 +10,11 @@ import httpx
 import pytest
 
 from app.api.replay_schemas import ReplayReport
+from app.client import KEY_VARIABLE, ServiceRefusedError
 from app.domain import Role
 from app.errors import InvalidRequestError
 from app.ids import new_id, utc_now
-from app.replay_recorder import KEY_VARIABLE, Service, ServiceRefusedError, replay_one
+from app.replay_recorder import Service, replay_one
 from app.replay_report import check_report
 from app.replay_run import Run, run_replay
 from app.settings import Settings

@@ -38,7 +38,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 class Case:
     """A log with a decision, a witness and everything a pack may hold."""
 
-    def __init__(self, log: Log, record: MakeRecord, tmp_path: Path, authority: Authority) -> None:
+    def __init__(
+        self,
+        log: Log,
+        record: MakeRecord,
+        tmp_path: Path,
+        authority: Authority,
+        said: bytes = PAYLOAD,
+    ) -> None:
         self.log = log
         self.tmp_path = tmp_path
         self.authority = authority
@@ -47,7 +54,7 @@ class Case:
             "model": {"name": "demo", "version": "1", "sha256": "ab" * 32},
             "policy": {"sha256": digest},
         }
-        payload = PAYLOAD + b" " * 50 + b"\n" * 3
+        payload = said + b" " * 50 + b"\n" * 3
         self.made = record(payload, facts=facts, subject="s")
         log.append([record(), record(ANSWER)])
         self.held = log.checkpoint()
@@ -96,6 +103,21 @@ def verdict(path: Path, *options: str) -> int:
 def files_of(pack: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(pack)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_decision_on_which_nothing_was_advised_verifies_too(
+    open_log: OpenLog,
+    record: MakeRecord,
+    tmp_path: Path,
+    authority: Authority,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = json.dumps({"answer": {"advice": {"status": "none"}}}).encode()
+    case = Case(open_log(), record, tmp_path, authority, said)
+    path = tmp_path / "pack.zip"
+    path.write_bytes(case.pack())
+    assert verdict(path, "--vkey", case.log.verifier_key) == 0
+    assert "nothing was advised" in capsys.readouterr().out
 
 
 def zipped(path: Path, files: dict[str, bytes], *, relist: bool) -> Path:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
@@ -20,14 +21,23 @@ from typer.main import get_command
 
 from app import errors
 from app.api.examples import DECISION
+from app.case_events import EventType
 from app.cli import app as grounds
+from app.client import KEY_VARIABLE
+from app.custody import HOLD_LIFTED, HOLD_SET
 from app.domain import Role
+from app.log_entries import READ
 from app.metrics import STAGES, Metrics
+from app.monitoring.entries import BREAKER, OUTCOME, PURGE
 from app.monitoring.gauges import GAUGES
 from app.monitoring.histogram import LazyHistogram
 from app.policy import load_policy
-from app.replay_recorder import KEY_VARIABLE
+from app.records import RECOMMENDATION, REPLAY, STARTED
+from app.replay_report import REPLAY_RUN
 from app.settings import Settings
+from app.stops import ControlType
+from app.timestamps import TIMESTAMP
+from audit.records import ERASURE, GENESIS, KEY_ROTATED
 from models import bundle
 from models.card import Card, Field, Output, parse_card
 from models.demo.cases import DEMO_CASES
@@ -278,6 +288,23 @@ def test_decision_records_are_numbered_once_each_and_listed() -> None:
 
     assert len(set(numbers)) == len(numbers)
     assert re.findall(r"\]\((\d{4}-[^)]+)\)", text("docs/decisions/README.md")) == names
+
+
+def test_every_type_of_entry_is_in_the_specification() -> None:
+    own = {GENESIS, ERASURE, KEY_ROTATED}
+    told = {RECOMMENDATION, REPLAY, REPLAY_RUN, STARTED, READ, HOLD_SET, HOLD_LIFTED, TIMESTAMP}
+    seen = {OUTCOME, BREAKER, PURGE, *get_args(ControlType), *get_args(EventType)}
+    cells = first_column("docs/audit-log.md", "type")
+    documented = {name for cell in cells for name in re.findall(r"[a-z_.]+", cell)}
+
+    assert documented == own | told | seen
+
+
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = set(re.findall(r"`(test_[a-z_]+\.py)`", text("docs/audit-log.md")))
+
+    assert named
+    assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
 
 
 def instructions() -> list[tuple[str, str]]:

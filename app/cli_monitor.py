@@ -1,0 +1,164 @@
+"""``grounds monitor``: follow a log from outside, from a machine that its operator does not control."""
+
+import json
+import sys
+import time
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from app.cli_progress import progress
+from app.client import auth_header
+from app.ids import timestamp, utc_now
+from audit.errors import AuditError
+from audit.files import WriterLock
+from audit.monitor import (
+    MAX_RESOURCE_BYTES,
+    PROOFS,
+    DirectorySource,
+    Monitor,
+    Observation,
+    Source,
+    SourceError,
+)
+from audit.note import VerifierKey
+from audit.trust import parse_policy
+
+FOUND, CANNOT = 1, 2
+_SECONDS = 20.0
+
+out = Console(markup=False)
+err = Console(stderr=True, markup=False)
+
+
+class HttpSource:
+    """A log published over HTTP: any web server's, or the service's own under ``/log``."""
+
+    def __init__(self, address: str, *, transport: httpx.BaseTransport | None = None) -> None:
+        self._client = httpx.Client(
+            base_url=address.rstrip("/") + "/",
+            headers=auth_header(address),
+            timeout=_SECONDS,
+            transport=transport,
+        )
+
+    def get(self, path: str) -> bytes | None:
+        """Return a resource, None when there is none. Raises SourceError."""
+        try:
+            with self._client.stream("GET", path) as answer:
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    return None
+                if answer.status_code != httpx.codes.OK:
+                    raise SourceError(f"{path}: the log answers {answer.status_code}")
+                content = bytearray()
+                for chunk in answer.iter_bytes():
+                    content += chunk
+                    if len(content) > MAX_RESOURCE_BYTES:
+                        raise SourceError(f"{path} is larger than anything a log publishes")
+                return bytes(content)
+        except httpx.HTTPError as error:
+            raise SourceError(f"{path}: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """End the connection."""
+        self._client.close()
+
+
+def monitor(
+    log: Annotated[
+        str, typer.Argument(help="Where the log is published: https://.../log, or a directory.")
+    ],
+    state: Annotated[
+        Path, typer.Option(help="Where the monitor keeps what it saw, and evidence.")
+    ] = Path("var/monitor"),
+    vkey: Annotated[
+        list[str] | None,
+        typer.Option(help="The log's verifier key, from outside the log; may be repeated."),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="A tlog-policy: the log, its witnesses and the quorum.")
+    ] = None,
+    held: Annotated[
+        Path | None,
+        typer.Option("--from", help="At the first look: a checkpoint that you trust already."),
+    ] = None,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between looks.")] = 10,
+    stale_after: Annotated[
+        float | None, typer.Option(min=1, help="Seconds after which a checkpoint is too old.")
+    ] = None,
+    *,
+    once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
+    json_output: Annotated[
+        bool, typer.Option("--json", help="Print each look as a line of JSON.")
+    ] = False,
+) -> None:
+    """Follow a log from outside: verify each checkpoint, every entry, and that nothing is taken back."""
+    state.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        opened.callback(WriterLock(state / "lock").release)
+        source: Source
+        if log.startswith(("http://", "https://")):
+            source = opened.enter_context(closing(HttpSource(log)))
+        else:
+            source = DirectorySource(Path(log))
+        advance = opened.enter_context(progress("Reading entries"))
+        following = Monitor(
+            state,
+            source,
+            clock=utc_now,
+            keys=[VerifierKey.parse(key) for key in vkey or ()],
+            policy=None if policy is None else parse_policy(policy.read_bytes()),
+            start=None if held is None else held.read_bytes(),
+            stale_seconds=stale_after,
+            progress=advance,
+        )
+        try:
+            code = _follow(following, interval=interval, once=once, as_json=json_output)
+        except KeyboardInterrupt:
+            code = 0
+    raise typer.Exit(code)
+
+
+def _follow(following: Monitor, *, interval: float, once: bool, as_json: bool) -> int:
+    """Look again and again; return the exit code. What two signed checkpoints prove ends it."""
+    told: object = None
+    while True:
+        try:
+            seen = following.look()
+        except (AuditError, OSError) as error:
+            if once or not isinstance(error, SourceError):
+                raise
+            if told != str(error):
+                err.print(f"{timestamp(utc_now())} cannot look: {error}", highlight=False)
+            told = str(error)
+        else:
+            if once or seen.new or told != seen.findings:
+                _tell(seen, as_json=as_json)
+            told = seen.findings
+            if once or any(each.kind in PROOFS for each in seen.findings):
+                return 0 if seen.sound else FOUND
+        time.sleep(interval)
+
+
+def _tell(seen: Observation, *, as_json: bool) -> None:
+    at = timestamp(utc_now())
+    if as_json:
+        told = {"at": at, "sound": seen.sound, **asdict(seen)}
+        sys.stdout.write(json.dumps(told, default=str) + "\n")
+        sys.stdout.flush()
+        return
+    state = "sound" if seen.sound else "FOUND"
+    out.print(
+        f"{at} {state}: {seen.origin} has {seen.size:,} entries, {seen.new:,} of them new; "
+        f"{seen.verified:,} verified",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for each in seen.findings:
+        evidence = "" if each.evidence is None else f"; evidence in {each.evidence}"
+        out.print(f"  {each.kind}: {each.message}{evidence}", highlight=False, soft_wrap=True)

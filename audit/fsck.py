@@ -1,0 +1,171 @@
+"""Checking what is published against the log itself: every tile, every bundle, and the checkpoint.
+
+``verify`` reads the store; this reads the files that others follow the log by, and compares them with
+what the store's own entries make. Nothing is repaired: ``publish`` writes what is missing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from audit.checkpoint import Checkpoint, open_checkpoint
+from audit.errors import NoteError, ProofError
+from audit.faults import Fault
+from audit.note import VerifierKey
+from audit.publish import CHECKPOINT
+from audit.reader import LogReader
+from audit.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, tile_path, tile_widths
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedReport:
+    """What was found. Sound when ``faults`` is empty."""
+
+    size: int
+    """Of the published checkpoint."""
+    files: int
+    """How many tiles and bundles were compared."""
+    faults: tuple[Fault, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Return whether nothing is wrong."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """A tile or bundle that a log of this size has."""
+
+    path: str
+    full: str
+    """Where its content stands too, once the tile is full."""
+    first: int
+    """The first entry that it is about."""
+    entries: int
+    content: Callable[[], bytes]
+
+
+def check_published(
+    log: LogReader, target: Path, *, progress: Progress = lambda _done, _total: None
+) -> PublishedReport:
+    """Compare what is published in ``target`` with the log.
+
+    Kinds of fault: "checkpoint" (none, not signed by this log, or of another history), "beyond" (of
+    more entries than the log has), "missing", "differs", "stray". Raises AuditError, OSError.
+    """
+    faults: list[Fault] = []
+    checkpoint = _checkpoint(log, target, faults)
+    if checkpoint is None:
+        return PublishedReport(0, 0, tuple(faults))
+    have = log.size
+    if checkpoint.size > have:
+        faults.append(
+            Fault(have, "beyond", f"published is size {checkpoint.size}, the log has {have}",
+                  checkpoint.size - have)
+        )  # fmt: skip
+    elif log.root(checkpoint.size) != checkpoint.root:
+        faults.append(
+            Fault(None, "checkpoint", f"at size {checkpoint.size} the log has another root")
+        )
+    size = min(checkpoint.size, have)
+    wanted = list(_resources(log, size))
+    for done, resource in enumerate(wanted):
+        progress(done, len(wanted))
+        fault = _compared(target, resource)
+        if fault is not None:
+            faults.append(fault)
+    progress(len(wanted), len(wanted))
+    faults += _strays(target, have)
+    return PublishedReport(checkpoint.size, len(wanted), tuple(faults))
+
+
+def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint | None:
+    keys = [rotation.old for rotation in log.rotations()]
+    keys.append(VerifierKey.parse(log.verifier_key))
+    try:
+        note = (target / CHECKPOINT).read_bytes()
+        return open_checkpoint(note, origin=log.origin, trusted=keys)
+    except FileNotFoundError:
+        faults.append(Fault(None, "checkpoint", "no checkpoint is published"))
+    except NoteError as err:
+        faults.append(Fault(None, "checkpoint", f"the published checkpoint: {err}"))
+    return None
+
+
+def _resources(log: LogReader, size: int) -> Iterator[_Resource]:
+    for level, (full, partial) in enumerate(tile_widths(size)):
+        span = 1 << (TILE_HEIGHT * level)
+        for position in range(full + bool(partial)):
+            width = TILE_WIDTH if position < full else partial
+            first = position * TILE_WIDTH * span
+
+            def tile(level: int = level, position: int = position, width: int = width) -> bytes:
+                return log.tile(level, position, width=width)
+
+            def bundle(position: int = position, width: int = width) -> bytes:
+                return log.bundle(position, width=width)
+
+            yield _Resource(
+                tile_path(level, position, width), tile_path(level, position), first,
+                width * span, tile,
+            )  # fmt: skip
+            if level == 0:
+                yield _Resource(
+                    bundle_path(position, width), bundle_path(position), first, width, bundle
+                )
+
+
+def _compared(target: Path, resource: _Resource) -> Fault | None:
+    want = resource.content()
+    found = _read(target / resource.path)
+    if found is None and resource.full != resource.path:
+        found = _read(target / resource.full)
+        found = None if found is None else found[: len(want)]
+    if found is None:
+        return Fault(resource.first, "missing", resource.path, resource.entries)
+    if found != want:
+        return Fault(resource.first, "differs", resource.path, resource.entries)
+    return None
+
+
+def _strays(target: Path, size: int) -> list[Fault]:
+    """Return files under ``tile`` that no log of this size ever had."""
+    known = set()
+    for level, (full, partial) in enumerate(tile_widths(size)):
+        known.add((str(level), full, partial))
+    widths = {level: (full, partial) for level, full, partial in known}
+    faults = []
+    for path in sorted((target / "tile").rglob("*")):
+        if path.is_file() and not path.name.endswith(".tmp"):
+            name = path.relative_to(target).as_posix()
+            if not _was_ever(name, widths):
+                faults.append(Fault(None, "stray", name))
+    return faults
+
+
+def _was_ever(name: str, widths: dict[str, tuple[int, int]]) -> bool:
+    parts = name.split("/")
+    level = "0" if parts[1] == "entries" else parts[1]
+    if level not in widths:
+        return False
+    full, partial = widths[level]
+    digits, width = parts[2:], TILE_WIDTH
+    try:
+        if len(digits) > 1 and digits[-2].endswith(".p"):
+            width = int(digits[-1])
+            digits = [*digits[:-2], digits[-2].removesuffix(".p")]
+        position = int("".join(digit.removeprefix("x") for digit in digits))
+        spelt = tile_path(int(level), position, width).split("/")[2:]
+    except (ValueError, ProofError):
+        return False
+    return spelt == parts[2:] and (position < full or (position == full and width <= partial))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
