@@ -11,7 +11,7 @@ import orjson
 
 from app import words
 from app.alternatives import Alternatives
-from app.domain import Advice, Circumstances, Contrast
+from app.domain import Advice, Arm, Circumstances, Contrast
 from app.ids import timestamp
 from app.policy import Policy
 from app.sureness import Sureness, familiarity_body, uncertainty_body, uncertainty_of
@@ -53,7 +53,13 @@ class AnswerForm:
     """What all answers of one served model have in common, made once."""
 
     def __init__(
-        self, bundle: Bundle, policy: Policy, vouched: Vouched, *, policy_digest: str
+        self,
+        bundle: Bundle,
+        policy: Policy,
+        vouched: Vouched,
+        *,
+        policy_digest: str,
+        arm: Arm | None,
     ) -> None:
         card = bundle.card
         self.teller = words.Teller(card.fields)
@@ -65,6 +71,7 @@ class AnswerForm:
                 "version": card.version,
                 "digest": bundle.digest,
                 "signature": vouched.body(),
+                **({} if arm is None else {"arm": arm}),
             }
         )
         self.policy = _fragment(

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from app import bundle_commands, cli_index, cli_log, cli_monitor, cli_replay, cli_witness
+from app import (
+    bundle_commands,
+    cli_index,
+    cli_log,
+    cli_model,
+    cli_monitor,
+    cli_replay,
+    cli_witness,
+)
 from app.cli_progress import progress
 from app.domain import Kind, Role
 from app.errors import AppError
@@ -44,6 +52,8 @@ bundle_app = typer.Typer(help="Make, check and read model bundles.", no_args_is_
 key_app = typer.Typer(help="Make, list and revoke access keys.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 bundle_app.add_typer(bundle_commands.app)
+bundle_app.command("submit")(cli_model.submit)
+app.add_typer(cli_model.model_app, name="model")
 app.add_typer(publish_app, name="publish")
 app.add_typer(key_app, name="key")
 app.add_typer(cli_witness.witness_app, name="witness")

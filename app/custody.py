@@ -7,11 +7,14 @@ against them while nobody can append, so that a hold set before it always wins.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import get_args
 
 from app.domain import Clock, NewId
-from app.keeping_errors import TooEarlyError, UnknownHoldError
-from app.records import RECOMMENDATION
+from app.keeping_errors import OwnStateError, TooEarlyError, UnknownHoldError
+from app.lifecycle import EntryType
+from app.records import RECOMMENDATION, SHADOW
 from app.retention import Retention
+from app.stops import ControlType
 from audit.errors import DamagedLogError, UnderHoldError, UnknownRecordError
 from audit.leaf import Leaf, parse_leaf
 from audit.log import Log
@@ -22,6 +25,10 @@ from audit.records import Erasure, NewRecord
 HOLD_SET = "hold_set"
 HOLD_LIFTED = "hold_lifted"
 TYPES = (HOLD_SET, HOLD_LIFTED)
+OWN_STATE = frozenset((*get_args(ControlType), *get_args(EntryType)))
+"""Entries by which every service knows what is stopped and what is in use."""
+CONTENT = (RECOMMENDATION, SHADOW)
+"""Entries that hold what was said of a person's case, by a version that its leaf names."""
 
 _CHUNK = 1_024
 _BATCH = 200
@@ -121,14 +128,14 @@ class Custody:
 
     def check_erasable(self, indexes: Sequence[int]) -> None:
         """Raise UnderHoldError or TooEarlyError if any of these entries must be kept."""
+        leaves = [self._leaf(index) for index in indexes]
+        for leaf in leaves:
+            if leaf.type in OWN_STATE:
+                raise OwnStateError(record_id=leaf.id)
         held = self._held_by(indexes)
         if held:
             raise UnderHoldError(holds=sorted({hold for holds in held.values() for hold in holds}))
-        until = [
-            moment
-            for index in indexes
-            if (moment := self._keep_until(self._leaf(index))) is not None
-        ]
+        until = [moment for leaf in leaves if (moment := self._keep_until(leaf)) is not None]
         latest = max(until, default=None)
         if latest is not None and latest > self._clock():
             raise TooEarlyError(until=latest)
@@ -199,12 +206,12 @@ class Custody:
         return Expired(tuple(erased), held, purged)
 
     def _due(self, start: int, stop: int, now: datetime) -> list[tuple[int, str]]:
-        """Return (index, id) of the recommendations whose time is over and content still there."""
+        """Return (index, id) of the decisions, and of what shadows made of them, whose time is over and content still there."""
         found = []
         for row in self._log.entries(start, stop):
             leaf = parse_leaf(row.leaf)
             rule = self._retention.of(_model(leaf))
-            if leaf.type != RECOMMENDATION or rule is None or rule.erase_after_days is None:
+            if leaf.type not in CONTENT or rule is None or rule.erase_after_days is None:
                 continue
             due = datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.erase_after_days)
             if due <= now and self._log.erasure_of(row.seq) is None:
@@ -213,7 +220,7 @@ class Custody:
 
     def _keep_until(self, leaf: Leaf) -> datetime | None:
         rule = self._retention.of(_model(leaf))
-        if leaf.type != RECOMMENDATION or rule is None:
+        if leaf.type not in CONTENT or rule is None:
             return None
         return datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.keep_days)
 

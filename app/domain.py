@@ -51,6 +51,10 @@ class Caller:
         return self.actor or self.key_id
 
 
+Arm: TypeAlias = Literal["live", "canary"]
+"""Whether the active version of a model advised, or one that gets a share of the cases beside it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The policy rule that turned a score into an outcome."""

@@ -6,7 +6,7 @@ next; it never repeats a value from a case, because those are personal data.
 
 from collections.abc import Mapping, Sequence
 
-from app import refusals
+from app import lifecycle_refusals, refusals
 from app.index.store import IndexNotReadyError, IndexStoreError
 from app.keeping_errors import (
     CheckpointConflictError,
@@ -166,6 +166,7 @@ NOT_FOUND = ProblemType(404, "not-found", "There is nothing at this address", "S
 
 PROBLEMS: Mapping[type[Exception], ProblemType] = {
     **refusals.PROBLEMS,
+    **lifecycle_refusals.PROBLEMS,
     InvalidJsonError: ProblemType(
         400,
         "invalid-json",

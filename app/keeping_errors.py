@@ -13,6 +13,13 @@ class TooEarlyError(AppError):
         self.until = until
 
 
+class OwnStateError(TooEarlyError):
+    """An entry that tells what is stopped or in use: kept as long as the log."""
+
+    def __init__(self, *, record_id: str) -> None:
+        AppError.__init__(self, f"{record_id} tells what is stopped or in use: it stays in the log")
+
+
 class UnknownHoldError(AppError):
     """No such hold is in force."""
 

@@ -5,7 +5,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ from app.api import (
     replays,
     taking,
     transparency,
+    versions,
 )
 from app.api import (
     stops as stop_routes,
@@ -46,11 +47,15 @@ from app.api.documents import completed
 from app.api.guard import Guard
 from app.api.parts import Parts
 from app.api.shortcut import Shortcut
+from app.bundle_store import store_of
+from app.changing import Changing
 from app.checkpointer import checkpointer_for, outside_client
+from app.comparison import Comparisons
 from app.contests import contest_entries
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
+from app.first_start import check_served, find_models, register_found
 from app.ids import new_id, utc_now
 from app.index import store as index_store
 from app.index.follower import Follower
@@ -58,6 +63,7 @@ from app.index.store import IndexStore, IndexStoreError
 from app.keeping import keeping_of
 from app.keys import KeyStore, KeyStoreError
 from app.library import Library, recorded_policies
+from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
 from app.log_store import log_directory, log_store
 from app.metrics import Metrics
@@ -65,18 +71,20 @@ from app.monitoring import attributes, limits
 from app.monitoring.attributes import AttributeStore, AttributeStoreError
 from app.monitoring.breaker import Breaker
 from app.monitoring.gauges import MonitorGauges
-from app.monitoring.limits import load_monitoring, watched
+from app.monitoring.limits import Watched, load_monitoring, watched
 from app.monitoring.log_gauges import LogGauges
 from app.monitoring.monitor import Monitor
 from app.notices.templates import TemplatesError
 from app.notices.writer import NoticeWriter
 from app.policy import PolicyError
+from app.registry import Registry
 from app.replay_report import REPLAY_RUN
 from app.retention import RetentionError
-from app.served import ServedModel, open_all
+from app.served import ServedModel
 from app.service import Service
 from app.sessions import SessionStore, SessionStoreError
 from app.settings import Settings
+from app.shadows import Shadows
 from app.slow_lane import SlowLane
 from app.startup import record_start
 from app.stops import Stops
@@ -118,6 +126,7 @@ ROUTERS = (
     contests.router,
     stop_routes.router,
     models.router,
+    versions.router,
     transparency.router,
     log.router,
     replays.router,
@@ -134,10 +143,12 @@ REFUSALS = (
     AttestationsError,
     AttributeStoreError,
     AuditError,
+    BundleNotServableError,
     ExplanationError,
     IndexStoreError,
     KeyStoreError,
     ModelError,
+    ObligationsUnmetError,
     PolicyError,
     RetentionError,
     SessionStoreError,
@@ -232,7 +243,8 @@ async def _opened(
     settings: Settings, *, clock: Clock, new_id: NewId, outside: httpx.AsyncClient | None
 ) -> AsyncIterator[Parts]:
     """Open everything in the order it is needed, and close it in the other order."""
-    served = open_all(settings, lambda step: _log.info("starting", step=step))
+    store = store_of(settings)
+    found = find_models(settings, store)
     with (
         closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
         closing(opened_sessions(settings, clock=clock)) as sessions,
@@ -248,11 +260,21 @@ async def _opened(
         ) as log,
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
     ):
+        registry = Registry(
+            log,
+            store,
+            settings,
+            directories={name: each.directory for name, each in found.items()},
+            progress=lambda step: _log.info("starting", step=step),
+        )
+        register_found(found, registry, settings, lambda record: log.append([record]), clock=clock)
+        registry.open_wanted()
+        check_served(registry)
         parts = assemble(
             settings,
             log,
             keys,
-            served,
+            registry,
             protected,
             sessions,
             index,
@@ -260,10 +282,12 @@ async def _opened(
             new_id=new_id,
             outside=outside,
         )
-        for model in served.values():
+        registry.practise_with(partial(_prepare, parts))
+        for model in parts.served.values():
             _log.info("starting", step=f"{model.name}: a first explanation, for practice")
             parts.service.warm_up(model)
         parts.engine.start()
+        parts.shadows.start()
         try:
             await record_start(parts)
             tasks = [
@@ -272,6 +296,7 @@ async def _opened(
                     parts.checkpointer,
                     parts.breaker,
                     parts.stops,
+                    parts.registry,
                     parts.index,
                     parts.webhooks,
                 )
@@ -282,8 +307,22 @@ async def _opened(
             await asyncio.wait(tasks)
         finally:
             await asyncio.to_thread(parts.slow_lane.close)
+            await asyncio.to_thread(parts.shadows.close)
             await parts.engine.stop()
     _log.info("stopped")
+
+
+def _prepare(parts: Parts, model: ServedModel) -> None:
+    """Do once what a version needs before it may advise or look on.
+
+    Raises BundleNotServableError.
+    """
+    try:
+        _watched(model)
+        parts.notices.prepare(model)
+        parts.service.warm_up(model)
+    except (TemplatesError, ModelError, ExplanationError, PolicyError) as err:
+        raise BundleNotServableError(str(err)) from err
 
 
 def _is_stopped(name: str, stops: Stops, monitor: Monitor) -> float:
@@ -291,11 +330,17 @@ def _is_stopped(name: str, stops: Stops, monitor: Monitor) -> float:
     return float(stops.covers(name) or monitor.stance(name) == "stop")
 
 
+def _watched(model: ServedModel) -> Watched:
+    """Return what is watched of a version: the model's own directory says so."""
+    said = load_monitoring(model.directory / limits.FILE)
+    return watched(said, model.policy, model.bundle.card)
+
+
 def assemble(
     settings: Settings,
     log: Log,
     keys: KeyStore,
-    served: Mapping[str, ServedModel],
+    registry: Registry,
     protected: AttributeStore,
     sessions: SessionStore,
     index: IndexStore,
@@ -305,23 +350,20 @@ def assemble(
     outside: httpx.AsyncClient | None = None,
 ) -> Parts:
     """Join opened parts. Without ``outside`` no witness and no timestamp authority is asked."""
+    served = registry.serving
     metrics = Metrics(sorted(served), ROUTE_PATHS)
-    for model in served.values():
-        metrics.model_info.labels(
-            model.name, model.bundle.card.version, model.bundle.digest, model.explainer.method
-        ).set(1)
-    watch = {
-        name: watched(
-            load_monitoring(model.directory / limits.FILE), model.policy, model.bundle.card
-        )
-        for name, model in served.items()
-    }
-    monitor = Monitor(log, served, watch, protected, metrics)
+    monitor = Monitor(log, served, _watched, protected, metrics)
     metrics.registry.register(MonitorGauges(monitor))
     runtime = environment(settings)
     stops = Stops(log)
-    for name in served:
-        metrics.stopped.labels(name).set_function(partial(_is_stopped, name, stops, monitor))
+
+    def registered() -> None:
+        metrics.registered(registry.state, served.lineups)
+        for name in served:
+            metrics.stopped.labels(name).set_function(partial(_is_stopped, name, stops, monitor))
+
+    registered()
+    registry.on_change(registered)
     engine = Engine(
         log,
         queue_limit=settings.queue_limit,
@@ -338,6 +380,10 @@ def assemble(
         log=log,
         keys=keys,
         served=served,
+        registry=registry,
+        changing=Changing(registry, settings, clock),
+        shadows=Shadows(log, engine, metrics, clock=clock),
+        comparisons=Comparisons(log),
         metrics=metrics,
         engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),

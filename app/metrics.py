@@ -5,6 +5,7 @@ can add a series. ``docs/metrics.md`` lists each metric. On a decision's path va
 aside; they are counted once a second, and when somebody reads the metrics.
 """
 
+from collections import Counter as Counted
 from collections import deque
 from collections.abc import Iterable, Sequence
 from threading import Lock
@@ -12,7 +13,10 @@ from threading import Lock
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
+from app import lifecycle
 from app.answers import alternatives_status
+from app.lifecycle import RegistryState
+from app.lineup import Lineup
 from app.monitoring.decided import Decided
 from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 
@@ -23,6 +27,7 @@ the record, commit the group, and all of it as the caller waits for it."""
 GROUP_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 RESIDUAL_BUCKETS = (1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
 ERROR_BUCKETS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+SHADOW_RESULTS = ("compared", "failed", "left_out")
 FOLLOWED, OVERRODE = "followed", "overrode"
 NO_ROUTE = "none"
 """The route of a request that leads nowhere, whatever its address says."""
@@ -109,7 +114,6 @@ class Metrics:
             "grounds_explanation_residual",
             "How far base value and contributions miss the model's own output.",
             label="model",
-            values=models,
             buckets=RESIDUAL_BUCKETS,
             registry=self.registry,
         )
@@ -117,14 +121,11 @@ class Metrics:
             "grounds_explanation_standard_error",
             "The largest standard error of a contribution, where they are sampled.",
             label="model",
-            values=models,
             buckets=ERROR_BUCKETS,
             registry=self.registry,
         )
         self._lazy = (stage, request, self.group_size, self._residual, self._standard_error)
-        for name in models:
-            self.unfamiliar.labels(name)
-            self.incomplete.labels(name)
+        self._known: set[str] = set()
         self._decided: deque[Decided] = deque()
         self._lock = Lock()
         self.decided = self._decided.append
@@ -141,10 +142,6 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
-        for name in models:
-            self.stopped.labels(name).set(0)
-            for agreement in (FOLLOWED, OVERRODE):
-                self.caseworker_decisions.labels(name, agreement)
         self.queue_limit = Gauge(
             "grounds_queue_limit",
             "Decisions waiting beyond this are refused.",
@@ -236,9 +233,65 @@ class Metrics:
         self.model_info = Gauge(
             "grounds_model_info",
             "Served models: always 1.",
-            ["model", "version", "digest", "method"],
+            ["model", "version", "digest", "method", "policy", "arm"],
             registry=self.registry,
         )
+        self.versions = Gauge(
+            "grounds_model_versions",
+            "Registered versions of a model by stage.",
+            ["model", "stage"],
+            registry=self.registry,
+        )
+        self.arms = Counter(
+            "grounds_arm_decisions_total",
+            "Recommendations given, by whether the active version or the canary gave them.",
+            ["model", "arm"],
+            registry=self.registry,
+        )
+        self.shadows = Counter(
+            "grounds_shadow_cases_total",
+            "Cases that a shadow version was to look at, by what came of it.",
+            ["model", "result"],
+            registry=self.registry,
+        )
+        for name in models:
+            self.know(name)
+
+    def know(self, model: str) -> None:
+        """Make a model's series, so that they are there before anything is counted."""
+        if model in self._known:
+            return
+        self._known.add(model)
+        self.unfamiliar.labels(model)
+        self.incomplete.labels(model)
+        self.stopped.labels(model).set(0)
+        for agreement in (FOLLOWED, OVERRODE):
+            self.caseworker_decisions.labels(model, agreement)
+        for result in SHADOW_RESULTS:
+            self.shadows.labels(model, result)
+        for histogram in (self._residual, self._standard_error):
+            histogram.add(model)
+
+    def registered(self, state: RegistryState, lineups: Iterable[Lineup]) -> None:
+        """Say how many versions are in each stage, and which of them advise."""
+        for name, model in state.models.items():
+            stages = Counted(each.stage for each in model.versions.values())
+            for stage in lifecycle.STAGES:
+                self.versions.labels(name, stage).set(stages[stage])
+        self.model_info.clear()
+        for lineup in lineups:
+            for served in (lineup.live, lineup.canary):
+                if served is not None:
+                    self.know(served.name)
+                    self.arms.labels(served.name, served.arm)
+                    self.model_info.labels(
+                        served.name,
+                        served.bundle.card.version,
+                        served.bundle.digest,
+                        served.explainer.method,
+                        served.policy_digest,
+                        served.arm,
+                    ).set(1)
 
     def observe_group(self, size: int, seconds: float) -> None:
         """Observe one transaction: how many records it held and how long it took."""
@@ -280,6 +333,7 @@ class Metrics:
     def _count(self, decided: Decided) -> None:
         model, assessment = decided.served.name, decided.assessment
         self.decisions.labels(model, decided.result, decided.rule).inc()
+        self.arms.labels(model, decided.served.arm).inc()
         self._residual.series[model].observe(assessment.explanation.residual)
         errors = assessment.explanation.standard_errors
         if errors is not None:

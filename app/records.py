@@ -19,6 +19,7 @@ from audit.replay import Item
 
 RECOMMENDATION = "recommendation"
 REPLAY = "replay"
+SHADOW = "shadow"
 STARTED = "started"
 
 FIRST_WITH_TERMS = 3

@@ -75,9 +75,10 @@ def _compared(
     familiarity = model.sureness.familiarity.check(case.values)
     circumstances = content.circumstances
     advice = advise(model, case, scored, familiarity, circumstances, created=created)
-    # Who was trusted then is a fact of the record, and not something to compute.
+    # Who was trusted then, and which arm it was, are facts of the record: nothing to compute.
     told = said["model"]["signature"]
-    model = replace(model, vouched=Vouched(told["supplier"], None, told["warning"]))
+    vouched = Vouched(told["supplier"], None, told["warning"])
+    model = replace(model, vouched=vouched, arm=said["model"].get("arm"))
     unfinished = said.get("what_would_change", {}).get("status") == "not_finished"
     answer = answer_body(
         model,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.alternatives import ChangeableFields, changeable_fields
 from app.answers import AnswerForm
-from app.domain import CaseTerms
+from app.domain import Arm, CaseTerms
 from app.judging import Judge, make_judge
 from app.policy import Policy, PolicyError, load_policy
 from app.settings import Settings
@@ -62,12 +62,21 @@ class ServedModel:
     """Where it was opened."""
     vouched: Vouched
     """Who signed the bundle."""
+    arm: Arm | None = "live"
+    """Whether it is the active version, or has a share of the cases beside it. None for records from
+    before there were arms."""
     form: AnswerForm = field(init=False)
     """What its answers have in common."""
 
     def __post_init__(self) -> None:
         """Make what follows from the parts: whoever replaces a part gets answers that fit it."""
-        form = AnswerForm(self.bundle, self.policy, self.vouched, policy_digest=self.policy_digest)
+        form = AnswerForm(
+            self.bundle,
+            self.policy,
+            self.vouched,
+            policy_digest=self.policy_digest,
+            arm=self.arm,
+        )
         object.__setattr__(self, "form", form)
 
     @property
@@ -189,12 +198,27 @@ def join(
         sureness=learn_sureness(bundle),
         changeable=changeable_fields(bundle),
         is_slow=is_black_box(explainer) or _practised_seconds(bundle, explainer) > SLOW_SECONDS,
-        facts={
-            "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
-            "policy": {"sha256": _hex(policy.digest)},
-        },
+        facts=_facts(bundle, policy),
         terms=_terms(policy, files),
         directory=directory,
+        vouched=vouched_for,
+    )
+
+
+def with_policy(
+    served: ServedModel, files: BundleFiles, policy: Policy, *, vouched_for: Vouched
+) -> ServedModel:
+    """Return an open model under another policy: nothing of the bundle is opened again.
+
+    ``files`` are the same bundle's. Raises PolicyError.
+    """
+    return replace(
+        served,
+        policy=policy,
+        policy_digest=policy.digest,
+        judge=make_judge(policy, served.bundle),
+        facts=_facts(served.bundle, policy),
+        terms=_terms(policy, files),
         vouched=vouched_for,
     )
 
@@ -202,6 +226,14 @@ def join(
 def lowest_score(files: BundleFiles) -> float:
     """Return the least score that the bundle's model can give."""
     return 0.0 if files.card.output.task == "classification" else -inf
+
+
+def _facts(bundle: Bundle, policy: Policy) -> Facts:
+    card = bundle.card
+    return {
+        "model": {"name": card.name, "version": card.version, "sha256": _hex(bundle.digest)},
+        "policy": {"sha256": _hex(policy.digest)},
+    }
 
 
 def _terms(policy: Policy, files: BundleFiles) -> CaseTerms:

@@ -50,6 +50,8 @@ class Application:
     """The caller's trace (W3C), so that the record and their own logs can be joined."""
     assessment: Assessment | None = None
     """Made beforehand, on another thread, where making it is slow."""
+    shadows: tuple[ServedModel, ...] = ()
+    """Versions that look at the case once it is recorded."""
 
     def prepare(self) -> Prepared | Unfinished:
         """Return the recommendation for the engine to record, or what it needs first."""

@@ -22,8 +22,25 @@ class Settings(BaseSettings):
     ] = Path("var/data")
     models_dir: Annotated[
         Path,
-        Field(description="One directory per served model, holding `bundle/` and `policy.yaml`."),
+        Field(
+            description="One directory per model, holding `bundle/` and `policy.yaml`: served at the "
+            "model's first start, submitted later."
+        ),
     ] = Path("var/models")
+    store_dir: Annotated[
+        Path | None,
+        Field(
+            description="Where submitted bundles and policies are kept by digest. Services that "
+            "share a log share it too, or hold copies. Default: `store` in the data directory."
+        ),
+    ] = None
+    acceptors_dir: Annotated[
+        Path,
+        Field(
+            description="Those whose signatures on acceptance reports count: a public key, as "
+            "`NAME.pem`, for each."
+        ),
+    ] = Path("var/acceptors")
     suppliers_dir: Annotated[
         Path,
         Field(

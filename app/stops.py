@@ -1,34 +1,28 @@
 """The stop button: advice stopped for one model or for all, until two people let it go on.
 
-Every stop and resumption is an entry ``control.1``, ``control.2`` and so on, without a gap: the log
-takes each number once, so two processes cannot act on the same state, and a state is read again from
-the log after a restart. Every process looks for the next number a few times a second: one look-up.
+Every stop and resumption is an entry ``control.1``, ``control.2`` and so on, as ``app.numbered`` has
+it, so a stop holds in every process and after every restart.
 """
 
-import asyncio
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
-import structlog
 
 from app.domain import Caller
+from app.numbered import Numbered, follow
 from app.refusals import AdviceStoppedError, AnotherPersonError, NotStoppedError
-from audit.errors import AuditError, DamagedLogError, UnknownRecordError
+from audit.errors import DamagedLogError
 from audit.reader import LogReader
-from audit.records import NewRecord
+from audit.records import NewRecord, StoredRecord
 
 STOPPED: Final = "stopped"
 RESUME_ASKED: Final = "resume_asked"
 RESUMED: Final = "resumed"
 ControlType: TypeAlias = Literal["stopped", "resume_asked", "resumed"]
 
-INTERVAL_SECONDS = 0.25
-"""How often a process looks: well within the second in which a stop has to be effective."""
-
-_log = structlog.get_logger("grounds.stops")
+_PREFIX = "control"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,55 +45,46 @@ class StopState:
     count: int = 0
     stops: Mapping[int, Stop] = field(default_factory=dict)
 
+    def after(self, entry: StoredRecord) -> "StopState":
+        """Return the state after one more control entry. Raises DamagedLogError."""
+        if entry.payload is None:
+            raise DamagedLogError(f"{entry.id} says nothing: it must not be erased")
+        return _after(self, entry.type, orjson.loads(entry.payload))
+
 
 class Stops:
     """The stops in force, as the log has them. Reading is free; looking for news is one look-up."""
 
     def __init__(self, log: LogReader) -> None:
-        self._log = log
-        self._state = StopState()
-        self._lock = threading.Lock()
+        self._numbered = Numbered(log, _PREFIX, StopState())
         self.refresh()
 
     @property
     def state(self) -> StopState:
         """What is known at this moment."""
-        return self._state
+        return self._numbered.state
 
     def check(self, model: str, *, manual_route: str | None) -> None:
         """Raise AdviceStoppedError while this model's advice, or all advice, is stopped."""
-        if self._state.stops and self.covers(model):
+        if self.state.stops and self.covers(model):
             raise AdviceStoppedError(manual_route=manual_route)
 
     def covers(self, model: str) -> bool:
         """Return whether a stop in force is of this model, or of all."""
-        return any(stop.model in (None, model) for stop in self._state.stops.values())
+        return any(stop.model in (None, model) for stop in self.state.stops.values())
 
     def refresh(self) -> StopState:
         """Take in what the log has by now. Raises AuditError."""
-        with self._lock:
-            while True:
-                try:
-                    stored = self._log.read(control_id(self._state.count + 1))
-                except UnknownRecordError:
-                    return self._state
-                if stored.payload is None:
-                    raise DamagedLogError(f"{stored.id} says nothing: it must not be erased")
-                self._state = _after(self._state, stored.type, orjson.loads(stored.payload))
+        return self._numbered.refresh()
 
     async def run(self) -> None:
-        """Look for news until cancelled. A fault is logged, and looked for again."""
-        while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except AuditError as err:
-                _log.error("stops", error=type(err).__name__)
+        """Look for news until cancelled."""
+        await follow(self.refresh, "stops")
 
 
 def control_id(number: int) -> str:
     """Return the identifier of a control entry."""
-    return f"control.{number}"
+    return f"{_PREFIX}.{number}"
 
 
 def stop_record(

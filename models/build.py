@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from models.acceptance import Acceptance, write_acceptance
@@ -15,6 +15,7 @@ from models.bundle import (
     EVALUATION,
     MODEL,
     SAMPLES,
+    SIGNATURE,
     BundleFiles,
     open_bundle,
     read,
@@ -64,13 +65,42 @@ def write_bundle(
     contents |= documents or {}
     if acceptance is not None:
         contents[ACCEPTANCE] = write_acceptance(acceptance)
+    return _write_whole(target, contents, prove=open_bundle)
+
+
+def copy_bundle(files: BundleFiles, target: Path) -> BundleFiles:
+    """Write a bundle that was read from elsewhere at ``target``, unopened; return it as read back.
+
+    A signature that ``target`` does not have yet is added: the digest does not cover it. Raises
+    BundleExistsError when something else is at ``target``.
+    """
+    copied = _write_whole(target, files.contents) if not target.is_dir() else read(target)
+    if copied.digest != files.digest:
+        raise BundleExistsError(f"{target}: got bundle {copied.digest}; want {files.digest}")
+    signature = files.contents.get(SIGNATURE)
+    if signature is None or copied.contents.get(SIGNATURE) == signature:
+        return copied
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as directory:
+        draft = Path(directory) / SIGNATURE
+        _write_durably(draft, signature)
+        draft.rename(target / SIGNATURE)
+    _sync_directory(target)
+    return read(target)
+
+
+def _write_whole(
+    target: Path,
+    contents: Mapping[str, bytes],
+    *,
+    prove: Callable[[BundleFiles], object] = lambda _: None,
+) -> BundleFiles:
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         for name, content in contents.items():
             _write_durably(draft / name, content)
         files = read(draft)
-        open_bundle(files)
+        prove(files)
         draft.chmod(0o755)
         _sync_directory(draft)
         _put_in_place(draft, target, files.digest)

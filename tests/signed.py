@@ -7,6 +7,7 @@ from models.bundle import BundleFiles, read
 from models.signing import make_key, sign_bundle
 
 SUPPLIER = "test-supplier"
+ACCEPTOR = "test-buyer"
 
 
 def trust_tests(directory: Path) -> None:
@@ -16,6 +17,11 @@ def trust_tests(directory: Path) -> None:
     trusted.mkdir()
     public.rename(trusted / public.name)
     os.environ["GROUNDS_SUPPLIERS_DIR"] = str(trusted)
+    _, public = make_key(directory, ACCEPTOR)
+    acceptors = directory / "acceptors"
+    acceptors.mkdir()
+    public.rename(acceptors / public.name)
+    os.environ["GROUNDS_ACCEPTORS_DIR"] = str(acceptors)
 
 
 def signed(files: BundleFiles) -> BundleFiles:
@@ -27,3 +33,8 @@ def signed(files: BundleFiles) -> BundleFiles:
 def supplier_key() -> Path:
     """Return the tests' supplier's private key."""
     return Path(os.environ["GROUNDS_SUPPLIERS_DIR"]).parent / f"{SUPPLIER}.key"
+
+
+def acceptor_key() -> Path:
+    """Return the private key of the buyer whose acceptance reports the tests' services trust."""
+    return Path(os.environ["GROUNDS_ACCEPTORS_DIR"]).parent / f"{ACCEPTOR}.key"

@@ -14,8 +14,10 @@ from app.demo.asking import PURPOSE
 from app.domain import Kind, Role
 from app.ids import utc_now
 from app.keys import KeyStore
+from app.lineup import Lineup, Serving
 from app.main import create_app
 from app.records import RECOMMENDATION
+from app.served import ServedModel
 from app.settings import Settings
 from app.web.session import PLAIN_COOKIE
 from audit.leaf import parse_leaf
@@ -116,6 +118,13 @@ def start(settings: Settings) -> Iterator[Started]:
         raise_server_exceptions=False,
     ) as client:
         yield Started(settings, app, client, keys)
+
+
+def serving(*models: ServedModel) -> Serving:
+    """Return what a service would serve with these as the active versions."""
+    made = Serving()
+    made.publish({model.name: Lineup(model) for model in models}, frozenset())
+    return made
 
 
 def make_keys(settings: Settings) -> dict[Role, str]:

@@ -14,9 +14,9 @@ from app.api.parts import Parts
 from app.api.problems import faults_of_validation
 from app.domain import Caller
 from app.errors import InvalidRequestError
+from app.lineup import Lineup
 from app.monitoring.breaker import unaided
 from app.refusals import AdviceStoppedError
-from app.served import ServedModel
 from app.service import Application
 from audit.records import Idempotency
 
@@ -26,7 +26,7 @@ KEY_PATTERN = "[!-~]+"
 
 def application_of(
     parts: Parts,
-    served: ServedModel,
+    lineup: Lineup,
     caller: Caller,
     body: object,
     *,
@@ -44,6 +44,7 @@ def application_of(
             "the body is not of the documented form",
             faults_of_validation(err.errors(include_input=False, include_url=False)),
         ) from err
+    served = lineup.choose(asked.case)
     case = served.bundle.schema.encode(asked.case)
     stance = parts.monitor.stance(served.name)
     if stance == "stop":
@@ -61,6 +62,7 @@ def application_of(
         service=parts.service,
         circumstances=unaided(circumstances) if stance == "unaided" else circumstances,
         trace=trace,
+        shadows=lineup.shadows,
     )
 
 

@@ -87,4 +87,4 @@ async def create_decisions(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     if key is not None:
         check_key(key, longest=LONGEST_KEY)
-    return BatchAnswer(request, parts, served, caller, key)
+    return BatchAnswer(request, parts, served.name, caller, key)

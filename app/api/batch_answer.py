@@ -34,7 +34,6 @@ from app.errors import (
 from app.reading import read_decision
 from app.records import with_receipt
 from app.reveal import shown_body, without_advice
-from app.served import ServedModel
 from app.service import Application
 from audit.records import Idempotency
 from models.errors import CaseRejectedError
@@ -77,7 +76,7 @@ class BatchAnswer(Response):
         self,
         request: Request,
         parts: Parts,
-        served: ServedModel,
+        model: str,
         caller: Caller,
         key: str | None,
     ) -> None:
@@ -85,13 +84,12 @@ class BatchAnswer(Response):
         super().__init__()
         self._request = request
         self._parts = parts
-        self._served = served
+        self._model = model
         self._caller = caller
         self._key = key
         trace = request.scope["state"]["trace"]
         self._trace = None if trace is None else trace.id
         self._size = min(GROUP, parts.settings.queue_limit)
-        self._make = with_receipt if served.policy.reveal == "concurrent" else without_advice
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, line by line."""
@@ -171,10 +169,11 @@ class BatchAnswer(Response):
         asked = _Asked(line.number)
         try:
             body, key = self._parsed(line)
-            asked.idempotency = idempotency_of(key, self._caller, self._served.name, body)
+            asked.idempotency = idempotency_of(key, self._caller, self._model, body)
             asked.asked = application_of(
                 self._parts,
-                self._served,
+                # For each line anew: another version may have gone live meanwhile.
+                self._parts.lineup(self._model),
                 self._caller,
                 body,
                 idempotency=asked.idempotency,
@@ -212,8 +211,11 @@ class BatchAnswer(Response):
             again = earlier.get(each.line)
             if isinstance(again, bytes):
                 told.append(_decision(each.line, again, replayed=True))
-            elif isinstance(outcome, Recorded):
-                body = self._make(outcome.answer, outcome.receipt)
+            elif isinstance(outcome, Recorded) and isinstance(each.asked, Application):
+                self._parts.shadows.offer(each.asked, outcome)
+                is_shown = each.asked.served.policy.reveal == "concurrent"
+                make = with_receipt if is_shown else without_advice
+                body = make(outcome.answer, outcome.receipt)
                 told.append(_decision(each.line, body, replayed=False))
             else:
                 told.append(self._problem(each.line, outcome if again is None else again))

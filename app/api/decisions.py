@@ -129,7 +129,8 @@ async def create_decision(request: Request) -> Response:
     parts = parts_of(request)
     sent = HotHeaders.of(request)
     caller = admitted(parts.keys, sent.authorization, ADVISED_ROLES)
-    served = parts.model(request.path_params["model"])
+    lineup = parts.lineup(request.path_params["model"])
+    served = lineup.live
     parts.stops.check(served.name, manual_route=served.policy.manual_route)
     if sent.media_type != JSON:
         raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
@@ -139,7 +140,7 @@ async def create_decision(request: Request) -> Response:
     try:
         application = application_of(
             parts,
-            served,
+            lineup,
             caller,
             body,
             idempotency=key,
@@ -156,8 +157,10 @@ async def create_decision(request: Request) -> Response:
     outcome = await recorded(parts, application)
     if isinstance(outcome, Earlier):
         return _repeated(parts, caller, outcome.id)
+    parts.shadows.offer(application, outcome)
     parts.metrics.stages["total"].observe(perf_counter() - start)
-    make = records.with_receipt if served.policy.reveal == "concurrent" else without_advice
+    reveal = application.served.policy.reveal
+    make = records.with_receipt if reveal == "concurrent" else without_advice
     return Answer(make(outcome.answer, outcome.receipt), f"/v1/decisions/{application.id}")
 
 

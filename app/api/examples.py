@@ -21,6 +21,7 @@ _MODEL = {
     "version": "1.0.0",
     "digest": _MODEL_DIGEST,
     "signature": {"status": "verified", "supplier": "northmoor", "warning": None},
+    "arm": "live",
 }
 _POLICY = {"name": "housing-support-policy", "version": "2026-11", "digest": _POLICY_DIGEST}
 _RECEIPT = {"log": "localhost/grounds", "index": 41, "leaf_hash": _LEAF_HASH}

@@ -7,25 +7,29 @@ from fastapi import Request
 
 from app.admission import Admission
 from app.api.batches import Batches
+from app.changing import Changing
 from app.checkpointer import Checkpointer
+from app.comparison import Comparisons
 from app.custody import Custody
 from app.domain import Clock, NewId
 from app.engine import Engine
-from app.errors import UnknownModelError
 from app.evidence import EvidenceMaker
 from app.index.follower import Follower
 from app.keys import KeyStore
 from app.library import Library
+from app.lineup import Lineup, Serving
 from app.log_sampling import Sampler
 from app.metrics import Metrics
 from app.monitoring.attributes import AttributeStore
 from app.monitoring.breaker import Breaker
 from app.monitoring.monitor import Monitor
 from app.notices.writer import NoticeWriter
+from app.registry import Registry
 from app.served import ServedModel
 from app.service import Service
 from app.sessions import SessionStore
 from app.settings import Settings
+from app.shadows import Shadows
 from app.slow_lane import SlowLane
 from app.stops import Stops
 from app.training import Training
@@ -44,7 +48,11 @@ class Parts:
     new_id: NewId
     log: Log
     keys: KeyStore
-    served: Mapping[str, ServedModel]
+    served: Serving
+    registry: Registry
+    changing: Changing
+    shadows: Shadows
+    comparisons: Comparisons
     metrics: Metrics
     engine: Engine
     service: Service
@@ -71,12 +79,13 @@ class Parts:
     assets: Assets
     index: Follower
 
+    def lineup(self, name: str) -> Lineup:
+        """Return a model's versions in use. Raises UnknownModelError or NoLiveVersionError."""
+        return self.served.lineup(name)
+
     def model(self, name: str) -> ServedModel:
-        """Return the served model of that name. Raises UnknownModelError."""
-        served = self.served.get(name)
-        if served is None:
-            raise UnknownModelError(served=sorted(self.served))
-        return served
+        """Return a model's active version. Raises UnknownModelError or NoLiveVersionError."""
+        return self.lineup(name).live
 
 
 def parts_of(request: Request) -> Parts:

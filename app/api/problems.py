@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from app import errors
 from app.api.parts import parts_of
 from app.errors import ProblemType, SignInNeededError, UnauthenticatedError
+from app.lifecycle_refusals import ObligationsUnmetError
 from app.web.errors import error_page
 from models.errors import CaseRejectedError
 
@@ -110,7 +111,8 @@ def _told(request: Request, error: Exception) -> Told:
             for fault in error.faults
         ]
         return kind, f"{count} field{'s' if count > 1 else ''} must be corrected", faults
-    listed = error.faults if isinstance(error, errors.InvalidRequestError) else ()
+    told = (errors.InvalidRequestError, ObligationsUnmetError)
+    listed = error.faults if isinstance(error, told) else ()
     return kind, _text(error, kind), listed
 
 

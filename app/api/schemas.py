@@ -141,6 +141,12 @@ class ModelName(_Shape):
     version: str
     digest: Digest
     signature: Signature
+    arm: Annotated[
+        Literal["live", "canary"],
+        Field(
+            description="Whether the active version advised, or one that gets a share of the cases."
+        ),
+    ]
 
 
 class PolicyName(_Shape):

@@ -14,6 +14,7 @@ from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
 from app.api.schemas import Moment
 from app.domain import Kind, Role
+from app.errors import UnknownModelError
 from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.refusals import HumanNeededError
@@ -107,8 +108,9 @@ async def list_stops(request: Request) -> StopList:
 async def stop_advice(request: Request, asked: StopRequest, caller: CurrentCaller) -> StopList:
     """Stop a model, or all."""
     parts = parts_of(request)
-    if asked.model is not None:
-        parts.model(asked.model)
+    known = sorted(parts.registry.state.models)
+    if asked.model is not None and asked.model not in known:
+        raise UnknownModelError(served=known)
 
     def make(state: StopState) -> NewRecord:
         at = timestamp(parts.clock())

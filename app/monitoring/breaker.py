@@ -20,10 +20,13 @@ from app.monitoring.entries import BREAKER, Event
 from app.monitoring.log_gauges import LogGauges
 from app.monitoring.monitor import Monitor
 from app.monitoring.report import Breach
+from app.policy import PolicyError
 from app.served import ServedModel
 from audit.errors import AuditError
 
 INTERVAL_SECONDS = 1.0
+FAULTS = (AuditError, AttributeStoreError, EngineStoppedError, OverloadedError, PolicyError)
+"""What a step may meet and the next one may not: PolicyError from a ``monitoring.yaml`` that was edited."""
 
 _log = structlog.get_logger("grounds.breaker")
 
@@ -63,7 +66,7 @@ class Breaker:
                 _log.error("limit broken", model=model, limit=breach.limit, subject=breach.subject)
             if broken:
                 await asyncio.to_thread(self._monitor.step)
-        except (AuditError, AttributeStoreError, EngineStoppedError, OverloadedError) as err:
+        except FAULTS as err:
             _log.error("monitoring", error=type(err).__name__)
 
     async def reset(self, served: ServedModel, *, reason: str, actor: str) -> tuple[str, int]:

@@ -69,7 +69,7 @@ class Series:
 
 
 class LazyHistogram(Collector):
-    """One histogram, by the values of one label that are known beforehand, or without a label."""
+    """One histogram, by values of one label that are made known beforehand, or without a label."""
 
     def __init__(
         self,
@@ -83,8 +83,14 @@ class LazyHistogram(Collector):
     ) -> None:
         self.name, self.documentation = name, documentation
         self.labels = () if label is None else (label,)
+        self._buckets = buckets
         self.series = {value: Series(buckets) for value in (values if label is not None else ("",))}
         registry.register(self)
+
+    def add(self, value: str) -> None:
+        """Begin to observe under one more value of the label."""
+        # Replaced whole: somebody may be reading it.
+        self.series = {**self.series, value: Series(self._buckets)}
 
     def drain(self) -> None:
         """Count what has been observed since the last time."""

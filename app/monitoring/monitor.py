@@ -6,7 +6,7 @@ again. Runs on a thread of its own, once a second; nothing of it is on a decisio
 ``stance``, one look into a dictionary.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import RLock
 
@@ -50,23 +50,24 @@ class Monitor:
         self,
         log: LogReader,
         served: Mapping[str, ServedModel],
-        watched: Mapping[str, Watched],
+        watch: Callable[[ServedModel], Watched],
         attributes: AttributeStore,
         metrics: Metrics,
     ) -> None:
+        """``served`` are the active versions at each moment; ``watch`` says what to watch of one."""
         self._log, self._attributes, self._metrics = log, attributes, metrics
-        self._streams = {name: Stream(model, watched[name]) for name, model in served.items()}
-        self._by_digest = {
-            model.bundle.digest.removeprefix("sha256:"): name for name, model in served.items()
-        }
+        self._served, self._watch = served, watch
+        self._streams: dict[str, Stream] = {}
+        self._by_digest: dict[str, str] = {}
         self._next = 0
         self._recent: dict[str, Decided] = {}
         self._older: dict[str, Brief] = {}
-        self._tripped: dict[str, dict[tuple[LimitName, str], Tripped]] = {n: {} for n in served}
+        self._tripped: dict[str, dict[tuple[LimitName, str], Tripped]] = {}
         self._stances: dict[str, Action] = {}
         self._reports: dict[str, Report] = {}
         self._attributes_changed = True
         self._lock = RLock()
+        self._follow()
 
     @property
     def behind(self) -> int:
@@ -108,6 +109,8 @@ class Monitor:
         with self._lock:
             for decided in self._metrics.drain():
                 self._recent[decided.id] = decided
+            if self._follow():
+                self._attributes_changed = True
             if not self._advance() and not self._attributes_changed:
                 return []
             self._attributes_changed = False
@@ -157,7 +160,7 @@ class Monitor:
             for row in self._log.entries(self._next, min(size, self._next + BATCH)):
                 decided = self._recent.pop(row.id, None)
                 if decided is not None:
-                    self._streams[decided.served.name].decide(row.id, _made(decided))
+                    self._decide(decided)
                 else:
                     self._take(parse_leaf(row.leaf))
                 self._next = row.seq + 1
@@ -167,6 +170,39 @@ class Monitor:
         for stream in self._streams.values():
             stream.settle(self._read(stream.unread()))
         return self._next > begun
+
+    def _follow(self) -> bool:
+        """Watch the versions that are active by now; return whether any is another than before."""
+        changed = [
+            served
+            for name, served in self._served.items()
+            if name not in self._streams or _is_other(self._streams[name].served, served)
+        ]
+        for served in changed:
+            name = served.name
+            self._streams[name] = Stream(served, self._watch(served))
+            self._tripped[name] = {}
+            self._by_digest = {d: n for d, n in self._by_digest.items() if n != name}
+            self._by_digest[_hex(served)] = name
+            self._catch_up(served)
+            self._restance(name)
+        return bool(changed)
+
+    def _catch_up(self, served: ServedModel) -> None:
+        """Take in what the log said of this bundle before: its figures are those of a restart."""
+        digest = _hex(served).encode()
+        for start in range(0, self._next, BATCH):
+            for row in self._log.entries(start, min(start + BATCH, self._next)):
+                if digest in row.leaf:
+                    leaf = parse_leaf(row.leaf)
+                    if leaf.type in (RECOMMENDATION, OUTCOME, BREAKER):
+                        self._take(leaf)
+
+    def _decide(self, decided: Decided) -> None:
+        stream = self._streams.get(decided.served.name)
+        # A canary's decisions are no figures of the active version.
+        if stream is not None and stream.served.bundle.digest == decided.served.bundle.digest:
+            stream.decide(decided.id, _made(decided))
 
     def _take(self, leaf: Leaf) -> None:
         if leaf.type == ERASURE:
@@ -277,6 +313,14 @@ class Monitor:
     def _fault(self, error: AuditError) -> None:
         self._metrics.verify_failures.inc()
         _log.error("monitoring", error=type(error).__name__)
+
+
+def _is_other(one: ServedModel, other: ServedModel) -> bool:
+    return (one.bundle.digest, one.policy_digest) != (other.bundle.digest, other.policy_digest)
+
+
+def _hex(served: ServedModel) -> str:
+    return served.bundle.digest.removeprefix("sha256:")
 
 
 def _made(decided: Decided) -> Made:

@@ -1,7 +1,7 @@
 """Writes the letter about one case, and measures it. What the service keeps of letters is here."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -35,10 +35,11 @@ class Letter:
 
 
 class NoticeWriter:
-    """The templates of all languages in which some served model's policy has letters."""
+    """The templates of all languages in which some open model's policy has letters."""
 
-    def __init__(self, templates: Mapping[str, LetterTemplate]) -> None:
-        self._templates = templates
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+        self._templates: dict[str, LetterTemplate] = {}
 
     @classmethod
     def open(cls, directory: Path | None, served: Iterable[ServedModel]) -> "NoticeWriter":
@@ -46,18 +47,23 @@ class NoticeWriter:
 
         Raises TemplatesError.
         """
-        languages: set[str] = set()
+        made = cls(directory)
         for model in served:
-            for language in model.policy.notice.letters:
-                languages.add(language)
-                try:
-                    model.bundle.card.in_language(language)
-                except KeyError as err:
-                    raise TemplatesError(
-                        f"{model.name}: the policy has letters in {language!r}, and the card has "
-                        "no such translation"
-                    ) from err
-        return cls({language: load_template(directory, language) for language in languages})
+            made.prepare(model)
+        return made
+
+    def prepare(self, model: ServedModel) -> None:
+        """Load what a model needs, and find its card translated. Raises TemplatesError."""
+        for language in model.policy.notice.letters:
+            try:
+                model.bundle.card.in_language(language)
+            except KeyError as err:
+                raise TemplatesError(
+                    f"{model.name}: the policy has letters in {language!r}, and the card has "
+                    "no such translation"
+                ) from err
+            if language not in self._templates:
+                self._templates[language] = load_template(self._directory, language)
 
     def write(
         self,

@@ -23,6 +23,8 @@ from tests.started import Started
 READERS = {Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
 DECIDERS = {Role.CASEWORKER, Role.ADMIN}
 VOICES = {Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN}
+OWNERS = {Role.MODEL_OWNER, Role.ADMIN}
+LOOKERS = {Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN}
 MATRIX: dict[str, set[Role]] = {
     "create_decision": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
     "create_decisions": {Role.CALLER, Role.CASEWORKER, Role.ADMIN},
@@ -68,6 +70,13 @@ MATRIX: dict[str, set[Role]] = {
     "list_stops": {*Role},
     "stop_advice": {Role.MODEL_OWNER, Role.ADMIN},
     "resume_advice": {Role.MODEL_OWNER, Role.ADMIN},
+    "list_versions": LOOKERS,
+    "list_stage_changes": LOOKERS,
+    "compare_shadow": LOOKERS,
+    "register_version": OWNERS,
+    "change_stage": OWNERS,
+    "change_policy": OWNERS,
+    "roll_back": OWNERS,
     "list_contests": READERS - {Role.CALLER},
 }
 """Written down apart from the code: a role that is let in by mistake fails here."""

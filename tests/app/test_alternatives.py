@@ -177,7 +177,9 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         ],
     }
     (directory / "models" / MODEL / "policy.yaml").write_text(yaml.safe_dump(policy))
-    settings = Settings(models_dir=directory / "models", data_dir=directory / "data")
+    settings = Settings(
+        models_dir=directory / "models", data_dir=directory / "data", profile="none"
+    )
     with start(settings) as started:
         yield started
 

@@ -38,7 +38,9 @@ def test_a_supplier_signs_and_a_buyer_verifies(bundle: Path, tmp_path: Path) -> 
     assert (edited.returncode, "card.yaml" in edited.stderr) == (2, True)
 
 
-def test_lint_lists_gaps_and_ends_with_1(bundle: Path, demo_models: Path) -> None:
+def test_lint_lists_gaps_and_ends_with_1(tmp_path: Path, demo_models: Path) -> None:
+    tiny.write(tmp_path, told=tiny.card().model_copy(update={"assessments": ()}))
+    bundle = tmp_path / "bundle"
     bare = here("bundle", "lint", bundle, "--profile", "uk", "--on", "2026-11-24")
     assert bare.returncode == 1
     assert "ESSENTIAL gdpr-dpia" in bare.stdout

@@ -69,7 +69,7 @@ def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
 ) -> None:
     """With a = 2 the first class' margin rises by 2, and its probability falls."""
     write(tmp_path / "models" / "classes", classes)
-    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
     with start(settings) as service:
         answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
         page = service.client.get(

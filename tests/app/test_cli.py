@@ -219,7 +219,9 @@ def test_a_bundle_is_built_from_its_parts(
     assert result.stdout.splitlines()[-1] == f"{target}: {built.digest}"
     source = read(tiny_models / tiny.NAME / "bundle")
     assert {name: built.contents[name] for name in FILES} == {
-        name: content for name, content in source.contents.items() if name != "model.sig"
+        name: content
+        for name, content in source.contents.items()
+        if name not in ("model.sig", "datasheet.yaml")
     }
     assert set(built.contents) == {*FILES, "acceptance.json"}
 

@@ -18,7 +18,11 @@ PIECE = 12
 def everything(tiny_models: Path, tmp_path: Path) -> Settings:
     """Data and published files under one directory, to be searched as a whole."""
     return Settings(
-        models_dir=tiny_models, data_dir=tmp_path / "all/data", publish_dir=tmp_path / "all/public"
+        models_dir=tiny_models,
+        data_dir=tmp_path / "all/data",
+        publish_dir=tmp_path / "all/public",
+        # Cards and policies say the same words as an answer, and are nobody's.
+        store_dir=tmp_path / "store",
     )
 
 

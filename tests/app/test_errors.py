@@ -20,15 +20,15 @@ import pytest
 
 from app import errors
 from app.domain import Role
+from app.lineup import Serving
 from app.main import assemble
-from app.served import ServedModel
 from audit.errors import LogBrokenError, LogFullError
 from explainers.errors import AdditivityError
 from models.demo.cases import DEMO_CASES
 from models.errors import ScoringError
 from tests.app import tiny
 from tests.problems import KINDS, assert_problem, faults
-from tests.started import Started
+from tests.started import Started, serving
 
 PATH = f"/v1/models/{tiny.NAME}/decisions"
 UNKNOWN_ID = "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c11"
@@ -337,7 +337,7 @@ def test_an_unknown_decision_is_not_found(service: Started, path: str) -> None:
 
 
 def test_an_entry_of_another_type_is_not_a_decision(service: Started) -> None:
-    started = service.parts.log.read_index(1)
+    started = service.parts.log.read_index(2)
     assert started.type == "started"
     response = service.client.get(f"/v1/decisions/{started.id}", headers=service.key(Role.ADMIN))
     assert_problem(response, slug="unknown-decision", status=404)
@@ -432,10 +432,10 @@ class Failing:
         raise self._error
 
 
-def with_explainer_failing(service: Started, error: Exception) -> dict[str, ServedModel]:
+def with_explainer_failing(service: Started, error: Exception) -> Serving:
     served = service.parts.served[tiny.NAME]
     failing = Failing(served.explainer, "explain", error)
-    return {tiny.NAME: replace(served, explainer=failing)}
+    return serving(replace(served, explainer=failing))
 
 
 @contextmanager
@@ -453,7 +453,7 @@ def log_failing(
         parts.settings.model_copy(update=settings),
         failing,  # type: ignore[arg-type]
         parts.keys,
-        parts.served,
+        parts.registry,
         parts.attributes,
         parts.sessions,
         parts.index.store,
@@ -508,7 +508,7 @@ def test_a_score_that_no_band_covers_advises_nothing(service: Started) -> None:
     served = service.parts.served[tiny.NAME]
     band = served.policy.bands[1].model_copy(update={"at_least": 0.95})
     policy = served.policy.model_copy(update={"bands": (band,)})
-    with service.replaced(served={tiny.NAME: replace(served, policy=policy)}):
+    with service.replaced(served=serving(replace(served, policy=policy))):
         response = service.ask(tiny.NAME, tiny.CASE)
     assert_problem(response, slug="no-outcome", status=503)
     assert_no_output_in(response)
@@ -578,7 +578,7 @@ def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
         parts.settings,
         parts.log,
         parts.keys,
-        parts.served,
+        parts.registry,
         parts.attributes,
         parts.sessions,
         parts.index.store,

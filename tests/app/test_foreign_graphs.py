@@ -29,7 +29,7 @@ def test_a_foreign_graph_is_answered_with_its_recorded_numbers_and_reasons_that_
         policy["bands"] = [{**band, "at_least": low} for band, low in
                            zip(policy["bands"], (-np.inf, 0.5), strict=True)]  # type: ignore[call-overload]  # fmt: skip
     (model / "policy.yaml").write_text(yaml.safe_dump(policy))
-    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
     store = KeyStore(settings.data_dir / "access.sqlite3")
     key = store.create(name="test", role=Role.CALLER, clock=utc_now)
     store.close()

@@ -1,7 +1,6 @@
 """A request sent again is the same request: one answer, one record, whatever happened in between."""
 
 import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import sha256
@@ -16,6 +15,7 @@ from app.ids import utc_now
 from app.keys import KeyStore
 from app.settings import Settings
 from tests.app import tiny
+from tests.app.versions import Owner
 from tests.problems import assert_guarded, assert_problem
 from tests.started import Started, start
 
@@ -187,8 +187,9 @@ def test_what_was_accepted_keeps_its_answer_after_a_restart_and_a_stricter_model
     with start(settings) as service:
         key = service.key(Role.CALLER)
         first = service.client.post(PATH, json=body, headers={**key, "Idempotency-Key": "kept"})
-    shutil.rmtree(model)
-    tiny.write(model, takes_unknown=False)
+        owner = Owner(settings, service.client, tiny.NAME)
+        tiny.write(tmp_path / "stricter", takes_unknown=False)
+        owner.bring(owner.submit(tmp_path / "stricter"), "accepted", "shadow", "live")
     with start(settings) as service:
         refused = service.client.post(PATH, json=body, headers={**key, "Idempotency-Key": "new"})
         assert_problem(refused, slug="invalid-case", status=422)

@@ -12,9 +12,10 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from app import lifecycle
 from app.domain import Role
 from app.main import ROUTE_PATHS
-from app.metrics import FOLLOWED, NO_ROUTE, OVERRODE, STAGES
+from app.metrics import FOLLOWED, NO_ROUTE, OVERRODE, SHADOW_RESULTS, STAGES
 from app.monitoring.gauges import BOUNDS
 from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
 from app.settings import Settings
@@ -144,7 +145,10 @@ def test_every_label_value_is_known_beforehand(service: Started) -> None:
         "agreement": {FOLLOWED, OVERRODE},
         "route": {*ROUTE_PATHS, NO_ROUTE},
         "status": {"2xx", "4xx"},
-        "stage": set(STAGES),
+        "stage": {*STAGES, *lifecycle.STAGES},
+        "arm": {"live"},
+        "policy": {served.policy_digest},
+        "result": set(SHADOW_RESULTS),
         "type": {"unknown-model"},
         "version": {"1"},
         "digest": {served.bundle.digest},

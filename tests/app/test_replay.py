@@ -61,9 +61,9 @@ def test_a_thousand_decisions_replay_to_the_same_bits(
         entry = record_here(log, report, clock=utc_now, new_id=new_id)
         told = b"".join(lines).decode().splitlines()
         assert told == [
-            f"{row.seq} {row.leaf_hash.hex()} identical" for row in log.entries(2, 2 + COUNT)
+            f"{row.seq} {row.leaf_hash.hex()} identical" for row in log.entries(3, 3 + COUNT)
         ]
-        assert [row.id for row in log.entries(2, 2 + COUNT)] == ids
+        assert [row.id for row in log.entries(3, 3 + COUNT)] == ids
         stored = log.read(entry)
     assert report.body()["verdicts"] == {
         name: COUNT if name == "identical" else 0 for name in VERDICTS
@@ -78,8 +78,8 @@ def test_a_thousand_decisions_replay_to_the_same_bits(
     assert json.loads(stored.payload)["report"] == json.loads(report.encode())
     found = verify(settings.data_dir / "log")
     assert found.sound
-    # Genesis, one start, the decisions, and one entry for the run.
-    assert found.size == 2 + COUNT + 1
+    # Genesis, the registration, one start, the decisions, and one entry for the run.
+    assert found.size == 3 + COUNT + 1
 
 
 def test_a_replay_over_http_is_itself_recorded(client: TestClient, keys: dict[Role, str]) -> None:
@@ -118,7 +118,7 @@ def test_one_bit_less_is_a_difference_with_its_distance(
     with closing(
         Log.open(settings.data_dir / "log", origin=settings.log_origin, clock=utc_now)
     ) as log:
-        row = log.entries(2, 3)[0]
+        row = log.entries(3, 4)[0]
         stored = read_decision(log, row.id, reader=OPERATOR)
     library = Library(settings, served=tampered.values())
     verdict = replay(stored, library, {**environment(settings), "onnxruntime": "0.0.0"})

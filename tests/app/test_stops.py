@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain import Caller, Kind, Role
+from app.keeping_errors import OwnStateError
 from app.refusals import AdviceStoppedError, AnotherPersonError, NotStoppedError
 from app.settings import Settings
 from app.stops import Stop, Stops, StopState, _after, resume_record, stop_record
@@ -94,7 +95,7 @@ def test_another_models_stop_is_not_this_ones(service: Governed) -> None:
     assert_problem(answer, slug="unknown-model", status=404)
     stops = Stops(parts.log)
     other = Stop(1, "another", "", "", "")
-    stops._state = StopState(count=10**6, stops={1: other})
+    stops._numbered._state = StopState(count=10**6, stops={1: other})
     stops.check(tiny.NAME, manual_route=None)
 
 
@@ -217,3 +218,13 @@ def test_the_gauge_says_what_is_stopped(service: Governed, model: str | None) ->
     assert gauge() == 1
     resume(service, number, "two")
     assert gauge() == 0
+
+
+def test_no_entry_that_tells_what_is_stopped_or_in_use_is_erased(service: Governed) -> None:
+    stop(service)
+    parts = service.started.parts
+    for record in (f"control.{parts.stops.state.count}", "registry.1"):
+        with pytest.raises(OwnStateError, match="stays in the log"):
+            parts.custody.erase(
+                parts.log, basis="b", actor="a", new_id=parts.new_id, record_ids=[record]
+            )

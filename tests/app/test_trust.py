@@ -10,7 +10,8 @@ from app.main import StartRefusedError
 from app.settings import Settings
 from app.trust import UNRULED, WARNING
 from audit.leaf import parse_leaf
-from models.bundle import SIGNATURE
+from models.acceptance import Acceptance, write_acceptance
+from models.bundle import ACCEPTANCE, SIGNATURE
 from models.signing import make_key, sign_bundle
 from tests.app import tiny
 from tests.signed import SUPPLIER
@@ -69,6 +70,17 @@ def test_a_model_that_nobody_trusted_has_signed_is_not_served(
 
 def test_development_says_so_in_the_answer_the_start_record_and_the_log(fresh: Settings) -> None:
     (bundle(fresh) / SIGNATURE).unlink()
+    # The signature is one of the things asked for: something else has to be there in its place.
+    checked = Acceptance(
+        method="exact",
+        against="a test",
+        rows=1,
+        largest_difference=0.0,
+        allowed_difference=1e-6,
+        unit="log-odds",
+        largest_residual=0.0,
+    )
+    (bundle(fresh) / ACCEPTANCE).write_bytes(write_acceptance(checked))
     settings = fresh.model_copy(update={"allow_unsigned": True})
     with capture_logs() as logged, start(settings) as service:
         answer = service.ask(tiny.NAME, tiny.CASE).json()

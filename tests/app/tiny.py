@@ -5,15 +5,18 @@ pass on. Its whole numbers go into a 32-bit float and have no limits of their ow
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 from onnx import TensorProto, helper
 
 from models.build import write_bundle
-from models.bundle import BundleFiles
+from models.bundle import DATASHEET, BundleFiles
 from models.card import Card, Output
 from models.rows import Row, Sample
+from tests.app.told import DATASHEET as DATASHEET_TEXT
+from tests.app.told import told as whole
 from tests.models.graphs import field, make_model, tensor
 from tests.signed import signed
 
@@ -91,7 +94,7 @@ def model() -> bytes:
 
 def card(name: str = NAME, *, takes_unknown: bool = True) -> Card:
     """Return the card, hostile in every text that a page shows."""
-    return Card(
+    bare = Card(
         name=name,
         version="1",
         title=f"Title {HOSTILE}",
@@ -121,6 +124,7 @@ def card(name: str = NAME, *, takes_unknown: bool = True) -> Card:
         what_it_cannot_know=(f"Nothing {HOSTILE}",),
         limitations=(f"Limits {HOSTILE}",),
     )
+    return whole(bare)
 
 
 BACKGROUND: tuple[Row, ...] = tuple(
@@ -136,7 +140,12 @@ BACKGROUND: tuple[Row, ...] = tuple(
 
 
 def write(
-    directory: Path, *, name: str = NAME, takes_unknown: bool = True, told: Card | None = None
+    directory: Path,
+    *,
+    name: str = NAME,
+    takes_unknown: bool = True,
+    told: Card | None = None,
+    documents: Mapping[str, bytes] | None = None,
 ) -> BundleFiles:
     """Make ``directory`` a served model: its bundle, and a policy with one line at one half."""
     told = told or card(name, takes_unknown=takes_unknown)
@@ -153,6 +162,7 @@ def write(
             )
             for case in (*BACKGROUND, CASE)
         ],
+        documents={DATASHEET: DATASHEET_TEXT, **(documents or {})},
     )
     (directory / "policy.yaml").write_text(yaml.safe_dump(policy(name)))
     return signed(files)

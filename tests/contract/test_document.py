@@ -15,10 +15,12 @@ from app.api import examples, schemas
 from app.api.batch_answer import NDJSON
 from app.api.case_steps import REASON
 from app.api.replays import RUN_REPORT
+from app.bundle_store import store_of
 from app.domain import Role
 from app.main import create_app
 from app.settings import Settings
 from models.demo.cases import DEMO_CASES
+from tests.conftest import POLICY
 from tests.contract.operations import Operation, operations, validator
 from tests.problems import KINDS
 from tests.started import Started
@@ -202,11 +204,13 @@ def test_every_answer_is_of_the_schema_in_the_document(
         if operation.id == "read_replays":
             run = service.client.post("/v1/replays", json=run_of(service), headers=admin)
             values["run_id"] = run.json()["id"]
+        body = version_asked(service, operation.id) or body
         (status,) = (each for each in operation.content["responses"] if each < "300")
         answer = service.client.request(
             operation.method.upper(),
             operation.url(**values),
             **sent(operation, body, service.key(Role.ADMIN)),
+            params=asked_of(service, operation.id),
         )
         service.resume_all()
         assert str(answer.status_code) == status, operation.id
@@ -259,6 +263,33 @@ def test_every_line_of_a_batch_and_of_its_answer_is_of_its_schema(
         shape("BatchResult").validate(result)
     with pytest.raises(ValidationError):
         shape("BatchResult").validate({**results[0], "status": 200})
+
+
+def asked_of(service: Started, operation: str) -> dict[str, str] | None:
+    """Return the query of a call that needs one."""
+    live = service.parts.served["housing-support"]
+    version = {"bundle": live.bundle.digest, "policy": live.policy_digest}
+    return version if operation == "compare_shadow" else None
+
+
+def version_asked(service: Started, operation: str) -> dict[str, str] | None:
+    """Return the body of a call about a version: the demonstration under other policies."""
+    store = store_of(service.settings)
+    live = service.parts.served["housing-support"]
+    policies = {}
+    for version in ("registered", "changed"):
+        path = service.settings.data_dir / f"{version}.yaml"
+        path.write_text(POLICY.read_text().replace('version: "2026-11"', f"version: {version}"))
+        policies[version] = store.submit_policy(path).digest
+    registered = {"bundle": live.bundle.digest, "policy": policies["registered"]}
+    reason = {"reason": "A test."}
+    bodies: dict[str, dict[str, str]] = {
+        "register_version": {**registered, **reason},
+        "change_stage": {**registered, **reason, "stage": "retired"},
+        "change_policy": {"policy": policies["changed"], **reason},
+        "roll_back": reason,
+    }
+    return bodies.get(operation)
 
 
 def _members(value: Any) -> Any:

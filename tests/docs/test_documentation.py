@@ -53,6 +53,7 @@ OF_TESTS = {"GROUNDS_LONG", "GROUNDS_KILL_ROUNDS", "GROUNDS_ORACLE_ROWS"}
 OF_CLIENTS = {KEY_VARIABLE}
 """Variables that a command reads as a client of the service, and the service does not."""
 
+
 ids = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 

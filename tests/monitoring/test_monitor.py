@@ -184,7 +184,7 @@ def test_after_a_restart_every_figure_is_the_same(settings: Settings) -> None:
         other = Monitor(
             parts.log,
             parts.served,
-            {tiny.NAME: parts.monitor.watched(tiny.NAME)},
+            lambda model: parts.monitor.watched(model.name),
             parts.attributes,
             parts.metrics,
         )

@@ -1,0 +1,98 @@
+"""One model's versions at one moment: which one advises on a case, and which ones only look on.
+
+A frozen value that is swapped whole: a request that began under one lineup ends under it.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+
+from app.errors import UnknownModelError
+from app.lifecycle_refusals import NoLiveVersionError
+from app.served import ServedModel
+
+_HUNDRED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """The versions of one model that are in use."""
+
+    live: ServedModel
+    """The active version."""
+    canary: ServedModel | None = None
+    """The version that gets a share of the cases."""
+    percent: int = 0
+    """The canary's share."""
+    shadows: tuple[ServedModel, ...] = ()
+    """Versions that score and explain every case, for nobody to see."""
+
+    def choose(self, case: object) -> ServedModel:
+        """Return the version that advises on this case: the same one in every process.
+
+        ``case`` is the case as it was sent, before any version's schema is applied to it.
+        """
+        if self.canary is None:
+            return self.live
+        salt = f"{self.canary.bundle.digest}\n{self.canary.policy_digest}"
+        return self.canary if share_of(case, salt) < self.percent / _HUNDRED else self.live
+
+
+def share_of(case: object, salt: str) -> float:
+    """Return a case's place from 0 to below 1: even over cases, and the same for the same case.
+
+    ``salt`` names the canary, so that it is not always the same people whom something new is tried
+    on.
+    """
+    content = orjson.dumps(case, option=orjson.OPT_SORT_KEYS)
+    digest = hashlib.sha256(salt.encode() + b"\0" + content).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+class Serving(Mapping[str, ServedModel]):
+    """Every model's active version by name, as of this moment; one reference is swapped."""
+
+    def __init__(self) -> None:
+        self._lineups: Mapping[str, Lineup] = MappingProxyType({})
+        self._waiting: frozenset[str] = frozenset()
+
+    def publish(self, lineups: Mapping[str, Lineup], waiting: frozenset[str]) -> None:
+        """Serve these from now on. ``waiting`` are models with no version that may advise here."""
+        self._waiting = waiting
+        self._lineups = MappingProxyType(dict(lineups))
+
+    @property
+    def lineups(self) -> tuple[Lineup, ...]:
+        """Every model's versions in use."""
+        return tuple(self._lineups.values())
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Models that are registered and of which no version advises here."""
+        return self._waiting
+
+    def lineup(self, name: str) -> Lineup:
+        """Return a model's versions in use. Raises UnknownModelError or NoLiveVersionError."""
+        found = self._lineups.get(name)
+        if found is None:
+            if name in self._waiting:
+                raise NoLiveVersionError(
+                    f"no version of {name} is live here: decide unaided, by the body's own procedure"
+                )
+            raise UnknownModelError(served=sorted(self._lineups))
+        return found
+
+    def __getitem__(self, name: str) -> ServedModel:
+        """Return the active version. Raises KeyError."""
+        return self._lineups[name].live
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._lineups)
+
+    def __len__(self) -> int:
+        """Return how many models have an active version here."""
+        return len(self._lineups)

@@ -1,0 +1,476 @@
+"""Versions: only the allowed steps, each an entry, the same state for whoever reads the log."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from app.domain import Role
+from app.lifecycle import (
+    STAGES,
+    ModelState,
+    RegistryState,
+    Stage,
+    Version,
+    VersionId,
+    allowed_stages,
+    check_stage,
+    rollback_target,
+    version_facts,
+)
+from app.lifecycle_refusals import StageRefusedError
+from app.main import StartRefusedError
+from app.settings import Settings
+from audit.errors import DamagedLogError
+from audit.records import StoredRecord
+from models.card import Card
+from models.signing import make_key
+from tests.app import tiny, told
+from tests.app.test_admission import assessed
+from tests.app.versions import Owner, Submitted, report
+from tests.problems import assert_problem, faults
+from tests.started import Started, start
+
+
+def second(**changed: object) -> Card:
+    """Return the small model's card as another version."""
+    return tiny.card().model_copy(update={"version": "2", **changed})
+
+
+@pytest.fixture
+def service(tiny_models: Path, tmp_path: Path) -> Iterator[Started]:
+    with start(Settings(models_dir=tiny_models, data_dir=tmp_path / "data")) as started:
+        yield started
+
+
+@pytest.fixture
+def owner(service: Started) -> Owner:
+    return Owner(service.settings, service.client, tiny.NAME)
+
+
+def submitted(owner: Owner, directory: Path, card: Card | None = None) -> Submitted:
+    tiny.write(directory, told=card or second())
+    return owner.submit(directory)
+
+
+def ask(service: Started, **changed: object) -> dict[str, Any]:
+    answer = service.ask(tiny.NAME, {**tiny.CASE, **changed})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_a_version_goes_from_submitted_to_live_and_back(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    first = ask(service)["model"]["digest"]
+    version = submitted(owner, tmp_path / "second")
+    owner.bring(version)
+    seen = [owner.shown(version)["stage"]]
+    for stage in ("accepted", "shadow", "live"):
+        assert ask(service)["model"]["digest"] == first
+        assert owner.move(version, stage).status_code == 200
+        seen.append(owner.shown(version)["stage"])
+    assert seen == ["submitted", "accepted", "shadow", "live"]
+    answer = ask(service)
+    assert answer["model"]["digest"] == version.bundle
+    assert answer["model"]["version"] == "2"
+    assert answer["model"]["arm"] == "live"
+    assert sorted(owner.stages().values()) == ["live", "retired"]
+    assert owner.post("rollback", {"reason": "It was worse."}).status_code == 200
+    assert ask(service)["model"]["digest"] == first
+    assert owner.shown(version)["stage"] == "retired"
+    again = owner.post("rollback", {"reason": "Once more."})
+    assert_problem(again, slug="stage-not-allowed", status=409)
+    # The story, from the log alone.
+    told_ = owner.get("stages").json()["changes"]
+    assert [(each["type"], each["stage"], each["by"]) for each in told_] == [
+        ("model_registered", "live", "operator"),
+        ("model_registered", "submitted", "owner-1"),
+        ("stage_changed", "accepted", "owner-1"),
+        ("stage_changed", "shadow", "owner-1"),
+        ("stage_changed", "live", "owner-1"),
+        ("stage_changed", "live", "owner-1"),
+    ]
+    assert told_[2]["accepted_by"] == "test-buyer"
+    assert told_[-1]["rollback"] is True
+    assert told_[-1]["reason"] == "It was worse."
+
+
+def test_reasons_and_people_are_in_no_leaf_of_the_registry(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    owner.bring(submitted(owner, tmp_path / "second"))
+    leaf = service.parts.log.read("registry.2").leaf
+    assert b"owner-1" not in leaf
+    assert b"A test." not in leaf
+
+
+def test_only_the_allowed_steps_are_taken_and_the_problem_says_which(
+    owner: Owner, tmp_path: Path
+) -> None:
+    version = submitted(owner, tmp_path / "second")
+    owner.bring(version)
+    problem = assert_problem(owner.move(version, "live"), slug="stage-not-allowed", status=409)
+    assert problem["detail"] == "from submitted a version goes to accepted or retired, not to live"
+    assert_problem(owner.move(version, "submitted"), slug="stage-not-allowed", status=409)
+    canary = owner.move(version, "accepted", percent=5)
+    assert_problem(canary, slug="stage-not-allowed", status=409)
+    assert owner.move(version, "retired").status_code == 200
+    problem = assert_problem(owner.move(version, "accepted"), slug="stage-not-allowed", status=409)
+    assert "no other stage" in problem["detail"]
+    assert_problem(owner.register(version), slug="already-registered", status=409)
+
+
+def test_who_may_change_what_is_in_use(service: Started, owner: Owner, tmp_path: Path) -> None:
+    version = submitted(owner, tmp_path / "second")
+    owner.bring(version, "accepted")
+    for role in (Role.CASEWORKER, Role.CALLER, Role.AUDITOR, Role.REVIEWER):
+        for path, body in (
+            ("stages", {**version.body, "stage": "shadow"}),
+            ("policy", {"policy": version.policy, "reason": "x"}),
+            ("rollback", {"reason": "x"}),
+            ("versions", version.body),
+        ):
+            answer = service.client.post(
+                f"/v1/models/{tiny.NAME}/{path}", json=body, headers=service.key(role)
+            )
+            assert_problem(answer, slug="forbidden", status=403)
+    unexplained = owner.post("stages", {**version.body, "stage": "shadow", "reason": ""})
+    assert_problem(unexplained, slug="invalid-request", status=422)
+
+
+def test_a_machine_does_not_answer_for_what_is_in_use(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    from contextlib import closing
+
+    from app.ids import utc_now
+    from app.keys import KeyStore
+
+    version = submitted(owner, tmp_path / "second")
+    with closing(KeyStore(service.settings.data_dir / "access.sqlite3")) as store:
+        key = store.create(name="pipeline", role=Role.MODEL_OWNER, clock=utc_now)
+    headers = {"Authorization": f"Bearer {key}"}
+    path = f"/v1/models/{tiny.NAME}"
+    # It may hand something in, and nothing more.
+    made = service.client.post(f"{path}/versions", json=version.body, headers=headers)
+    assert made.status_code == 201
+    moved = service.client.post(
+        f"{path}/stages", json={**version.body, "stage": "retired"}, headers=headers
+    )
+    assert_problem(moved, slug="human-needed", status=403)
+    back = service.client.post(f"{path}/rollback", json={"reason": "x"}, headers=headers)
+    assert_problem(back, slug="human-needed", status=403)
+
+
+def test_what_was_never_submitted_or_is_another_models_is_refused(
+    owner: Owner, tmp_path: Path
+) -> None:
+    nothing = Submitted("sha256:" + "0" * 64, "sha256:" + "1" * 64)
+    assert_problem(owner.register(nothing), slug="unknown-version", status=404)
+    assert_problem(owner.move(nothing, "shadow"), slug="unknown-version", status=404)
+    tiny.write(tmp_path / "other", name="other")
+    other = owner.submit(tmp_path / "other")
+    problem = assert_problem(owner.register(other), slug="bundle-not-servable", status=422)
+    assert "the bundle is of the model other, want tiny" in problem["detail"]
+    assert_problem(
+        Owner(owner.settings, owner.client, "never").get("versions"),
+        slug="unknown-model",
+        status=404,
+    )
+
+
+def test_a_bundle_edited_in_the_store_is_refused(owner: Owner, tmp_path: Path) -> None:
+    version = submitted(owner, tmp_path / "second")
+    stored = owner.settings.data_dir / "store" / "bundles" / version.bundle[7:] / "card.yaml"
+    stored.write_text(stored.read_text().replace("Owner", "Other"))
+    problem = assert_problem(owner.register(version), slug="bundle-not-servable", status=422)
+    assert version.bundle in problem["detail"]
+
+
+def test_an_unsigned_bundle_is_refused(owner: Owner, tmp_path: Path) -> None:
+    tiny.write(tmp_path / "second", told=second())
+    (tmp_path / "second" / "bundle" / "model.sig").unlink()
+    version = owner.submit(tmp_path / "second")
+    problem = assert_problem(owner.register(version), slug="bundle-not-servable", status=422)
+    assert "signature" in problem["detail"]
+
+
+def test_a_new_policy_is_a_change_with_a_reason_and_can_be_rolled_back(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    before = ask(service)
+    digest = owner.submit_policy(tmp_path, {**tiny.policy(), "version": "2"})
+    body = {"policy": digest, "reason": "New guidance."}
+    assert owner.post("policy", body).status_code == 200
+    after = ask(service)
+    assert after["policy"]["digest"] == digest
+    assert after["model"]["digest"] == before["model"]["digest"]
+    leaf = json.loads(service.parts.log.read(after["id"]).leaf)
+    assert leaf["facts"]["policy"]["sha256"] == digest.removeprefix("sha256:")
+    assert_problem(owner.post("policy", body), slug="stage-not-allowed", status=409)
+    assert owner.post("rollback", {"reason": "The old one was right."}).status_code == 200
+    assert ask(service)["policy"] == before["policy"]
+    change = owner.get("stages").json()["changes"][1]
+    assert (change["type"], change["reason"]) == ("policy_changed", "New guidance.")
+
+
+def test_a_policy_for_another_model_or_with_a_hole_is_refused(owner: Owner, tmp_path: Path) -> None:
+    whole = tiny.policy()
+    bands = whole["bands"]
+    assert isinstance(bands, list)
+    for policy in ({**whole, "model": "other"}, {**whole, "bands": bands[1:], "version": "3"}):
+        digest = owner.submit_policy(tmp_path, policy)
+        answer = owner.post("policy", {"policy": digest, "reason": "x"})
+        assert_problem(answer, slug="bundle-not-servable", status=422)
+
+
+def test_a_retired_model_advises_on_nothing(service: Started, owner: Owner) -> None:
+    shown = owner.get("versions").json()["versions"][0]
+    version = Submitted(shown["bundle"], shown["policy"])
+    assert owner.move(version, "retired").status_code == 200
+    problem = assert_problem(service.ask(tiny.NAME, tiny.CASE), slug="no-live-version", status=503)
+    assert "decide unaided" in problem["detail"]
+    assert owner.post("rollback", {"reason": "Needed after all."}).status_code == 200
+    assert ask(service)["model"]["digest"] == version.bundle
+
+
+def test_the_directory_serves_at_the_first_start_and_is_an_inbox_later(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    tiny.write(settings.models_dir / tiny.NAME)
+    with start(settings) as service:
+        first = ask(service)["model"]["digest"]
+        assert service.parts.registry.state.count == 1
+    shutil.rmtree(settings.models_dir / tiny.NAME)
+    tiny.write(settings.models_dir / tiny.NAME, told=second())
+    with capture_logs() as logged, start(settings) as service:
+        assert ask(service)["model"]["digest"] == first
+        owner = Owner(settings, service.client, tiny.NAME)
+        assert sorted(owner.stages().values()) == ["live", "submitted"]
+    assert "submitted, not served" in [entry["event"] for entry in logged]
+    # Without a directory the registry is enough.
+    shutil.rmtree(settings.models_dir)
+    with start(settings) as service:
+        assert ask(service)["model"]["digest"] == first
+
+
+def test_a_start_without_the_live_bundle_is_refused(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    tiny.write(settings.models_dir / tiny.NAME)
+    with start(settings):
+        pass
+    shutil.rmtree(settings.models_dir)
+    shutil.rmtree(settings.data_dir / "store" / "bundles")
+    with capture_logs() as logged, pytest.raises(StartRefusedError), start(settings):
+        pass
+    (refusal,) = [entry for entry in logged if entry["event"] == "cannot start"]
+    assert "has no bundle" in refusal["reason"]
+
+
+def without(section: str) -> Card:
+    """Return the small model's card as another version, with one section left out."""
+    return second(**{section: None if section != "assessments" else ()})
+
+
+LATE = tuple(
+    each.model_copy(update={"date": date(2999, 1, 1)}) if each.kind == "data_protection" else each
+    for each in told.ASSESSMENTS
+)
+OVERDUE = tuple(
+    each.model_copy(update={"review_by": date(2021, 1, 1)}) for each in told.ASSESSMENTS
+)
+
+
+@pytest.mark.parametrize(
+    ("card", "obligation", "want"),
+    [
+        (without("assessments"), "gdpr-dpia", "data_protection"),
+        (without("quantitative_analysis"), "atrs-performance", "performance_metrics"),
+        (second(assessments=LATE), "assessed-before-use", "going live from 2999-01-01"),
+        (second(assessments=OVERDUE), "assessed-again-in-time", "a later review_by"),
+    ],
+)
+def test_going_live_without_an_obligation_is_refused_by_its_name(
+    owner: Owner, tmp_path: Path, card: Card, obligation: str, want: str
+) -> None:
+    version = submitted(owner, tmp_path / "second", card)
+    owner.bring(version, "accepted", "shadow")
+    for body in ({}, {"percent": 5}):
+        answer = owner.move(version, "live", **body)
+        problem = assert_problem(answer, slug="obligations-not-met", status=409)
+        assert faults(problem)[obligation] == "obligation_unmet"
+        found = [each for each in problem["errors"] if each["field"] == obligation]
+        assert all(want in fault["allowed"] for fault in found)
+    assert owner.shown(version)["stage"] == "shadow"
+
+
+def test_below_the_threshold_every_gap_is_named(owner: Owner, tmp_path: Path) -> None:
+    """Nothing essential is missing, but too much that is not."""
+    card = second(supplier=None, model_parameters=None)
+    version = submitted(owner, tmp_path / "second", card)
+    owner.bring(version, "accepted", "shadow")
+    answer = owner.move(version, "live")
+    problem = assert_problem(answer, slug="obligations-not-met", status=409)
+    assert {"atrs-supplier", "atrs-model", "accuracy"} <= set(faults(problem))
+
+
+def test_nothing_is_accepted_without_a_sound_report(owner: Owner, tmp_path: Path) -> None:
+    version = submitted(owner, tmp_path / "second")
+    other = replace(version, bundle="sha256:" + "0" * 64)
+    stranger, _ = make_key(tmp_path / "stranger", "stranger")
+    owner.bring(version)
+    for given_report, found in (
+        (None, "no acceptance report"),
+        (report(tiny.NAME, version, key=stranger), "nobody trusted has signed"),
+        (report(tiny.NAME, other), "a report on sha256:0000"),
+        (report(tiny.NAME, version, failed="fairness"), "a report with fairness failed"),
+        ({"payload": "x"}, "nobody trusted has signed"),
+    ):
+        answer = owner.move(version, "accepted", report=given_report)
+        problem = assert_problem(answer, slug="obligations-not-met", status=409)
+        assert found in problem["detail"]
+        assert "grounds bundle accept" in problem["errors"][0]["allowed"]
+    assert owner.move(version, "accepted").status_code == 200
+
+
+def test_the_first_start_asks_for_the_same(tmp_path: Path) -> None:
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    tiny.write(settings.models_dir / tiny.NAME, told=without("assessments"))
+    with capture_logs() as logged, pytest.raises(StartRefusedError), start(settings):
+        pass
+    (refusal,) = [entry for entry in logged if entry["event"] == "cannot start"]
+    assert "gdpr-dpia (UK GDPR, Article 35)" in refusal["reason"]
+    # Research with public data goes on, and says so in every answer.
+    with start(settings.model_copy(update={"profile": "none"})) as service:
+        assert "RESEARCH ONLY" in ask(service)["model"]["signature"]["warning"]
+
+
+IDS = tuple(VersionId("m", f"sha256:{n:064x}", "sha256:" + "f" * 64) for n in range(5))
+
+
+def entry(number: int, type_: str, version: Version, **facts: object) -> StoredRecord:
+    return StoredRecord(
+        index=number + 10,
+        id=f"registry.{number}",
+        type=type_,
+        timestamp="2026-11-26T10:00:00.000Z",
+        facts={**version_facts(version.id, "1", "1"), **facts},  # type: ignore[dict-item]
+        leaf=b"",
+        leaf_hash=b"",
+        payload=None,  # the leaf alone is enough
+        erased=False,
+    )
+
+
+def check(state: ModelState) -> None:
+    live = [each for each in state.versions.values() if each.stage == "live"]
+    assert {each.id for each in live} == {
+        id_ for id_ in (state.active, state.canary) if id_ is not None
+    }
+    assert state.active is None or state.versions[state.active].percent is None
+    assert state.canary is None or state.versions[state.canary].percent is not None
+    assert state.active != state.canary or state.active is None
+    assert len(state.shadows) <= 3
+    assert all(each.percent is None for each in state.versions.values() if each.stage != "live")
+    for each in state.versions.values():
+        if each.stage in ("shadow", "live"):
+            assert each.was_accepted or each.id == IDS[0]
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["register", "stage", "rollback"]),
+            st.sampled_from(IDS),
+            st.sampled_from(STAGES),
+            st.sampled_from([None, 10]),
+        ),
+        max_size=40,
+    )
+)
+def test_no_order_of_steps_leaves_two_active_versions_or_one_that_was_not_accepted(
+    steps: list[tuple[str, VersionId, Stage, int | None]],
+) -> None:
+    first = Version(IDS[0], "1", "1", "live", "")
+    state = RegistryState().after(entry(1, "model_registered", first, stage="live"))
+    entries = 1
+    for step, id_, stage, percent in steps:
+        model = state.model("m")
+        known = model.versions.get(id_)
+        made: StoredRecord | None = None
+        if step == "register" and known is None:
+            version = Version(id_, "1", "1", "submitted", "")
+            made = entry(entries + 1, "model_registered", version, stage="submitted")
+        elif step == "stage" and known is not None:
+            try:
+                check_stage(model, known, stage, percent)
+            except StageRefusedError:
+                continue
+            assert stage in allowed_stages(model, known)
+            made = entry(
+                entries + 1, "stage_changed", known, stage=stage, percent=percent, rollback=False
+            )
+        elif step == "rollback":
+            try:
+                target = rollback_target(model)
+            except StageRefusedError:
+                continue
+            moved = model.versions[model.canary or target or IDS[0]]
+            made = entry(
+                entries + 1,
+                "stage_changed",
+                moved,
+                stage="shadow" if target is None else "live",
+                percent=None,
+                rollback=True,
+            )
+        if made is not None:
+            state, entries = state.after(made), entries + 1
+            assert state.count == entries
+            check(state.model("m"))
+
+
+def test_an_entry_that_does_not_say_what_changed_is_damage() -> None:
+    version = Version(IDS[0], "1", "1", "live", "")
+    with pytest.raises(DamagedLogError):
+        RegistryState().after(entry(1, "model_registered", version, stage="asleep"))
+    with pytest.raises(DamagedLogError):
+        RegistryState().after(
+            entry(1, "stage_changed", version, stage="live", percent=None, rollback=False)
+        )
+
+
+def test_a_high_impact_level_needs_reviews_and_people(tmp_path: Path) -> None:
+    tiny.write(tmp_path / "models" / tiny.NAME)
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
+    documents = {"aia.json": assessed(90)}
+    alone = tuple(each for each in told.ASSESSMENTS if each.kind not in ("peer_review", "equality"))
+    with start(settings) as service:
+        owner = Owner(settings, service.client, tiny.NAME)
+        tiny.write(tmp_path / "second", told=second(assessments=alone), documents=documents)
+        policy = tmp_path / "second" / "policy.yaml"
+        version = owner.submit(tmp_path / "second")
+        owner.bring(version, "accepted", "shadow")
+        answer = owner.move(version, "live")
+        problem = assert_problem(answer, slug="obligations-not-met", status=409)
+        assert {"peer-review", "gender-analysis"} <= set(faults(problem))
+        assert "level III" in problem["detail"]
+        # A policy that lets a machine decide cannot even be opened around such a bundle.
+        policy.write_text(
+            yaml.safe_dump({**tiny.policy(), "final_decision": "machine_where_favourable"})
+        )
+        answer = owner.register(owner.submit(tmp_path / "second"))
+        problem = assert_problem(answer, slug="bundle-not-servable", status=422)
+        assert "only a person decides" in problem["detail"]
