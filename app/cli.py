@@ -19,6 +19,7 @@ from app import (
     cli_model,
     cli_monitor,
     cli_replay,
+    cli_score,
     cli_witness,
 )
 from app.cli_progress import progress
@@ -65,6 +66,7 @@ app.command()(cli_log.erase)
 app.command()(cli_replay.replay)
 app.command()(cli_monitor.monitor)
 app.command()(cli_log.fsck)
+app.command()(cli_score.score)
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks import machine, open_loop, report, targets
+from benchmarks import batches, machine, open_loop, report, targets
 from benchmarks.environments import UnavailableError
 from benchmarks.findings import CONNECTIONS, Findings, Measured, Replicas, Start
 from benchmarks.grounds_service import (
@@ -39,7 +39,7 @@ NAMES = (
     "floor", "floor-typed", "grounds", "grounds-change", "naive", "mlserver-0", "mlserver-2",
     "bentoml", "mlflow",
 )  # fmt: skip
-PARTS = ("closed", "open", "replicas", "start")
+PARTS = ("closed", "open", "batch", "replicas", "start")
 CHECKED = 20
 """How many cases every server is compared on before it is measured."""
 COMMON_RATE = 1_000.0
@@ -67,7 +67,7 @@ def main() -> None:
         write_rows(rows)
         prepared = prepare_grounds(place, rows, names=(MODEL, WITH_CHANGE, "gbc-third"))
         found = Findings(costs=costs)
-        if {"closed", "open"} & set(chosen.parts):
+        if {"closed", "open", "batch"} & set(chosen.parts):
             _servers(place, rows, prepared, chosen, found)
         if "replicas" in chosen.parts:
             with _noting(found, "PostgreSQL"):
@@ -86,27 +86,29 @@ def _servers(
     with ExitStack() as stack:
         measured = _started(stack, place, rows, prepared, chosen.only, found)
         if "closed" in chosen.parts:
-            _say("closed loop")
-            for each in measured:
-                each.run(CONNECTIONS[-1], WARM_SECONDS)
-            for _ in range(chosen.rounds):
-                for connections in CONNECTIONS:
-                    for each in measured:
-                        _closed(each, connections, chosen.seconds)
-            for each in measured:
-                each.memory_mib = each.running.memory_mib()
-                each.processes = each.running.processes()
+            _closed_rounds(measured, chosen)
         if "open" in chosen.parts:
             _say("open loop")
             for each in measured:
                 with _noting(found, f"{each.target.name} in an open loop"):
                     _open(each)
+        if "batch" in chosen.parts:
+            _batches(measured, chosen.rounds, found)
         found.measured = measured
     counted = [each for each in measured if each.target.name.startswith("grounds")]
     if counted:
         found.recorded = recorded(prepared.settings)
         found.counted = sum(each.counted for each in counted)
         found.unawaited = sum(each.unawaited for each in counted)
+
+
+def _batches(measured: Sequence[Measured], rounds: int, found: Findings) -> None:
+    for each in measured:
+        if each.target.name == "grounds":
+            _say("batches")
+            with _noting(found, "batches"):
+                found.batches = batches.measure(each.target, rounds=rounds)
+                each.counted += sum(run.cases for run in found.batches)
 
 
 def _started(
@@ -176,6 +178,19 @@ def _started(
 
 def _load(place: Path, target: Target) -> Load:
     return Load(place, target.name, url=target.url, headers=target.headers, bodies=target.bodies)
+
+
+def _closed_rounds(measured: Sequence[Measured], chosen: argparse.Namespace) -> None:
+    _say("closed loop")
+    for each in measured:
+        each.run(CONNECTIONS[-1], WARM_SECONDS)
+    for _ in range(chosen.rounds):
+        for connections in CONNECTIONS:
+            for each in measured:
+                _closed(each, connections, chosen.seconds)
+    for each in measured:
+        each.memory_mib = each.running.memory_mib()
+        each.processes = each.running.processes()
 
 
 def _closed(each: Measured, connections: int, seconds: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from benchmarks.batches import BatchRun
 from benchmarks.machine import Costs
 from benchmarks.open_loop import Latency
 from benchmarks.processes import Running
@@ -78,6 +79,7 @@ class Findings:
     counted: int = 0
     unawaited: int = 0
     recorded: int = 0
+    batches: Sequence[BatchRun] = ()
     replicas: Replicas | None = None
     start: Start | None = None
 

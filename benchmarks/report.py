@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
+from benchmarks.batches import SIZES, middle
 from benchmarks.findings import CONNECTIONS, Findings, Measured
 
 MOST = CONNECTIONS[-1]
+LARGEST = SIZES[-1]
 MANY_FOR_P999 = 5_000
 PEER_TARGETS = (
     ("naive", "naive FastAPI + shap", 64, 10),
@@ -21,6 +23,8 @@ def show(found: Findings) -> None:
         _closed(found)
     if any(each.open for each in found.measured):
         _open(found)
+    if found.batches:
+        _batches(found)
     if found.recorded:
         _records(found)
     if found.replicas is not None:
@@ -101,6 +105,15 @@ def _open(found: Findings) -> None:
     _table(heads, rows)
 
 
+def _batches(found: Findings) -> None:
+    print("\nBatches of Grounds: one client that sends the next when one is done, medians\n")
+    rows = [
+        [f"{run.size:,}", f"{median(run.per_second):,.0f}", f"{run.answer_bytes:,}"]
+        for run in found.batches
+    ]
+    _table(["cases in a batch", "cases a second", "bytes of the answer"], rows)
+
+
 def _records(found: Findings) -> None:
     most = found.counted + found.unawaited
     is_whole = found.counted <= found.recorded <= most
@@ -132,6 +145,11 @@ def _targets(found: Findings) -> Iterator[str]:
                 ratio = min(_ratio(ours, each, connections) for each in peers)
                 what = f"{ratio:.1f} times {told} at {connections} connections"
                 yield _said(what, str(least), is_met=ratio >= least)
+    if found.batches:
+        rate = middle(found.batches, LARGEST)
+        yield _said(
+            f"batch of {LARGEST:,}: {rate:,.0f} cases a second", "15,000", is_met=rate >= 15_000
+        )
     if found.replicas is not None:
         ratio = median(found.replicas.two) / median(found.replicas.one)
         yield _said(f"two processes {ratio:.2f} times one", "1.5", is_met=ratio >= 1.5)
