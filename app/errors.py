@@ -58,6 +58,13 @@ class UnknownProblemError(AppError):
         super().__init__(f"kinds of problem: {', '.join(known)}")
 
 
+class UnknownVerificationError(AppError):
+    """No verification of the log has this identifier."""
+
+    def __init__(self) -> None:
+        super().__init__("no such verification is under way or on record")
+
+
 class ErasedDecisionError(AppError):
     """The decision was recorded, and its personal content has been erased since."""
 
@@ -220,6 +227,12 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     ),
     UnknownProblemError: ProblemType(
         404, "unknown-problem", "No such kind of problem", "`/docs` lists what may go wrong."
+    ),
+    UnknownVerificationError: ProblemType(
+        404,
+        "unknown-verification",
+        "No such verification of the log",
+        "`GET /v1/log/verifications` lists those that there are.",
     ),
     BodyTooSlowError: ProblemType(
         408,

@@ -37,6 +37,7 @@ from app.api import (
     replays,
     taking,
     transparency,
+    verifications,
     versions,
 )
 from app.api import (
@@ -89,7 +90,8 @@ from app.slow_lane import SlowLane
 from app.startup import record_start
 from app.stops import Stops
 from app.training import AttestationsError, load_training
-from app.web import decision, public, signin
+from app.verifications import Verifications
+from app.web import auditor, decision, log_pages, owner, public, signin
 from app.web import transparency as transparency_pages
 from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
 from app.web.session import SignInError, opened_sessions
@@ -110,7 +112,15 @@ model, the exact SHAP reasons for it, and a receipt that the whole answer was du
 append-only log before anyone saw it. A person decides.
 """
 
-PAGES = (public.router, transparency_pages.router, signin.router, decision.router)
+PAGES = (
+    public.router,
+    transparency_pages.router,
+    signin.router,
+    decision.router,
+    auditor.router,
+    log_pages.router,
+    owner.router,
+)
 """One router for each area of the pages."""
 
 ROUTERS = (
@@ -130,6 +140,7 @@ ROUTERS = (
     transparency.router,
     log.router,
     replays.router,
+    verifications.router,
     evidence.router,
     erasure.router,
     monitoring.router,
@@ -306,6 +317,7 @@ async def _opened(
                 task.cancel()
             await asyncio.wait(tasks)
         finally:
+            await parts.verifications.close()
             await asyncio.to_thread(parts.slow_lane.close)
             await asyncio.to_thread(parts.shadows.close)
             await parts.engine.stop()
@@ -413,6 +425,7 @@ def assemble(
         ),
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),
+        verifications=Verifications(settings, log, engine, clock=clock, new_id=new_id),
         notices=NoticeWriter.open(settings.notices_dir, served.values()),
         webhooks=open_webhooks(settings, log, metrics, clock=clock),
         index=follower,

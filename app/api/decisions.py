@@ -19,7 +19,7 @@ from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
-from app.engine import Earlier
+from app.engine import Earlier, Recorded
 from app.errors import InvalidRequestError, UnsupportedMediaTypeError
 from app.reading import read_decision
 from app.replay import ReplayWork, replay
@@ -212,7 +212,12 @@ async def replay_decision(
     request: Request, decision_id: DecisionId, caller: CurrentCaller
 ) -> Response:
     """Replay one decision."""
-    parts = parts_of(request)
+    outcome = await replayed(parts_of(request), decision_id, caller)
+    return Response(records.with_receipt(outcome.answer, outcome.receipt), media_type=JSON)
+
+
+async def replayed(parts: Parts, decision_id: str, caller: Caller) -> Recorded:
+    """Return a replay of one decision, on record."""
     stored = await run_in_threadpool(read_decision, parts.log, decision_id, reader=caller)
     work = ReplayWork(
         stored=stored,
@@ -225,10 +230,7 @@ async def replay_decision(
     outcome = await recorded(parts, work)
     if isinstance(outcome, Earlier):
         raise TypeError("a replay carries no Idempotency-Key, so it cannot have been done before")
-    return Response(
-        records.with_receipt(outcome.answer, outcome.receipt),
-        media_type=JSON,
-    )
+    return outcome
 
 
 def _repeated(parts: Parts, caller: Caller, decision_id: str) -> Response:

@@ -10,7 +10,7 @@ from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
-from app.domain import Role
+from app.domain import Caller, Role
 from app.keeping_errors import NotCoveredError
 from app.reveal import check_disclosable
 from audit.evidence import MEDIA_TYPE
@@ -57,10 +57,20 @@ async def read_evidence(
     held: Held = None,
 ) -> Response:
     """Return one decision's evidence pack."""
-    parts = parts_of(request)
-    pack = await run_in_threadpool(
-        _pack, parts, decision_id, caller, disclose, None if held is None else held.encode()
+    return await evidence_response(
+        parts_of(request),
+        decision_id,
+        caller,
+        disclose=disclose,
+        held=None if held is None else held.encode(),
     )
+
+
+async def evidence_response(
+    parts: Parts, decision_id: str, caller: Caller, *, disclose: bool, held: bytes | None
+) -> Response:
+    """Return one decision's evidence pack as a file, once it is recorded who takes it."""
+    pack = await run_in_threadpool(_pack, parts, decision_id, caller, disclose, held)
     await record_read(parts, decision_id, what="evidence", reader=caller)
     return Response(
         pack,
@@ -72,7 +82,7 @@ async def read_evidence(
 def _pack(
     parts: Parts,
     decision_id: str,
-    caller: CurrentCaller,
+    caller: Caller,
     disclose: bool,  # noqa: FBT001  # run in a thread, where arguments have no names
     held: bytes | None,
 ) -> bytes:

@@ -33,6 +33,7 @@ from app.shadows import Shadows
 from app.slow_lane import SlowLane
 from app.stops import Stops
 from app.training import Training
+from app.verifications import Verifications
 from app.web.assets import Assets
 from app.webhooks.delivery import Webhooks
 from audit.log import Log
@@ -75,6 +76,7 @@ class Parts:
     stops: Stops
     notices: NoticeWriter
     webhooks: Webhooks
+    verifications: Verifications
     sessions: SessionStore
     assets: Assets
     index: Follower

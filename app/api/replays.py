@@ -178,10 +178,11 @@ async def list_replays(request: Request, limit: Limit = 100) -> shapes.RunList:
 )
 async def read_replays(request: Request, run_id: RunId) -> Response:
     """Return one run's report as it was recorded."""
-    return Response(await run_in_threadpool(_shown, parts_of(request), run_id), media_type=JSON)
+    return Response(await run_in_threadpool(shown_run, parts_of(request), run_id), media_type=JSON)
 
 
-def _shown(parts: Parts, run_id: str) -> bytes:
+def shown_run(parts: Parts, run_id: str) -> bytes:
+    """Return one run's report as it was recorded. Raises UnknownRunError, ErasedDecisionError."""
     try:
         stored = parts.log.read(run_id)
     except UnknownRecordError as err:

@@ -13,7 +13,7 @@ from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
 from app.api.schemas import Moment
-from app.domain import Kind, Role
+from app.domain import Caller, Kind, Role
 from app.errors import UnknownModelError
 from app.ids import timestamp
 from app.log_entries import EntryWork
@@ -108,15 +108,20 @@ async def list_stops(request: Request) -> StopList:
 async def stop_advice(request: Request, asked: StopRequest, caller: CurrentCaller) -> StopList:
     """Stop a model, or all."""
     parts = parts_of(request)
+    return _shown(await stop(parts, model=asked.model, reason=asked.reason, caller=caller))
+
+
+async def stop(parts: Parts, *, model: str | None, reason: str, caller: Caller) -> StopState:
+    """Stop a model, or all where ``model`` is None. Raises UnknownModelError."""
     known = sorted(parts.registry.state.models)
-    if asked.model is not None and asked.model not in known:
+    if model is not None and model not in known:
         raise UnknownModelError(served=known)
 
     def make(state: StopState) -> NewRecord:
         at = timestamp(parts.clock())
-        return stop_record(state, model=asked.model, reason=asked.reason, actor=caller, at=at)
+        return stop_record(state, model=model, reason=reason, actor=caller, at=at)
 
-    return _shown(await _record(parts, make))
+    return await _record(parts, make)
 
 
 @router.post(
@@ -145,14 +150,22 @@ async def resume_advice(
 ) -> StopList:
     """Ask to resume, or confirm it."""
     parts = parts_of(request)
+    return _shown(await resume(parts, number, reason=asked.reason, caller=caller))
+
+
+async def resume(parts: Parts, number: int, *, reason: str, caller: Caller) -> StopState:
+    """Ask that advice go on, or confirm what another person asked.
+
+    Raises HumanNeededError, NotStoppedError or AnotherPersonError.
+    """
     if caller.kind is not Kind.HUMAN:
         raise HumanNeededError("only people let advice go on, and this key is a machine's")
 
     def make(state: StopState) -> NewRecord:
         at = timestamp(parts.clock())
-        return resume_record(state, number, reason=asked.reason, actor=caller, at=at)
+        return resume_record(state, number, reason=reason, actor=caller, at=at)
 
-    return _shown(await _record(parts, make))
+    return await _record(parts, make)
 
 
 async def _record(parts: Parts, make: Callable[[StopState], NewRecord]) -> StopState:

@@ -121,6 +121,16 @@ def find(store: IndexStore, indexes: Sequence[int]) -> list[Row]:
         ]
 
 
+def mentions(store: IndexStore, index: int) -> list[int]:
+    """Return the entries that are about the decision of this index, oldest first.
+
+    Raises IndexNotReadyError, IndexStoreError.
+    """
+    with store.reading() as query:
+        found = query("SELECT seq FROM about WHERE of = ? ORDER BY seq", (index,))
+    return [int(str(seq)) for (seq,) in found]
+
+
 def _page(
     query: Query, filters: Filters, order: Order, after: tuple[str | None, int] | None, limit: int
 ) -> Page:

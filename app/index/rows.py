@@ -7,7 +7,7 @@ says what the public leaf says, and no more.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 
@@ -19,11 +19,13 @@ from app.case_events import (
     RELEASED,
     REVIEW,
     TAKEN,
+    EventType,
 )
 from app.domain import Role
 from app.index.store import Statement
 from app.log_entries import READ
-from app.records import FIRST_WITH_TERMS, RECOMMENDATION
+from app.monitoring.entries import OUTCOME
+from app.records import FIRST_WITH_TERMS, RECOMMENDATION, REPLAY
 from audit.leaf import Leaf
 from audit.records import ERASURE
 
@@ -41,7 +43,9 @@ EVENTS = frozenset(
     (CASEWORKER_DECISION, CONTEST, REVIEW, TAKEN, RELEASED, CORRECTS, CORRECTED)
 )  # fmt: skip
 """The steps of a case that lists know of."""
-TYPES = frozenset((RECOMMENDATION, READ, ERASURE)) | EVENTS
+ABOUT = frozenset((READ, REPLAY, ERASURE, OUTCOME, *get_args(EventType)))
+"""Entries that are about one decision, or several: its timeline."""
+TYPES = frozenset((RECOMMENDATION,)) | ABOUT
 WITH_PAYLOAD = frozenset((RECOMMENDATION,)) | EVENTS
 
 _LIVING = f"status NOT IN ('{ERASED}', '{DAMAGED}')"
@@ -81,10 +85,28 @@ def changes(
         return [_inserted(index, leaf, payload, damaged=damaged)]
     of = leaf.facts.get("of")
     if leaf.type == ERASURE:
-        erased = of if isinstance(of, list) else []
-        return [(_EMPTIED, (ERASED, each)) for each in erased if isinstance(each, int)]
+        erased = [each for each in of if isinstance(each, int)] if isinstance(of, list) else []
+        return [
+            *((_EMPTIED, (ERASED, each)) for each in erased),
+            *(_about(each, index) for each in erased),
+        ]
     if not isinstance(of, int):
         return []
+    return [_about(of, index), *_moved(of, leaf, payload, advised)]
+
+
+def _about(of: int, index: int) -> Statement:
+    """Remember that an entry is about a decision, if that is one."""
+    return (
+        "INSERT OR IGNORE INTO about(of, seq) SELECT seq, ?2 FROM decision WHERE seq = ?1",
+        (of, index),
+    )
+
+
+def _moved(
+    of: int, leaf: Leaf, payload: bytes | None, advised: Callable[[int], str | None]
+) -> list[Statement]:
+    """Return what an entry about a decision changes in its row."""
     if leaf.type == READ:
         return _opened(of, leaf)
     if leaf.type in EVENTS and payload is not None:

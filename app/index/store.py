@@ -18,7 +18,7 @@ import apsw
 from app.problem_type import AppError
 
 FILE = "decision-index.sqlite3"
-VERSION = 1
+VERSION = 2
 """Of the rows, and of what is read from the log into them: raise it when either changes."""
 
 SCHEMA = """
@@ -61,6 +61,7 @@ CREATE INDEX decision_by_departure ON decision(departed) WHERE departed IS NOT N
 CREATE INDEX decision_by_created ON decision(created);
 CREATE INDEX decision_by_due ON decision(due) WHERE status = 'contested';
 CREATE INDEX decision_by_decided ON decision(model, decided) WHERE decided IS NOT NULL;
+CREATE TABLE about(of INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(of, seq)) STRICT, WITHOUT ROWID;
 CREATE TABLE position(next INTEGER NOT NULL, leaf_hash BLOB, complete INTEGER NOT NULL) STRICT;
 INSERT INTO position VALUES(0, NULL, 0);
 """
@@ -166,6 +167,7 @@ class IndexStore:
         """Begin anew: no rows, and the position at the log's first entry."""
         with self._using(self._writing), self._writer:
             self._writer.execute("DELETE FROM decision")
+            self._writer.execute("DELETE FROM about")
             self._writer.execute("UPDATE position SET next = 0, leaf_hash = NULL, complete = 0")
 
     def close(self) -> None:

@@ -40,10 +40,7 @@ def signed_bars(bars: Sequence[Bar], *, title: str, description: str) -> str:
     return (
         f'<svg class="app-bars" role="img" viewBox="0 0 {WIDTH} {height}" '
         f"aria-label={quoteattr(f'{title}. {description}')}>"
-        '<defs><pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" '
-        'patternTransform="rotate(45)"><rect class="stripe-ground" width="6" height="6"/>'
-        '<rect class="stripe" width="2" height="6"/></pattern></defs>'
-        f"{rows}"
+        f"{_STRIPES}{rows}"
         f'<line class="middle" x1="{middle}" x2="{middle}" y1="0" y2="{height}"/></svg>'
     )
 
@@ -55,11 +52,82 @@ def _row(bar: Bar, *, top: int, middle: int, largest: float) -> str:
     text_x = middle + length + 6 if raises else middle - length - 6
     anchor = "start" if raises else "end"
     centre = top + ROW_HEIGHT // 2
-    label = bar.label if len(bar.label) <= LONGEST_LABEL else bar.label[: LONGEST_LABEL - 1] + "…"
     return (
-        f'<text class="label" x="0" y="{centre}">{escape(label)}</text>'
+        f'<text class="label" x="0" y="{centre}">{escape(_short(bar.label))}</text>'
         f'<rect class="{"raises" if raises else "lowers"}" x="{left:.1f}" y="{top + 5}" '
         f'width="{max(length, 1):.1f}" height="{ROW_HEIGHT - 10}"/>'
         f'<text class="size" x="{text_x:.1f}" y="{centre}" text-anchor="{anchor}">'
         f"{escape(bar.text)}</text>"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two figures of one thing, side by side, none below 0, and what is written at each bar."""
+
+    label: str
+    first: float
+    second: float
+    first_text: str
+    second_text: str
+
+
+def counts(label: str, first: int, second: int) -> Pair:
+    """Return a pair of counts."""
+    return Pair(label, first, second, f"{first:,}", f"{second:,}")
+
+
+PAIR_HEIGHT = 44
+PAIR_WIDTH = 340
+
+
+def paired_bars(pairs: Sequence[Pair], *, legend: tuple[str, str], title: str) -> str:
+    """Return an SVG of two bars for each pair, plain above striped.
+
+    The legend stands at the top. Every text is escaped; colours come from the style sheet.
+    """
+    largest = max((max(pair.first, pair.second) for pair in pairs), default=0.0)
+    top = 34
+    height = top + PAIR_HEIGHT * len(pairs)
+    second = LABEL_WIDTH + 16 + 14 * (len(legend[0]) // 2 + 3)
+    head = (
+        f'<rect class="raises" x="{LABEL_WIDTH}" y="8" width="12" height="12"/>'
+        f'<text class="size" x="{LABEL_WIDTH + 18}" y="15">{escape(legend[0])}</text>'
+        f'<rect class="lowers" x="{second}" y="8" width="12" height="12"/>'
+        f'<text class="size" x="{second + 18}" y="15">{escape(legend[1])}</text>'
+    )
+    rows = "".join(
+        _pair(pair, top=top + place * PAIR_HEIGHT, largest=largest)
+        for place, pair in enumerate(pairs)
+    )
+    return (
+        f'<svg class="app-bars" role="img" viewBox="0 0 {WIDTH} {height}" '
+        f"aria-label={quoteattr(title)}>{_STRIPES}{head}{rows}</svg>"
+    )
+
+
+def _pair(pair: Pair, *, top: int, largest: float) -> str:
+    centre = top + PAIR_HEIGHT // 2 - 4
+    parts = [f'<text class="label" x="0" y="{centre}">{escape(_short(pair.label))}</text>']
+    for kind, size, text, y in (
+        ("raises", pair.first, pair.first_text, top),
+        ("lowers", pair.second, pair.second_text, top + 18),
+    ):
+        length = 0.0 if largest == 0 else size / largest * PAIR_WIDTH
+        parts.append(
+            f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y}" width="{max(length, 1):.1f}" '
+            f'height="15"/><text class="size" x="{LABEL_WIDTH + length + 6:.1f}" y="{y + 8}">'
+            f"{escape(text)}</text>"
+        )
+    return "".join(parts)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+
+
+_STRIPES = (
+    '<defs><pattern id="stripes" width="6" height="6" patternUnits="userSpaceOnUse" '
+    'patternTransform="rotate(45)"><rect class="stripe-ground" width="6" height="6"/>'
+    '<rect class="stripe" width="2" height="6"/></pattern></defs>'
+)

@@ -20,7 +20,32 @@ class Link:
 def links_for(role: Role | None, texts: Texts, path: str = "") -> tuple[Link, ...]:
     """Return the links of a role, the public ones last; ``path`` is the page they stand on."""
     _ = texts.gettext
-    of_role: dict[Role, tuple[Link, ...]] = {}
+    auditing = (
+        Link(
+            "/audit/decisions",
+            _("Find decisions"),
+            _("What was advised and decided, what happened since, and the evidence for it."),
+        ),
+        Link(
+            "/audit/log", _("State of the log"), _("Whether it is sound, and who vouches for it.")
+        ),
+        Link(
+            "/audit/replays",
+            _("Recomputed decisions"),
+            _("What came out when decisions were computed again, and what would change."),
+        ),
+    )
+    models = Link(
+        "/models",
+        _("Models"),
+        _("Each model with its gaps, how well it works and for whom, and the stop button."),
+    )
+    of_role: dict[Role, tuple[Link, ...]] = {
+        Role.AUDITOR: (*auditing, models),
+        Role.MODEL_OWNER: (models, auditing[-1]),
+        Role.EQUALITY: (models,),
+        Role.ADMIN: (*auditing, models),
+    }
     everybody = (
         Link(
             "/transparency",

@@ -12,10 +12,29 @@ from tests.started import Started
 
 ALL = frozenset(Role)
 BROWSER = {"Accept": "text/html"}
+AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
+WATCHERS = frozenset({Role.MODEL_OWNER, Role.AUDITOR, Role.EQUALITY, Role.ADMIN})
+STOPPERS = frozenset({Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN})
 MATRIX: dict[str, frozenset[Role]] = {
     "GET /decisions/{decision_id}": frozenset(
         {Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
     ),
+    "GET /audit/decisions": AUDITORS,
+    "POST /audit/decisions": AUDITORS,
+    "GET /audit/decisions/{decision_id}": AUDITORS,
+    "POST /audit/decisions/{decision_id}/replay": AUDITORS,
+    "GET /audit/decisions/{decision_id}/evidence": AUDITORS,
+    "GET /audit/log": AUDITORS,
+    "POST /audit/verifications": AUDITORS,
+    "GET /audit/verifications/{verification_id}": AUDITORS,
+    "GET /audit/replays": AUDITORS | {Role.MODEL_OWNER},
+    "GET /audit/replays/{run_id}": AUDITORS | {Role.MODEL_OWNER},
+    "GET /models": WATCHERS,
+    "GET /models/{model}": WATCHERS,
+    "GET /models/{model}/stop": STOPPERS,
+    "POST /models/{model}/stop": STOPPERS,
+    "GET /models/{model}/stops/{number}/resume": STOPPERS,
+    "POST /models/{model}/stops/{number}/resume": STOPPERS,
 }
 """Written down apart from the code: a role that is let in by mistake fails here."""
 PUBLIC = {
@@ -57,7 +76,15 @@ def visit(
     service: Started, page: str, decision: str, headers: dict[str, str], data: dict[str, str]
 ) -> httpx.Response:
     method, path = page.split(" ")
-    address = path.format(decision_id=decision, slug="erased", code="cy", model=tiny.NAME)
+    address = path.format(
+        decision_id=decision,
+        slug="erased",
+        code="cy",
+        model=tiny.NAME,
+        verification_id="none",
+        run_id="none",
+        number="1",
+    )
     response: httpx.Response = service.client.request(
         method, address, headers=headers, data=data or None, follow_redirects=False
     )

@@ -46,5 +46,12 @@ PAGES: tuple[Page, ...] = (
         "forbidden", "/decisions/{decision}", Role.EQUALITY, 403, "You cannot do this in your role"
     ),
     Page("no-decision", "/decisions/{nobody}", Role.CASEWORKER, 404, "There is no such case"),
+    Page("audit-decisions", "/audit/decisions", Role.AUDITOR, heading="Find decisions"),
+    Page("audit-decision", "/audit/decisions/{decision}", Role.AUDITOR, heading="What happened"),
+    Page("audit-log", "/audit/log", Role.AUDITOR, heading="State of the log"),
+    Page("audit-replays", "/audit/replays", Role.AUDITOR, heading="Recomputed decisions"),
+    Page("models", "/models", Role.MODEL_OWNER, heading="Models"),
+    Page("model", "/models/{model}", Role.MODEL_OWNER),
+    Page("model-stop", "/models/{model}/stop", Role.MODEL_OWNER, heading="Stop this model"),
     Page("not-found", "/nowhere", status=404, heading="Page not found"),
 )

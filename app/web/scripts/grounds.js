@@ -6,3 +6,22 @@ if ("noModule" in HTMLScriptElement.prototype) {
   document.body.classList.add("govuk-frontend-supported");
   initAll();
 }
+
+// Something is under way: look again every two seconds, and replace only that part of the page.
+async function follow() {
+  const part = document.querySelector("[data-follow]");
+  if (!part) return;
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = found.querySelector("#main-content > [aria-live]");
+    if (answer.ok && fresh) {
+      part.innerHTML = fresh.innerHTML;
+      if (!fresh.hasAttribute("data-follow")) part.removeAttribute("data-follow");
+    }
+  } catch {
+    // The service does not answer: the link on the page is still there.
+  }
+  setTimeout(follow, 2000);
+}
+setTimeout(follow, 2000);

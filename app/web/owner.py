@@ -1,0 +1,122 @@
+"""The model owner's pages: each model with its gaps, how well it works and for whom, its stages, the stop button."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.api.access import CurrentCaller
+from app.api.parts import Parts, parts_of
+from app.api.stops import resume, stop
+from app.domain import Role
+from app.lint_report import LintReport, lint_report
+from app.monitoring.report import Report
+from app.registry_entries import Change, changes
+from app.web.language import texts_of
+from app.web.owner_view import ModelLine, OwnedModelsView, StopView, model_line, model_view
+from app.web.render import page
+from app.web.session import signed_in
+from models.profile import load_profile
+
+router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+
+READERS = (Role.MODEL_OWNER, Role.AUDITOR, Role.EQUALITY, Role.ADMIN)
+STOPPERS = (Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN)
+LONGEST_REASON = 500
+
+Reason = Annotated[str, Form(max_length=LONGEST_REASON)]
+
+
+@router.get("/models", **signed_in(*READERS))
+async def show_models(request: Request) -> Response:
+    """Show the models in use and how each stands."""
+    parts, texts = parts_of(request), texts_of(request)
+    lines: list[ModelLine] = [
+        model_line(parts.model(name), parts.stops, parts.monitor, texts)
+        for name in sorted(parts.served)
+    ]
+    return page(request, OwnedModelsView(lines))
+
+
+@router.get("/models/{model}", **signed_in(*READERS))
+async def show_model(request: Request, model: str, caller: CurrentCaller) -> Response:
+    """Show one model."""
+    parts = parts_of(request)
+    served = parts.model(model)
+    lint, report, happened = await run_in_threadpool(_looked_up, parts, model)
+    view = model_view(
+        served,
+        lint=lint,
+        report=report,
+        versions=parts.registry.state.model(model),
+        happened=happened,
+        stops=parts.stops,
+        monitor=parts.monitor,
+        can_stop=caller.role in STOPPERS,
+        texts=texts_of(request),
+    )
+    return page(request, view)
+
+
+@router.get("/models/{model}/stop", **signed_in(*STOPPERS))
+async def ask_to_stop(request: Request, model: str) -> Response:
+    """Ask whether the advice of a model shall really stop, and why."""
+    served = parts_of(request).model(model)
+    return page(request, StopView(model, served.bundle.card.title, None, "", {}))
+
+
+@router.post("/models/{model}/stop", **signed_in(*STOPPERS))
+async def stop_model(
+    request: Request, model: str, caller: CurrentCaller, reason: Reason = ""
+) -> Response:
+    """Stop the advice of a model."""
+    parts = parts_of(request)
+    served = parts.model(model)
+    if not reason.strip():
+        view = StopView(model, served.bundle.card.title, None, "", _no_reason(request))
+        return page(request, view, status=422)
+    await stop(parts, model=model, reason=reason.strip(), caller=caller)
+    return RedirectResponse(f"/models/{model}", status_code=303)
+
+
+@router.get("/models/{model}/stops/{number}/resume", **signed_in(*STOPPERS))
+async def ask_to_resume(
+    request: Request, model: str, number: Annotated[int, Path(ge=1, le=2**53 - 1)]
+) -> Response:
+    """Ask whether the advice of a model shall go on, and why."""
+    served = parts_of(request).model(model)
+    return page(request, StopView(model, served.bundle.card.title, number, "", {}))
+
+
+@router.post("/models/{model}/stops/{number}/resume", **signed_in(*STOPPERS))
+async def resume_model(
+    request: Request,
+    model: str,
+    number: Annotated[int, Path(ge=1, le=2**53 - 1)],
+    caller: CurrentCaller,
+    reason: Reason = "",
+) -> Response:
+    """Ask that the advice go on, or confirm what another person asked."""
+    parts = parts_of(request)
+    served = parts.model(model)
+    if not reason.strip():
+        view = StopView(model, served.bundle.card.title, number, "", _no_reason(request))
+        return page(request, view, status=422)
+    await resume(parts, number, reason=reason.strip(), caller=caller)
+    return RedirectResponse(f"/models/{model}", status_code=303)
+
+
+def _no_reason(request: Request) -> dict[str, str]:
+    return {"reason": texts_of(request).gettext("Enter a reason. It goes on record.")}
+
+
+def _looked_up(parts: Parts, model: str) -> tuple[LintReport | None, Report, list[Change]]:
+    profile = parts.settings.profile
+    served = parts.model(model)
+    lint = None
+    if profile is not None:
+        files = parts.registry.store.bundle_by_digest(served.bundle.digest)
+        lint = lint_report(files, load_profile(profile), on=parts.clock().date())
+    report = parts.monitor.report(model)
+    return lint, report, changes(parts.log, parts.registry.state, model)

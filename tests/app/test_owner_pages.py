@@ -1,0 +1,92 @@
+"""The model owner's pages: what is known of a model, and the stop button."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.domain import Role
+from app.settings import Settings
+from tests.app import tiny
+from tests.problems import assert_problem
+from tests.started import Started, start
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Started]:
+    models = tmp_path / "models"
+    tiny.write(models / tiny.NAME)
+    settings = Settings(
+        data_dir=tmp_path / "data", models_dir=models, log_origin="example.org/log", profile="uk"
+    )
+    with start(settings) as started:
+        yield started
+
+
+def text_of(service: Started, address: str, role: Role = Role.MODEL_OWNER) -> str:
+    response = service.client.get(address, headers=service.session(role))
+    assert response.status_code == 200, response.text
+    return str(response.text)
+
+
+def post(service: Started, address: str, actor: str, **fields: str) -> int:
+    cookie = service.session(Role.MODEL_OWNER, actor=actor)
+    response = service.client.post(
+        address, headers=cookie, data={**service.form(cookie), **fields}, follow_redirects=False
+    )
+    return int(response.status_code)
+
+
+def test_a_model_is_listed_with_what_it_does_now(service: Started) -> None:
+    page = text_of(service, "/models")
+    assert f'href="/models/{tiny.NAME}"' in page
+    assert "Gives advice" in page
+
+
+def test_a_models_page_tells_gaps_and_what_is_not_known(service: Started) -> None:
+    page = text_of(service, f"/models/{tiny.NAME}")
+    digest = service.parts.model(tiny.NAME).bundle.digest
+    assert digest in page
+    assert "of what the country’s rules ask for is there" in page
+    assert "Nobody has reported how its cases turned out" in page
+    assert "There are no cases yet" in page
+
+
+def test_cases_show_how_far_they_have_moved(service: Started) -> None:
+    for _ in range(3):
+        assert service.ask(tiny.NAME, tiny.CASE).is_success
+    page = text_of(service, f"/models/{tiny.NAME}")
+    assert "Population stability index" in page
+    for field in service.parts.model(tiny.NAME).bundle.card.fields:
+        assert f">{field.name}</th>" in page
+
+
+def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> None:
+    address = f"/models/{tiny.NAME}"
+    assert post(service, f"{address}/stop", "owner-1", reason=" ") == 422
+    assert service.ask(tiny.NAME, tiny.CASE).is_success, "nothing was stopped without a reason"
+    assert post(service, f"{address}/stop", "owner-1", reason="The feed is wrong.") == 303
+    assert_problem(service.ask(tiny.NAME, tiny.CASE), slug="advice-stopped", status=503)
+    page = text_of(service, address)
+    assert "Stopped by a person" in page
+    assert "The feed is wrong." in page
+    resume = f"{address}/stops/1/resume"
+    assert post(service, resume, "owner-1", reason="Mended.") == 303
+    assert "owner-1 has asked that it go on" in text_of(service, address)
+    assert post(service, resume, "owner-1", reason="Mended.") == 409, "the same person"
+    assert post(service, resume, "owner-2", reason="I have checked.") == 303
+    assert "Gives advice" in text_of(service, address)
+    assert service.ask(tiny.NAME, tiny.CASE).is_success
+
+
+def test_what_people_write_is_shown_as_they_wrote_it(service: Started) -> None:
+    reason = '<script>alert("1")</script>'
+    assert post(service, f"/models/{tiny.NAME}/stop", "owner-1", reason=reason) == 303
+    page = text_of(service, f"/models/{tiny.NAME}")
+    assert reason not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_model_that_is_not_there_has_a_page_that_says_so(service: Started) -> None:
+    response = service.client.get("/models/nothing", headers=service.session(Role.MODEL_OWNER))
+    assert_problem(response, slug="unknown-model", status=404)
