@@ -102,7 +102,6 @@ class OwnedModelView:
     evaluation_data: str
     calibration_chart: str
     calibration: list[list[str]]
-    calibration_cases: int
     groups: list[GroupTable]
     groups_not_tested: list[str]
     drift_chart: str
@@ -178,7 +177,6 @@ def model_view(
             else ""
         ),
         calibration=_reliability_rows(report),
-        calibration_cases=0 if report.calibration is None else report.calibration.cases,
         groups=[_group_table(each, texts) for each in report.comparisons],
         groups_not_tested=list(report.not_tested),
         drift_chart=(
