@@ -189,11 +189,7 @@ def test_every_answer_is_of_the_schema_in_the_document(
                 json=STEPS[step],
                 headers=service.key(Role.CASEWORKER),
             )
-        if operation.id == "resume_advice":
-            stopped = service.client.post(
-                "/v1/stop", json={"model": None, "reason": "A test."}, headers=admin
-            ).json()
-            values["number"] = str(stopped["stops"][-1]["number"])
+        values |= made_for(service, operation.id, admin)
         body = next((each[2] for each in operation.examples() if each[0] == "request"), None)
         if operation.id == "record_notice":
             # What weighs differs from case to case; a letter that names every field names that too.
@@ -201,13 +197,7 @@ def test_every_answer_is_of_the_schema_in_the_document(
             body = {**(body or {}), "text": ", ".join(field.label for field in fields)}
         if operation.id == "record_replays":
             body = run_of(service)
-        if operation.id == "read_replays":
-            run = service.client.post("/v1/replays", json=run_of(service), headers=admin)
-            values["run_id"] = run.json()["id"]
         body = version_asked(service, operation.id) or body
-        if operation.id == "read_verification":
-            begun = service.client.post("/v1/log/verifications", headers=admin)
-            values["verification_id"] = begun.json()["id"]
         (status,) = (each for each in operation.content["responses"] if each < "300")
         answer = service.client.request(
             operation.method.upper(),
@@ -224,6 +214,21 @@ def test_every_answer_is_of_the_schema_in_the_document(
         validator(document, schema).validate(content)
         for name, header in documented.get("headers", {}).items():
             assert name in answer.headers or not header.get("required"), (operation.id, name)
+
+
+def made_for(service: Started, operation: str, key: dict[str, str]) -> dict[str, str]:
+    """Make what an operation is about, and return where it is."""
+    if operation == "resume_advice":
+        body = {"model": None, "reason": "A test."}
+        stops = service.client.post("/v1/stop", json=body, headers=key).json()["stops"]
+        return {"number": str(stops[-1]["number"])}
+    if operation == "read_replays":
+        run = service.client.post("/v1/replays", json=run_of(service), headers=key)
+        return {"run_id": run.json()["id"]}
+    if operation == "read_verification":
+        begun = service.client.post("/v1/log/verifications", headers=key)
+        return {"verification_id": begun.json()["id"]}
+    return {}
 
 
 def run_of(service: Started) -> dict[str, Any]:
