@@ -191,7 +191,7 @@ def _timeline(parts: Parts, decision_id: str, texts: Texts) -> AuditView:
     return AuditView(
         id=decision_id,
         index=receipt.index,
-        created=own.timestamp,
+        created=own.timestamp.replace("T", " ").replace("Z", " UTC"),
         model=_fact(model, "name"),
         model_version=_fact(model, "version"),
         model_digest=_fact(model, "sha256"),

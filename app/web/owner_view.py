@@ -136,7 +136,7 @@ def model_view(
     state, tag = _state(served.name, stops, monitor, texts)
     analysis = card.quantitative_analysis
     reliability = _reliability(report)
-    drift = _drift(report)
+    drift = _drift(report, card, texts)
     return OwnedModelView(
         name=served.name,
         title=card.title,
@@ -294,10 +294,18 @@ def _reliability_rows(report: Report) -> list[list[str]]:
     ]
 
 
-def _drift(report: Report) -> list[Pair]:
+def _drift(report: Report, card: Card, texts: Texts) -> list[Pair]:
+    _ = texts.gettext
     every = [*report.fields, *(() if report.output is None else (report.output,))]
+    labels = {field.name: field.label for field in card.fields}
     return [
-        Pair(each.name, each.index, each.by_chance, f"{each.index:.3f}", f"{each.by_chance:.3f}")
+        Pair(
+            labels.get(each.name, _("The estimate")),
+            each.index,
+            each.by_chance,
+            f"{each.index:.3f}",
+            f"{each.by_chance:.3f}",
+        )
         for each in sorted(every, key=lambda each: -each.index)
     ]
 

@@ -58,7 +58,7 @@ def test_cases_show_how_far_they_have_moved(service: Started) -> None:
     page = text_of(service, f"/models/{tiny.NAME}")
     assert "Population stability index" in page
     for field in service.parts.model(tiny.NAME).bundle.card.fields:
-        assert f">{field.name}</th>" in page
+        assert f">{field.label}</th>" in page
 
 
 def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> None:

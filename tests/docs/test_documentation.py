@@ -37,6 +37,7 @@ from app.replay_report import REPLAY_RUN
 from app.settings import Settings
 from app.stops import ControlType
 from app.timestamps import TIMESTAMP
+from app.verifications import VERIFIED
 from audit.records import ERASURE, GENESIS, KEY_ROTATED
 from models import bundle
 from models.card import Card, Field, Output, parse_card
@@ -294,6 +295,7 @@ def test_decision_records_are_numbered_once_each_and_listed() -> None:
 def test_every_type_of_entry_is_in_the_specification() -> None:
     own = {GENESIS, ERASURE, KEY_ROTATED}
     told = {RECOMMENDATION, REPLAY, REPLAY_RUN, STARTED, READ, HOLD_SET, HOLD_LIFTED, TIMESTAMP}
+    told |= {VERIFIED}
     seen = {OUTCOME, BREAKER, PURGE, *get_args(ControlType), *get_args(EventType)}
     cells = first_column("docs/audit-log.md", "type")
     documented = {name for cell in cells for name in re.findall(r"[a-z_.]+", cell)}
