@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 from pydantic import ValidationError
 
+from app.bundle_store import store_of
 from app.policy import Policy, PolicyError, load_policy
 from app.records import STARTED
 from app.served import ServedModel, join
@@ -46,12 +47,13 @@ class Library:
         served: Iterable[ServedModel] = (),
         policies: Callable[[], Mapping[str, Policy]] = dict,
     ) -> None:
-        """``directories`` are searched for bundles and policies besides the models directory.
+        """``directories`` are searched besides the store and the models directory.
 
         ``policies`` returns others by digest, and is asked when one is not found there.
         """
         self._settings = settings
-        self._directories = (settings.models_dir, *directories)
+        store = store_of(settings).directory
+        self._directories = (store, settings.models_dir, *directories)
         self._served = {(each.bundle.digest, each.policy_digest): each for each in served}
         self._policies: dict[str, Policy] = {}
         self._more_policies = policies

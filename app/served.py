@@ -1,7 +1,6 @@
 """One served model: its bundle, its explainer and the policy around it, opened together.
 
-A directory ``<models_dir>/<name>/`` holds ``bundle/`` and ``policy.yaml``. Whatever does not fit is
-refused here, at start, with the reason: a service with a doubtful model does not start.
+Whatever does not fit is refused here with the reason: a doubtful model is not served.
 """
 
 from collections.abc import Callable
@@ -17,17 +16,17 @@ from app.alternatives import ChangeableFields, changeable_fields
 from app.answers import AnswerForm
 from app.domain import Arm, CaseTerms
 from app.judging import Judge, make_judge
-from app.policy import Policy, PolicyError, load_policy
+from app.policy import Policy, PolicyError
 from app.settings import Settings
 from app.sureness import Sureness, learn_sureness
-from app.trust import Vouched, vouched
+from app.trust import Vouched
 from audit.leaf import Facts
 from explainers.choose import choose
 from explainers.exact import EnumeratedExplainer
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Run, Slot
 from explainers.sampled import SampledExplainer
 from models.aia import requirements
-from models.bundle import Bundle, BundleFiles, open_bundle, read, with_taps
+from models.bundle import Bundle, BundleFiles, open_bundle, with_taps
 from models.session import Session
 
 SLOW_SECONDS = 0.005
@@ -155,23 +154,6 @@ def _in_batches(session: Session) -> Run:
     return run
 
 
-def open_served(directory: Path, settings: Settings, progress: Progress) -> ServedModel:
-    """Return the model in ``directory``, ready to advise.
-
-    Raises ModelError, ExplanationError or PolicyError with what was wrong.
-    """
-    files = read(directory / "bundle")
-    vouched_for = vouched(files, settings)
-    policy = load_policy(directory / "policy.yaml", lowest_score=lowest_score(files))
-    if policy.model != files.card.name:
-        raise PolicyError(
-            f"{directory / 'policy.yaml'} is for the model {policy.model}, want {files.card.name}"
-        )
-    return join(
-        files, policy, settings, vouched_for=vouched_for, directory=directory, progress=progress
-    )
-
-
 def join(
     files: BundleFiles,
     policy: Policy,
@@ -270,27 +252,6 @@ def _practised_seconds(bundle: Bundle, explainer: Explainer) -> float:
         explainer.explain(case.feeds, scored.scores, scored.taps, b"practice")
         elapsed = perf_counter() - start
     return elapsed
-
-
-def open_all(settings: Settings, progress: Progress) -> dict[str, ServedModel]:
-    """Return every model under ``models_dir`` by name.
-
-    Raises PolicyError when the directory is missing or two models have one name.
-    """
-    if not settings.models_dir.is_dir():
-        raise PolicyError(
-            f"there is no directory of models at {settings.models_dir}: set GROUNDS_MODELS_DIR, "
-            "or make the demonstration's with `grounds demo`"
-        )
-    served: dict[str, ServedModel] = {}
-    for directory in sorted(settings.models_dir.iterdir()):
-        if not directory.is_dir() or directory.name.startswith("."):
-            continue
-        model = open_served(directory, settings, progress)
-        if model.name in served:
-            raise PolicyError(f"{directory} holds a second model named {model.name}")
-        served[model.name] = model
-    return served
 
 
 def _hex(digest: str) -> str:

@@ -14,9 +14,11 @@ import yaml
 from fastapi.testclient import TestClient
 
 from app import words
+from app.bundle_store import store_of
 from app.demo.asking import request_body
 from app.domain import Role
 from app.environment import environment
+from app.first_start import find_models
 from app.ids import new_id, utc_now
 from app.library import Library
 from app.main import create_app
@@ -25,8 +27,9 @@ from app.replay import VERDICTS, replay, verdict_name
 from app.replay_recorder import record_here, writable
 from app.replay_report import RunReport
 from app.replay_run import OPERATOR, Run, run_replay
-from app.served import open_all
+from app.served import join
 from app.settings import Settings
+from app.trust import vouched
 from audit.errors import LogLockedError
 from audit.log import Log
 from audit.replay import Differs
@@ -95,7 +98,12 @@ def test_one_bit_less_is_a_difference_with_its_distance(
     settings: Settings, keys: dict[Role, str]
 ) -> None:
     recorded(settings, keys[Role.CALLER], 1)
-    served = open_all(settings, lambda _: None)
+    found = find_models(settings, store_of(settings))["housing-support"]
+    trusted = vouched(found.files, settings)
+    model = join(
+        found.files, found.policy, settings, vouched_for=trusted, directory=found.directory
+    )
+    served = {"housing-support": model}
     explainer = served["housing-support"].explainer
 
     class OffByOne:
