@@ -39,7 +39,7 @@ class Otherwise:
         if bundle is not None:
             files = read(bundle)
             path = policy or bundle.parent / "policy.yaml"
-            self._policy = load_policy(path, lowest_score=lowest_score(files))
+            self._policy = load_policy(path, lowest_score=lowest_score(files.card))
             if self._policy.model != files.card.name:
                 raise PolicyError(
                     f"{path} is for the model {self._policy.model}, want {files.card.name}"

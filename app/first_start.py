@@ -60,7 +60,9 @@ def find_models(settings: Settings, store: BundleStore) -> dict[str, Found]:
         if not directory.is_dir() or directory.name.startswith("."):
             continue
         files = store.submit_bundle(directory / "bundle")
-        policy = store.submit_policy(directory / "policy.yaml", lowest_score=lowest_score(files))
+        policy = store.submit_policy(
+            directory / "policy.yaml", lowest_score=lowest_score(files.card)
+        )
         made = Found(files, policy, directory)
         if made.id.model in found:
             raise PolicyError(f"{directory} holds a second model named {made.id.model}")
@@ -82,7 +84,7 @@ def register_found(
     the service does not start.
     """
     for model in found.values():
-        check_fit(model.files, model.policy, model.id.model)
+        check_fit(model.files.card, model.policy, model.id.model)
         signed_by = vouched(model.files, settings)
         while True:
             state = registry.refresh()

@@ -27,6 +27,7 @@ from app.trust import vouched
 from audit.reader import LogReader
 from explainers.errors import ExplanationError
 from models.bundle import BundleFiles
+from models.card import Card
 from models.errors import ModelError
 
 PREFIX = "registry"
@@ -109,7 +110,7 @@ class Registry:
             raise UnknownVersionError(str(err)) from err
         except (ModelError, PolicyError) as err:
             raise BundleNotServableError(str(err)) from err
-        check_fit(files, policy, id_.model)
+        check_fit(files.card, policy, id_.model)
         return files, policy
 
     def open(self, id_: VersionId) -> ServedModel:
@@ -145,6 +146,7 @@ class Registry:
             before = self._numbered.state
             state = self._numbered.refresh()
             if state is not before:
+                self._open_policies(state)
                 self._arrange(state)
             return state
 
@@ -183,6 +185,20 @@ class Registry:
             if hopeful or have - wanted or (rounds % _TRY_AGAIN == 0 and wanted - have):
                 await asyncio.to_thread(self.open_wanted)
 
+    def _open_policies(self, state: RegistryState) -> None:
+        """Put what advises by now under its new policy, where its bundle is open: that is quick.
+
+        Left for later, a service would advise on nothing until the next look.
+        """
+        for id_ in _advising(state):
+            same = self._same_bundle(id_)
+            if id_ in self._open or same is None:
+                continue
+            try:
+                self._open[id_] = self._under_policy(same, id_)
+            except BundleNotServableError as err:
+                self._failed[id_] = str(err)
+
     def _arrange(self, state: RegistryState) -> None:
         lineups: dict[str, Lineup] = {}
         waiting = set()
@@ -214,34 +230,43 @@ class Registry:
         )
 
     def _opened(self, id_: VersionId) -> ServedModel:
+        same = self._same_bundle(id_)
+        if same is not None:
+            return self._under_policy(same, id_)
         files, policy = self.files(id_)
         directory = self._directories.get(id_.model, self._settings.models_dir / id_.model)
-        same = next(
-            (each for each in self._open.values() if each.bundle.digest == id_.bundle), None
-        )
         try:
-            vouched_for = vouched(files, self._settings)
-            if same is not None:
-                return with_policy(same, files, policy, vouched_for=vouched_for)
             return join(
                 files,
                 policy,
                 self._settings,
-                vouched_for=vouched_for,
+                vouched_for=vouched(files, self._settings),
                 directory=directory,
                 progress=self._progress,
             )
         except CANNOT_OPEN as err:
             raise BundleNotServableError(str(err)) from err
 
+    def _same_bundle(self, id_: VersionId) -> ServedModel | None:
+        opened = tuple(self._open.values())
+        return next((each for each in opened if each.bundle.digest == id_.bundle), None)
 
-def check_fit(files: BundleFiles, policy: Policy, model: str) -> None:
+    def _under_policy(self, same: ServedModel, id_: VersionId) -> ServedModel:
+        try:
+            policy = self.store.policy_by_digest(id_.policy)
+            check_fit(same.bundle.card, policy, id_.model)
+            return with_policy(same, policy)
+        except CANNOT_OPEN as err:
+            raise BundleNotServableError(str(err)) from err
+
+
+def check_fit(card: Card, policy: Policy, model: str) -> None:
     """Raise BundleNotServableError unless bundle and policy are both of this model."""
-    if files.card.name != model:
-        raise BundleNotServableError(f"the bundle is of the model {files.card.name}, want {model}")
+    if card.name != model:
+        raise BundleNotServableError(f"the bundle is of the model {card.name}, want {model}")
     if policy.model != model:
         raise BundleNotServableError(f"the policy is for the model {policy.model}, want {model}")
-    lowest = lowest_score(files)
+    lowest = lowest_score(card)
     if policy.bands[0].at_least > lowest:
         raise BundleNotServableError(
             f"the policy's first band starts at {policy.bands[0].at_least:g}, want {lowest:g} or "
@@ -249,12 +274,20 @@ def check_fit(files: BundleFiles, policy: Policy, model: str) -> None:
         )
 
 
+def _advising(state: RegistryState) -> tuple[VersionId, ...]:
+    """Return the versions that advise."""
+    return tuple(
+        id_
+        for model in state.models.values()
+        for id_ in (model.active, model.canary)
+        if id_ is not None
+    )
+
+
 def _wanted(state: RegistryState) -> tuple[VersionId, ...]:
     """Return the versions to keep open, the most urgent first."""
-    urgent: list[VersionId] = []
     ready: list[VersionId] = []
     for model in state.models.values():
-        urgent += [id_ for id_ in (model.active, model.canary) if id_ is not None]
         ready += model.shadows
         ready += model.before[-1:]
-    return tuple(dict.fromkeys((*urgent, *ready)))
+    return tuple(dict.fromkeys((*_advising(state), *ready)))

@@ -27,6 +27,7 @@ from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Run,
 from explainers.sampled import SampledExplainer
 from models.aia import requirements
 from models.bundle import Bundle, BundleFiles, open_bundle, with_taps
+from models.card import Card
 from models.session import Session
 
 SLOW_SECONDS = 0.005
@@ -181,18 +182,16 @@ def join(
         changeable=changeable_fields(bundle),
         is_slow=is_black_box(explainer) or _practised_seconds(bundle, explainer) > SLOW_SECONDS,
         facts=_facts(bundle, policy),
-        terms=_terms(policy, files),
+        terms=_terms(policy, bundle),
         directory=directory,
         vouched=vouched_for,
     )
 
 
-def with_policy(
-    served: ServedModel, files: BundleFiles, policy: Policy, *, vouched_for: Vouched
-) -> ServedModel:
-    """Return an open model under another policy: nothing of the bundle is opened again.
+def with_policy(served: ServedModel, policy: Policy) -> ServedModel:
+    """Return an open model under another policy: nothing of the bundle is read or opened again.
 
-    ``files`` are the same bundle's. Raises PolicyError.
+    Raises PolicyError.
     """
     return replace(
         served,
@@ -200,14 +199,13 @@ def with_policy(
         policy_digest=policy.digest,
         judge=make_judge(policy, served.bundle),
         facts=_facts(served.bundle, policy),
-        terms=_terms(policy, files),
-        vouched=vouched_for,
+        terms=_terms(policy, served.bundle),
     )
 
 
-def lowest_score(files: BundleFiles) -> float:
-    """Return the least score that the bundle's model can give."""
-    return 0.0 if files.card.output.task == "classification" else -inf
+def lowest_score(card: Card) -> float:
+    """Return the least score that a model can give."""
+    return 0.0 if card.output.task == "classification" else -inf
 
 
 def _facts(bundle: Bundle, policy: Policy) -> Facts:
@@ -218,8 +216,8 @@ def _facts(bundle: Bundle, policy: Policy) -> Facts:
     }
 
 
-def _terms(policy: Policy, files: BundleFiles) -> CaseTerms:
-    level = None if files.impact is None else files.impact.level
+def _terms(policy: Policy, bundle: Bundle) -> CaseTerms:
+    level = bundle.impact_level
     if (
         level is not None
         and requirements(level).human_final_decision

@@ -33,7 +33,7 @@ from tests.service import ServiceProcess
 
 THREADS = 2
 """For each service."""
-ENOUGH = 150
+ENOUGH = 60
 """Answers to see of each state before it changes."""
 SECONDS = 60
 
@@ -144,7 +144,10 @@ def _run(tmp_path: Path, url: SecretStr) -> None:
     store = KeyStore(first.data_dir / "access.sqlite3")
     caller = store.create(name="load", role=Role.CALLER, clock=utc_now)
     store.close()
-    owners = [Owner(first, httpx.Client(), tiny.NAME, name=f"owner-{n}") for n in (1, 2)]
+    clients = [httpx.Client(timeout=60) for _ in range(3)]
+    owners = [
+        Owner(first, client, tiny.NAME, name=f"owner-{n}") for n, client in enumerate(clients)
+    ]
     for owner in owners:
         assert owner.headers  # both keys are made before the store of keys is copied
     second_ = first.model_copy(update={"data_dir": tmp_path / "two" / "data"})
@@ -152,16 +155,17 @@ def _run(tmp_path: Path, url: SecretStr) -> None:
         shutil.copytree(first.data_dir, second_.data_dir)
         with ServiceProcess(second_) as two:
             addresses = [one.address, two.address]
-            for owner in owners:
-                owner.client = httpx.Client(base_url=one.address, timeout=60)
-            other = Owner(first, httpx.Client(base_url=two.address), tiny.NAME, name="owner-1")
-            other._key = owners[0].headers
+            for client, address in zip(clients, (one, one, two), strict=True):
+                client.base_url = httpx.URL(address.address)
+            *owners, other = owners
             with loaded(addresses, caller) as load:
                 _reload(load, owners[0], other, tmp_path)
                 number = _stop(load, owners[0])
             two.stop()
             with ServiceProcess(second_) as again:
                 _goes_on(again.address, owners, caller, number)
+    for client in clients:
+        client.close()
     report = verify(first.data_dir / "log", source=log_source(first))
     assert report.sound, report.faults
 
@@ -176,7 +180,7 @@ def _reload(load: Load, owner: Owner, other: Owner, tmp_path: Path) -> None:
     assert owner.move(version, "live", percent=30).status_code == 200
     lags = {"canary": load.until(lambda each: each.bundle == version.bundle, more=60)}
     since = load.answers[-1].came
-    load.until(lambda each: each.status == 201, more=300)
+    load.until(lambda each: each.status == 201, more=150)
     arms = Counter(each.arm for each in load.answers[begun:] if each.asked > since)
     total = arms.total()
     assert abs(arms["canary"] - 0.3 * total) < 4.5 * sqrt(total * 0.3 * 0.7), arms
