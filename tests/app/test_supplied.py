@@ -39,6 +39,12 @@ SECTIONS = (
 def supplied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small model with all that a country asks of it, and an honest evaluation set."""
     directory = tmp_path_factory.mktemp("supplied")
+    signed(honest_bundle(directory))
+    return directory
+
+
+def honest_bundle(directory: Path, *, version: str = "1") -> BundleFiles:
+    """Write ``bundle/``, which nobody has signed yet, and ``policy.yaml``."""
     tiny.write(directory / "plain")
     rng = np.random.default_rng(20261124)
     rows = []
@@ -56,6 +62,7 @@ def supplied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sections = demo_card((metric,))
     told = tiny.card().model_copy(
         update={
+            "version": version,
             "protected": ("sex",),
             **{name: getattr(sections, name) for name in SECTIONS},
         }
@@ -71,9 +78,8 @@ def supplied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evaluation=rows[600:],
         documents={AIA: aia_answers(), DATASHEET: DATASHEET_TEXT.encode()},
     )
-    signed(files)
     (directory / "policy.yaml").write_bytes((directory / "plain" / "policy.yaml").read_bytes())
-    return directory
+    return files
 
 
 @pytest.fixture(scope="module")
