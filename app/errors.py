@@ -136,6 +136,14 @@ class SignInNeededError(AppError):
         """Where to sign in."""
 
 
+class SignInRefusedError(AppError):
+    """What came back from the provider does not let this person in."""
+
+
+class ProviderError(AppError):
+    """The provider that people sign in with cannot be asked, or says what cannot be."""
+
+
 class ForgedFormError(AppError):
     """The form was not sent from a page of this session."""
 
@@ -189,6 +197,19 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     ),
     SignInNeededError: ProblemType(
         401, "sign-in-needed", "You need to sign in", "Sign in and try again."
+    ),
+    SignInRefusedError: ProblemType(
+        403,
+        "sign-in-refused",
+        "You could not be signed in",
+        "Begin again at `/sign-in`. If it goes on, `detail` tells your administrator why.",
+    ),
+    ProviderError: ProblemType(
+        503,
+        "provider-unavailable",
+        "The sign-in service cannot be used at present",
+        "Try again later. The API does not depend on it.",
+        retry_after_seconds=30,
     ),
     ForgedFormError: ProblemType(
         403,

@@ -77,13 +77,14 @@ from app.monitoring.log_gauges import LogGauges
 from app.monitoring.monitor import Monitor
 from app.notices.templates import TemplatesError
 from app.notices.writer import NoticeWriter
+from app.oidc import Provider, provider_of
 from app.policy import PolicyError
 from app.registry import Registry
 from app.replay_report import REPLAY_RUN
 from app.retention import RetentionError
 from app.served import ServedModel
 from app.service import Service
-from app.sessions import SessionStore, SessionStoreError
+from app.sessions import SessionStore, SessionStoreError, SignInError
 from app.settings import Settings
 from app.shadows import Shadows
 from app.slow_lane import SlowLane
@@ -94,7 +95,7 @@ from app.verifications import Verifications
 from app.web import auditor, decision, log_pages, owner, public, signin
 from app.web import transparency as transparency_pages
 from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
-from app.web.session import SignInError, opened_sessions
+from app.web.session import opened_sessions
 from app.webhooks.delivery import open_webhooks
 from app.webhooks.endpoints import WebhooksError
 from audit.errors import AuditError
@@ -190,7 +191,10 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         try:
             async with (
                 outside_client(settings) as outside,
-                _opened(settings, clock=clock, new_id=new_id, outside=outside) as parts,
+                provider_of(settings, clock=clock) as provider,
+                _opened(
+                    settings, clock=clock, new_id=new_id, outside=outside, provider=provider
+                ) as parts,
             ):
                 app.state.parts = parts
                 # What is loaded by now stays: keep the collector from walking it again and again.
@@ -251,7 +255,12 @@ def _tracing(endpoint: str) -> "Tracing":
 
 @asynccontextmanager
 async def _opened(
-    settings: Settings, *, clock: Clock, new_id: NewId, outside: httpx.AsyncClient | None
+    settings: Settings,
+    *,
+    clock: Clock,
+    new_id: NewId,
+    outside: httpx.AsyncClient | None,
+    provider: Provider | None,
 ) -> AsyncIterator[Parts]:
     """Open everything in the order it is needed, and close it in the other order."""
     store = store_of(settings)
@@ -292,6 +301,7 @@ async def _opened(
             clock=clock,
             new_id=new_id,
             outside=outside,
+            provider=provider,
         )
         registry.practise_with(partial(_prepare, parts))
         for model in parts.served.values():
@@ -360,8 +370,13 @@ def assemble(
     clock: Clock,
     new_id: NewId,
     outside: httpx.AsyncClient | None = None,
+    provider: Provider | None = None,
 ) -> Parts:
-    """Join opened parts. Without ``outside`` no witness and no timestamp authority is asked."""
+    """Join opened parts.
+
+    Without ``outside`` no witness and no timestamp authority is asked; without ``provider`` nobody
+    signs in.
+    """
     served = registry.serving
     metrics = Metrics(sorted(served), ROUTE_PATHS)
     monitor = Monitor(log, served, _watched, protected, metrics)
@@ -403,6 +418,7 @@ def assemble(
         service=Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops),
         stops=stops,
         sessions=sessions,
+        provider=provider,
         assets=load_assets(),
         custody=kept.custody,
         evidence=kept.evidence,

@@ -44,6 +44,10 @@ class SessionStoreError(Exception):
     """The store of sessions cannot be used."""
 
 
+class SignInError(Exception):
+    """The settings of signing in do not fit together."""
+
+
 class TooManyVisitorsError(Exception):
     """Too many sign-ins have been begun and not finished."""
 

@@ -116,6 +116,13 @@ class Settings(BaseSettings):
             pattern=r"^https://[^/\s]+$",
         ),
     ] = None
+    sign_in_file: Annotated[
+        Path | None,
+        Field(
+            description="Who vouches for the people that use the pages (an OpenID provider) and "
+            "what their roles are, as YAML. Without it nobody can sign in."
+        ),
+    ] = None
     demo_sign_in: Annotated[
         bool,
         Field(

@@ -24,6 +24,7 @@ from app.monitoring.attributes import AttributeStore
 from app.monitoring.breaker import Breaker
 from app.monitoring.monitor import Monitor
 from app.notices.writer import NoticeWriter
+from app.oidc import Provider
 from app.registry import Registry
 from app.served import ServedModel
 from app.service import Service
@@ -78,6 +79,7 @@ class Parts:
     webhooks: Webhooks
     verifications: Verifications
     sessions: SessionStore
+    provider: Provider | None
     assets: Assets
     index: Follower
 

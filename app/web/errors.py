@@ -50,7 +50,7 @@ def _words(kind: ProblemType, texts: Texts) -> tuple[str, ...]:
 
 def _link(kind: ProblemType, texts: Texts) -> Link | None:
     _ = texts.gettext
-    if kind.status == 401:
+    if kind.status == 401 or kind.slug in {"sign-in-refused", "provider-unavailable"}:
         return Link("/sign-in", _("Sign in"), "")
     return Link("/", _("Go to the home page"), "")
 
@@ -90,6 +90,17 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("It did not come from your own session. You may have signed out in another window."),
             _("Go back, load the page again and send the form once more."),
             nothing_recorded,
+        ),
+        "sign-in-refused": (
+            _("You could not be signed in"),
+            _(
+                "Begin again. If it goes on, ask whoever manages access whether you have a role here."
+            ),
+        ),
+        "provider-unavailable": (
+            _("You cannot sign in at present"),
+            _("The service that you sign in with does not answer as it should."),
+            _("Wait a moment and try again. If it goes on, ask for help."),
         ),
         "training-needed": (
             _("You need training before you can decide this"),

@@ -6,7 +6,6 @@ it carries the session's own token: another site can make a browser send a form,
 """
 
 import hmac
-import ipaddress
 import re
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
@@ -14,11 +13,12 @@ from urllib.parse import quote, urlsplit
 from fastapi import Depends, Request, Response
 from fastapi.security import APIKeyCookie
 
+from app.addresses import is_loopback
 from app.api.access import Access
 from app.api.parts import parts_of
 from app.domain import Caller, Clock, Role
 from app.errors import ForbiddenError, ForgedFormError, SignInNeededError
-from app.sessions import FILE, Session, SessionStore
+from app.sessions import FILE, Session, SessionStore, SignInError
 from app.settings import Settings
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -30,10 +30,6 @@ PLAIN_COOKIE = "grounds-session"
 _cookie_scheme = APIKeyCookie(
     name=SECURE_COOKIE, scheme_name="session", description="Pages only.", auto_error=False
 )
-
-
-class SignInError(Exception):
-    """The settings of signing in do not fit together."""
 
 
 def opened_sessions(settings: Settings, *, clock: Clock) -> SessionStore:
@@ -147,6 +143,14 @@ def cookie_name(settings: Settings) -> str:
     return SECURE_COOKIE if is_secure(settings) else PLAIN_COOKIE
 
 
+def home_of(request: Request) -> str | None:
+    """Return the address people reach the service at, without a path; None where none is safe."""
+    public = parts_of(request).settings.public_url
+    if public is None and is_this_machine(request):
+        return f"http://{request.headers['host']}"
+    return public
+
+
 def is_this_machine(request: Request) -> bool:
     """Return whether a browser on this machine asks for this machine, by name or number.
 
@@ -155,13 +159,3 @@ def is_this_machine(request: Request) -> bool:
     client = request.client
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     return client is not None and is_loopback(client.host) and is_loopback(host)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,7 +1,7 @@
 """Signing in and out.
 
-In the demonstration anybody on this machine picks who to be. The session is a visitor's until then;
-a new one begins with every step up.
+People are vouched for by the body's own provider; in the demonstration anybody on this machine picks
+who to be. The session is a visitor's until then, and a new one begins with every step up.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,15 @@ from app.api.parts import parts_of
 from app.demo.people import PEOPLE
 from app.domain import Role
 from app.errors import InvalidRequestError, NotFoundError, SignInNeededError
+from app.oidc import Provider
+from app.sessions import Pending
 from app.web.chrome import role_name
 from app.web.language import COOKIE, Language, texts_of
 from app.web.render import page
 from app.web.session import (
     check_form,
     give,
+    home_of,
     is_secure,
     is_this_machine,
     local_path,
@@ -29,6 +32,7 @@ from app.web.session import (
     token_of,
 )
 
+RETURN = "/sign-in/return"
 YEAR_SECONDS = 365 * 24 * 3600
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -50,7 +54,8 @@ class SignInView:
 
     people: tuple[Person, ...]
     """Who there is in the demonstration; empty anywhere else."""
-    is_possible: bool
+    provider: str | None
+    """What the body's provider is called; None where there is none to be used from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class SignedOutView:
     """The page after signing out."""
 
     template: ClassVar[str] = "sign_in/signed_out.html"
+
+    provider: str | None
+    provider_address: str | None
+    """Where the provider ends its own session, if it says so."""
 
 
 @router.get("/sign-in", **open_to_all())
@@ -87,7 +96,8 @@ async def show_sign_in(request: Request, back: str = "/") -> Response:
         if settings.demo_sign_in and is_this_machine(request)
         else ()
     )
-    view = SignInView(people=people, is_possible=bool(people))
+    provider = None if home_of(request) is None else parts.provider
+    view = SignInView(people=people, provider=None if provider is None else provider.terms.name)
     response = page(request, view)
     if token is not None:
         give(request, response, token)
@@ -120,6 +130,45 @@ async def sign_in_as(request: Request) -> Response:
         raise InvalidRequestError("person: want one of those on the page")
     new = parts.sessions.sign_in(token, actor=name, roles=[PEOPLE[name]], source="demonstration")
     return _arrived(request, new)
+
+
+@router.get("/sign-in/start", **open_to_all())
+async def start_sign_in(request: Request) -> Response:
+    """Send the browser to the provider."""
+    provider, home = _usable(request)
+    session, token = session_of(request), token_of(request)
+    if session is None or token is None or session.actor is not None:
+        raise SignInNeededError("/sign-in")
+    address, waiting = await provider.begin(session.pending, redirect_uri=f"{home}{RETURN}")
+    parts_of(request).sessions.wait_for(token, waiting)
+    return RedirectResponse(address, status_code=303)
+
+
+@router.get(RETURN, **open_to_all())
+async def finish_sign_in(request: Request) -> Response:
+    """Let somebody in whom the provider vouches for."""
+    provider, home = _usable(request)
+    sessions = parts_of(request).sessions
+    session, token = session_of(request), token_of(request)
+    if session is None or token is None or session.actor is not None:
+        raise SignInNeededError("/sign-in")
+    # Once only, whatever comes of it: a second answer to the same question is not looked at.
+    sessions.wait_for(token, Pending(back=session.pending.back))
+    person = await provider.finish(
+        dict(request.query_params), session.pending, redirect_uri=f"{home}{RETURN}"
+    )
+    new = sessions.sign_in(
+        token, actor=person.actor, roles=person.roles, source=provider.terms.issuer
+    )
+    return _arrived(request, new)
+
+
+def _usable(request: Request) -> tuple[Provider, str]:
+    """Return the provider and this service's own address. Raises NotFoundError without them."""
+    provider, home = parts_of(request).provider, home_of(request)
+    if provider is None or home is None:
+        raise NotFoundError
+    return provider, home
 
 
 @router.get("/sign-in/role", **open_to_all())
@@ -164,7 +213,13 @@ async def sign_out(request: Request) -> Response:
 @router.get("/signed-out", **open_to_all())
 async def show_signed_out(request: Request) -> Response:
     """Say that the session has ended."""
-    return page(request, SignedOutView())
+    provider, home = parts_of(request).provider, home_of(request)
+    address = (
+        None
+        if provider is None or home is None
+        else provider.sign_out_address(back=f"{home}/signed-out")
+    )
+    return page(request, SignedOutView(None if provider is None else provider.terms.name, address))
 
 
 @router.get("/language/{code}", **open_to_all())

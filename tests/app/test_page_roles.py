@@ -46,6 +46,8 @@ PUBLIC = {
     "GET /problems/{slug}",
     "GET /sign-in",
     "POST /sign-in/demonstration",
+    "GET /sign-in/start",
+    "GET /sign-in/return",
     "GET /sign-in/role",
     "POST /sign-in/role",
     "POST /sign-out",
