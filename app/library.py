@@ -1,7 +1,8 @@
 """Finding the very model and policy that a recorded decision names, by their digests.
 
-Any version that is still in one of the directories will do, served or not: a replay years later asks
-for what was used, not for what is in use. Policies are in the log itself, whole, with every start.
+Any version that is still in the store or in one of the directories will do, in whatever stage: a replay
+years later asks for what was used, not for what is in use. Policies are in the log itself, whole, with
+every start and every change of the registry.
 """
 
 import os
@@ -14,6 +15,7 @@ import orjson
 from pydantic import ValidationError
 
 from app.bundle_store import store_of
+from app.lifecycle import POLICY_CHANGED, REGISTERED
 from app.policy import Policy, PolicyError, load_policy
 from app.records import STARTED
 from app.served import ServedModel, join
@@ -47,13 +49,12 @@ class Library:
         served: Iterable[ServedModel] = (),
         policies: Callable[[], Mapping[str, Policy]] = dict,
     ) -> None:
-        """``directories`` are searched besides the store and the models directory.
+        """``directories`` are searched for bundles and policies besides the store and the models.
 
         ``policies`` returns others by digest, and is asked when one is not found there.
         """
         self._settings = settings
-        store = store_of(settings).directory
-        self._directories = (store, settings.models_dir, *directories)
+        self._directories = (store_of(settings).directory, settings.models_dir, *directories)
         self._served = {(each.bundle.digest, each.policy_digest): each for each in served}
         self._policies: dict[str, Policy] = {}
         self._more_policies = policies
@@ -145,20 +146,21 @@ class Library:
 
 
 def recorded_policies(log: LogReader) -> dict[str, Policy]:
-    """Return every policy that the log's records of starts hold, by digest.
+    """Return every policy that the log holds whole, by digest: of starts, and of what was registered.
 
     A record that was erased, or is of a form that this version does not know, adds none.
     """
     found: dict[str, Policy] = {}
-    for index, _ in RareEntries(log, (STARTED,)).entries():
+    for index, leaf in RareEntries(log, (STARTED, REGISTERED, POLICY_CHANGED)).entries():
         payload = log.read_index(index).payload
         if payload is None:
             continue
-        for told in orjson.loads(payload)["models"].values():
-            if told["policy_digest"] not in found:
-                policy = _parsed(told["policy"])
-                if policy is not None and policy.digest == told["policy_digest"]:
-                    found[policy.digest] = policy
+        said = orjson.loads(payload)
+        held = [said] if leaf.type != STARTED else said["models"].values()
+        for told in held:
+            policy = _parsed(told["policy"])
+            if policy is not None:
+                found.setdefault(policy.digest, policy)
     return found
 
 

@@ -355,11 +355,12 @@ def test_a_replay_without_a_record_leaves_the_log_as_it_was(
 
 
 def test_a_decision_whose_model_is_gone_is_told_so(
-    recorded: tuple[Settings, list[str]], tmp_path: Path
+    recorded: tuple[Settings, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, ids = recorded
-    tiny.write(tmp_path / tiny.NAME, takes_unknown=False)
-    other = settings.model_copy(update={"models_dir": tmp_path})
+    monkeypatch.setenv("GROUNDS_STORE_DIR", str(tmp_path / "store"))
+    tiny.write(tmp_path / "models" / tiny.NAME, takes_unknown=False)
+    other = settings.model_copy(update={"models_dir": tmp_path / "models"})
     done = replay(other, "--no-record", ids[0])
     assert done.returncode == 1
     assert f"{ids[0]}: model missing: no bundle sha256:" in done.stdout

@@ -179,12 +179,14 @@ def test_a_decision_under_a_policy_that_is_gone_is_replayed_from_the_logs_own_re
     assert replayed(only_the_bundle(settings, tmp_path / "models")).all_same
 
 
-def test_a_model_that_is_gone_is_missing_until_its_directory_is_named(
+def test_a_model_is_found_in_the_store_or_in_a_directory_that_is_named_and_else_missing(
     settings: Settings, keys: dict[Role, str], tmp_path: Path
 ) -> None:
     recorded(settings, keys[Role.CALLER], 1)
     (tmp_path / "models").mkdir()
-    without = settings.model_copy(update={"models_dir": tmp_path / "models"})
+    stored = settings.model_copy(update={"models_dir": tmp_path / "models"})
+    assert replayed(stored).all_same  # its first start has put it there
+    without = stored.model_copy(update={"store_dir": tmp_path / "none"})
     report = replayed(without)
     (found,) = report.sums.exceptions
     assert found.verdict == "model_missing"

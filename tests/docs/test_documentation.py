@@ -26,13 +26,14 @@ from app.cli import app as grounds
 from app.client import KEY_VARIABLE
 from app.custody import HOLD_LIFTED, HOLD_SET
 from app.domain import Role
+from app.lifecycle import EntryType
 from app.log_entries import READ
 from app.metrics import STAGES, Metrics
 from app.monitoring.entries import BREAKER, OUTCOME, PURGE
 from app.monitoring.gauges import GAUGES
 from app.monitoring.histogram import LazyHistogram
 from app.policy import load_policy
-from app.records import RECOMMENDATION, REPLAY, STARTED
+from app.records import RECOMMENDATION, REPLAY, SHADOW, STARTED
 from app.replay_report import REPLAY_RUN
 from app.settings import Settings
 from app.stops import ControlType
@@ -294,9 +295,26 @@ def test_decision_records_are_numbered_once_each_and_listed() -> None:
 
 def test_every_type_of_entry_is_in_the_specification() -> None:
     own = {GENESIS, ERASURE, KEY_ROTATED}
-    told = {RECOMMENDATION, REPLAY, REPLAY_RUN, STARTED, READ, HOLD_SET, HOLD_LIFTED, TIMESTAMP}
-    told |= {VERIFIED}
-    seen = {OUTCOME, BREAKER, PURGE, *get_args(ControlType), *get_args(EventType)}
+    told = {
+        RECOMMENDATION,
+        SHADOW,
+        REPLAY,
+        REPLAY_RUN,
+        STARTED,
+        READ,
+        HOLD_SET,
+        HOLD_LIFTED,
+        TIMESTAMP,
+        VERIFIED,
+    }
+    seen = {
+        OUTCOME,
+        BREAKER,
+        PURGE,
+        *get_args(ControlType),
+        *get_args(EventType),
+        *get_args(EntryType),
+    }
     cells = first_column("docs/audit-log.md", "type")
     documented = {name for cell in cells for name in re.findall(r"[a-z_.]+", cell)}
 
