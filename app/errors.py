@@ -18,6 +18,7 @@ from app.keeping_errors import (
 from app.keys import KeyStoreError
 from app.monitoring.attributes import AttributeStoreError
 from app.policy import PolicyError
+from app.practice_error import PracticeError
 from app.problem_type import AppError as AppError
 from app.problem_type import ProblemType as ProblemType
 from app.sessions import SessionStoreError, TooManyVisitorsError
@@ -389,6 +390,12 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "index-unavailable",
         "The index of decisions cannot be read",
         "Tell the service's operator. Decisions can be read and taken meanwhile.",
+    ),
+    PracticeError: ProblemType(
+        503,
+        "practice-unavailable",
+        "Practice cases, or their tallies, cannot be used",
+        "Tell the service's operator. Nothing live depends on them.",
     ),
     OverloadedError: ProblemType(
         503,

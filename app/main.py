@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import __version__
+from app import __version__, practice
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
 from app.api import (
@@ -34,6 +34,7 @@ from app.api import (
     monitoring,
     notices,
     problems,
+    reliance,
     replays,
     taking,
     transparency,
@@ -79,6 +80,8 @@ from app.notices.templates import TemplatesError
 from app.notices.writer import NoticeWriter
 from app.oidc import Provider, provider_of
 from app.policy import PolicyError
+from app.practice import PracticeCases, PracticeStore
+from app.practice_error import PracticeError
 from app.registry import Registry
 from app.replay_report import REPLAY_RUN
 from app.retention import RetentionError
@@ -92,7 +95,20 @@ from app.startup import record_start
 from app.stops import Stops
 from app.training import AttestationsError, load_training
 from app.verifications import Verifications
-from app.web import auditor, decision, log_pages, owner, public, signin
+from app.web import (
+    auditor,
+    case,
+    cases,
+    contest,
+    correction,
+    letter,
+    log_pages,
+    owner,
+    practising,
+    public,
+    relying,
+    signin,
+)
 from app.web import transparency as transparency_pages
 from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
 from app.web.session import opened_sessions
@@ -117,7 +133,13 @@ PAGES = (
     public.router,
     transparency_pages.router,
     signin.router,
-    decision.router,
+    cases.router,
+    case.router,
+    correction.router,
+    letter.router,
+    contest.router,
+    practising.router,
+    relying.router,
     auditor.router,
     log_pages.router,
     owner.router,
@@ -132,6 +154,7 @@ ROUTERS = (
     explanation.router,
     caseworker.router,
     taking.router,
+    reliance.router,
     corrections.router,
     notices.router,
     contests.router,
@@ -162,6 +185,7 @@ REFUSALS = (
     ModelError,
     ObligationsUnmetError,
     PolicyError,
+    PracticeError,
     RetentionError,
     SessionStoreError,
     SignInError,
@@ -279,6 +303,7 @@ async def _opened(
             )
         ) as log,
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
+        closing(PracticeStore(settings.data_dir / practice.STORE)) as practised,
     ):
         registry = Registry(
             log,
@@ -298,6 +323,7 @@ async def _opened(
             protected,
             sessions,
             index,
+            practised,
             clock=clock,
             new_id=new_id,
             outside=outside,
@@ -366,6 +392,7 @@ def assemble(
     protected: AttributeStore,
     sessions: SessionStore,
     index: IndexStore,
+    practised: PracticeStore,
     *,
     clock: Clock,
     new_id: NewId,
@@ -397,6 +424,9 @@ def assemble(
         group_limit=settings.group_limit,
         on_group=metrics.observe_group,
     )
+    practice_cases = PracticeCases()
+    for model in served.values():
+        practice_cases.of(model)  # what does not fit its model is found at the start
     follower = Follower(log, index, busy=lambda: engine.waiting > 0)
     metrics.index_behind.set_function(lambda: follower.behind)
     kept = keeping_of(settings, log, served, clock=clock)
@@ -445,6 +475,8 @@ def assemble(
         notices=NoticeWriter.open(settings.notices_dir, served.values()),
         webhooks=open_webhooks(settings, log, metrics, clock=clock),
         index=follower,
+        practice=practised,
+        practice_cases=practice_cases,
         admission=Admission(
             None if settings.agreements_file is None else load_agreements(settings.agreements_file)
         ),

@@ -28,7 +28,8 @@ def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models directory with the demonstration's bundle and policy, made once a session."""
     directory = tmp_path_factory.mktemp("models")
     signed(build_demo(directory / "housing-support" / "bundle"))
-    (directory / "housing-support" / "policy.yaml").write_bytes(POLICY.read_bytes())
+    for path in (POLICY, POLICY.with_name("practice.yaml")):
+        (directory / "housing-support" / path.name).write_bytes(path.read_bytes())
     return directory
 
 

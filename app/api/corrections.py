@@ -6,7 +6,8 @@ case says what it corrects. A crash between leaves an old case that names a new 
 there yet: the same request again goes on from there.
 """
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -15,19 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
+from app.api.asking import application_of
 from app.api.case_schemas import Text
 from app.api.case_steps import JSON, Step, record_step
 from app.api.decisions import DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
-from app.api.schemas import DecisionRequest, SaidOrigin, SentValue
+from app.api.schemas import SaidOrigin, SentValue
 from app.case_events import CORRECTED, CORRECTS, read_events
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError
-from app.monitoring.breaker import unaided
-from app.refusals import AdviceStoppedError, CaseCorrectedError
+from app.refusals import CaseCorrectedError
 from app.reveal import open_case
 from app.service import Application
 from audit.errors import DuplicateIdError
@@ -171,43 +172,31 @@ def _unfinished(parts: Parts, case: CaseFile, said: dict[str, Any]) -> str | Non
 def _application(parts: Parts, old: CaseFile, asked: CorrectionRequest, *, id_: str) -> Application:
     """Return the corrected case as if it had been sent. Raises what refuses a case."""
     content = old.decision.content
-    served = parts.model(str(old.answer["model"]["name"]))
-    parts.stops.check(served.name, manual_route=served.policy.manual_route)
-    strange = sorted(set(asked.fields) - set(content.case)) + sorted(
-        set(asked.provenance) - set(asked.fields)
-    )
+    lineup = parts.lineup(str(old.answer["model"]["name"]))
+    name = lineup.live.name
+    parts.stops.check(name, manual_route=lineup.live.policy.manual_route)
+    strange = (set(asked.fields) - set(content.case)) | (set(asked.provenance) - set(asked.fields))
     if strange:
         raise InvalidRequestError(
             "fields and provenance: want fields of this case, and provenance of those corrected"
         )
     kept = {
-        name: SaidOrigin(source=origin.source, date=origin.date)
-        for name, origin in content.circumstances.provenance.items()
-        if name not in asked.fields
+        field: {"source": origin.source, "date": _iso(origin.date)}
+        for field, origin in content.circumstances.provenance.items()
+        if field not in asked.fields
     }
-    request = DecisionRequest.model_construct(
-        case={**content.case, **asked.fields},
-        subject=content.subject,
-        purpose=content.circumstances.purpose,
-        legal_basis=content.circumstances.legal_basis,
-        provenance={**kept, **asked.provenance},
-    )
-    case = served.bundle.schema.encode(request.case)
-    stance = parts.monitor.stance(served.name)
-    if stance == "stop":
-        raise AdviceStoppedError(manual_route=served.policy.manual_route)
+    body = {
+        "case": {**content.case, **asked.fields},
+        "subject": content.subject,
+        "purpose": content.circumstances.purpose,
+        "legal_basis": content.circumstances.legal_basis,
+        "provenance": {**kept, **asked.model_dump(mode="json")["provenance"]},
+    }
     # The new case belongs to the system that sent the old one, and is under its agreement.
     owner = Caller(content.caller, Role.CALLER, agreement=content.circumstances.agreement)
-    circumstances = parts.admission.admit(
-        served, request, case.values, caller=owner, on=parts.clock().date()
-    )
-    return Application(
-        id=id_,
-        served=served,
-        caller=owner,
-        case=case,
-        subject=content.subject,
-        idempotency=None,
-        service=parts.service,
-        circumstances=unaided(circumstances) if stance == "unaided" else circumstances,
-    )
+    application = application_of(parts, lineup, owner, body, idempotency=None, trace=None)
+    return replace(application, id=id_)
+
+
+def _iso(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()

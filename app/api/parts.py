@@ -25,6 +25,7 @@ from app.monitoring.breaker import Breaker
 from app.monitoring.monitor import Monitor
 from app.notices.writer import NoticeWriter
 from app.oidc import Provider
+from app.practice import PracticeCases, PracticeStore
 from app.registry import Registry
 from app.served import ServedModel
 from app.service import Service
@@ -82,6 +83,8 @@ class Parts:
     provider: Provider | None
     assets: Assets
     index: Follower
+    practice: PracticeStore
+    practice_cases: PracticeCases
 
     def lineup(self, name: str) -> Lineup:
         """Return a model's versions in use. Raises UnknownModelError or NoLiveVersionError."""

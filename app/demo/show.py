@@ -24,6 +24,7 @@ from models.demo.cases import DEMO_CASES
 from models.signing import make_key, sign_bundle
 
 POLICY = Path(__file__).parent / "policy.yaml"
+PRACTICE = POLICY.with_name("practice.yaml")
 MODEL = "housing-support"
 KEY_NAME = "demonstration"
 SUPPLIER = "northmoor"
@@ -37,7 +38,8 @@ def run_demo(directory: Path, *, port: int, console: Console) -> int:
     console.print("Training the demonstration model (made-up data, a few seconds) ...")
     build_demo(model_dir / "bundle")
     _sign(directory, model_dir / "bundle")
-    (model_dir / "policy.yaml").write_bytes(POLICY.read_bytes())
+    for path in (POLICY, PRACTICE):
+        (model_dir / path.name).write_bytes(path.read_bytes())
     key = _new_key(directory / "data")
     port = _free_port(port, console)
     console.print("Starting the service (the first time it compiles, which takes a minute) ...")

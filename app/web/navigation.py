@@ -40,11 +40,19 @@ def links_for(role: Role | None, texts: Texts, path: str = "") -> tuple[Link, ..
         _("Models"),
         _("Each model with its gaps, how well it works and for whom, and the stop button."),
     )
+    cases = Link("/cases", _("Cases"), _("What there is to decide, and what you have decided."))
+    reviews = Link("/reviews", _("Reviews"), _("Decisions that people have contested."))
+    practice = Link(
+        "/practice", _("Practice"), _("Cases with a known answer, to get to know the advice.")
+    )
+    reliance = Link("/reliance", _("Reliance"), _("How people rely on the advice, all together."))
     of_role: dict[Role, tuple[Link, ...]] = {
-        Role.AUDITOR: (*auditing, models),
-        Role.MODEL_OWNER: (models, auditing[-1]),
+        Role.CASEWORKER: (cases, practice),
+        Role.REVIEWER: (reviews, cases, reliance, practice),
+        Role.AUDITOR: (*auditing, models, reliance),
+        Role.MODEL_OWNER: (models, auditing[-1], reliance),
         Role.EQUALITY: (models,),
-        Role.ADMIN: (*auditing, models),
+        Role.ADMIN: (*auditing, models, cases, reviews, reliance, practice),
     }
     everybody = (
         Link(

@@ -70,6 +70,7 @@ MATRIX: dict[str, set[Role]] = {
     "correct_case": VOICES,
     "list_decisions": READERS,
     "find_subject_decisions": READERS - {Role.CALLER},
+    "read_reliance": {Role.REVIEWER, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN},
     "list_stops": {*Role},
     "stop_advice": {Role.MODEL_OWNER, Role.ADMIN},
     "resume_advice": {Role.MODEL_OWNER, Role.ADMIN},

@@ -457,6 +457,7 @@ def log_failing(
         parts.attributes,
         parts.sessions,
         parts.index.store,
+        parts.practice,
         clock=parts.clock,
         new_id=parts.new_id,
     )
@@ -582,6 +583,7 @@ def test_a_service_that_is_stopping_takes_nothing(service: Started) -> None:
         parts.attributes,
         parts.sessions,
         parts.index.store,
+        parts.practice,
         clock=parts.clock,
         new_id=parts.new_id,
     )

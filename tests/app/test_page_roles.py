@@ -15,10 +15,31 @@ BROWSER = {"Accept": "text/html"}
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 WATCHERS = frozenset({Role.MODEL_OWNER, Role.AUDITOR, Role.EQUALITY, Role.ADMIN})
 STOPPERS = frozenset({Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN})
+READERS = frozenset({Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN})
+DECIDERS = frozenset({Role.CASEWORKER, Role.ADMIN})
+REVIEWERS = frozenset({Role.REVIEWER, Role.ADMIN})
+HANDLERS = DECIDERS | REVIEWERS
 MATRIX: dict[str, frozenset[Role]] = {
-    "GET /decisions/{decision_id}": frozenset(
-        {Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
-    ),
+    "GET /decisions/{decision_id}": READERS,
+    "POST /decisions/{decision_id}/take": DECIDERS,
+    "POST /decisions/{decision_id}/release": HANDLERS,
+    "POST /decisions/{decision_id}/advice-request": DECIDERS,
+    "POST /decisions/{decision_id}/own-assessment": DECIDERS,
+    "POST /decisions/{decision_id}/decision": DECIDERS,
+    "GET /decisions/{decision_id}/correct": HANDLERS,
+    "POST /decisions/{decision_id}/correct": HANDLERS,
+    "GET /decisions/{decision_id}/letter": HANDLERS,
+    "POST /decisions/{decision_id}/letter": HANDLERS,
+    "GET /decisions/{decision_id}/contest": HANDLERS,
+    "POST /decisions/{decision_id}/contest": HANDLERS,
+    "POST /decisions/{decision_id}/review": REVIEWERS,
+    "GET /cases": HANDLERS,
+    "POST /cases/search": HANDLERS,
+    "GET /reviews": REVIEWERS,
+    "GET /practice": HANDLERS,
+    "GET /practice/{model}/{number}": HANDLERS,
+    "POST /practice/{model}/{number}": HANDLERS,
+    "GET /reliance": REVIEWERS | {Role.AUDITOR, Role.MODEL_OWNER},
     "GET /audit/decisions": AUDITORS,
     "POST /audit/decisions": AUDITORS,
     "GET /audit/decisions/{decision_id}": AUDITORS,

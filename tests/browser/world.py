@@ -55,4 +55,27 @@ def running_world(models: Path, directory: Path) -> Iterator[World]:
             )
             assert answer.status_code == httpx.codes.CREATED, answer.text
             decisions[name] = answer.json()["id"]
+        _contested(service.address, keys, decisions["large-household-adapted-home"])
         yield World(service.address, keys, decisions)
+
+
+def _contested(address: str, keys: Mapping[Role, str], decision: str) -> None:
+    """Decide a case and contest the decision."""
+    for step, body in (
+        ("take", {}),
+        (
+            "caseworker-decision",
+            {
+                "outcome": "priority",
+                "reason": {"code": "facts_support", "text": "The home is adapted."},
+            },
+        ),
+        ("contest", {"text": "Somebody else needs it more."}),
+    ):
+        answer = httpx.post(
+            f"{address}/v1/decisions/{decision}/{step}",
+            json=body,
+            headers={"Authorization": f"Bearer {keys[Role.CASEWORKER]}"},
+            timeout=60,
+        )
+        assert answer.status_code == httpx.codes.CREATED, answer.text

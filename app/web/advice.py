@@ -1,0 +1,198 @@
+"""The advice on a page: what, how sure, why and why not, and what would have changed it.
+
+Sentences about the case come from the record as they were written when the advice was given, in
+English. Everything else is in the reader's language.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.served import ServedModel
+from app.web.charts import Bar, signed_bars
+from app.web.language import Texts
+from app.words import LEAST_SHOWN, MOST_REASONS, percent, points
+from models.wording import formatter
+
+
+@dataclass(frozen=True, slots=True)
+class FactorRow:
+    """One field in the table beside the chart."""
+
+    label: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is advised on one case."""
+
+    label: str
+    summary: str
+    near_threshold: bool
+    how_sure: list[str]
+    reasons_for: list[str]
+    reasons_against: list[str]
+    alternatives: list[str]
+    alternatives_statement: str | None
+    base: str | None
+    """None where the starting point is in no unit that people read."""
+    score: str
+    score_meaning: str
+    background_rows: int
+    chart: str
+    rows: list[FactorRow]
+    unit_note: str
+
+    @property
+    def table(self) -> list[list[str]]:
+        """The rows of the table beside the chart."""
+        return [[row.label, row.value, row.effect] for row in self.rows]
+
+
+def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts) -> Advice:
+    """Return what a recorded answer advises.
+
+    ``served`` is today's model of that name when it is the same one by digest: its card has the
+    words for values. Without it the recorded values are shown as they are.
+    """
+    _ = texts.gettext
+    explanation, recommendation = body["explanation"], body["recommendation"]
+    factors = sorted(explanation["contributions"], key=lambda row: -abs(row["contribution"]))
+    in_probability = explanation["base_probability"] is not None
+    contrast = None if in_probability else explanation["contrast"]
+    return Advice(
+        label=recommendation["label"],
+        summary=explanation["summary"],
+        near_threshold=recommendation["near_threshold"],
+        how_sure=_how_sure(body["uncertainty"], body["familiarity"], texts),
+        reasons_for=explanation["reasons_for"],
+        reasons_against=explanation["reasons_against"],
+        alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
+        alternatives_statement=body["what_would_change"]["statement"],
+        base=_base(explanation),
+        score=percent(recommendation["score"])
+        if in_probability or contrast is not None
+        else f"{recommendation['score']:,.4g}",
+        score_meaning=recommendation["score_meaning"],
+        background_rows=explanation["background"]["rows"],
+        chart=_chart(factors, contrast, texts),
+        rows=[
+            FactorRow(row["label"], shown_value(row["field"], row["value"], served, texts),
+                      _effect(row, contrast, texts))
+            for row in factors
+        ],
+        unit_note=(
+            _("in percentage points of the estimate")
+            if in_probability
+            else _("which way each factor counted")
+            if contrast is not None
+            else explanation["unit"]
+        ),
+    )  # fmt: skip
+
+
+def shown_value(field: str, value: object, served: ServedModel | None, texts: Texts) -> str:
+    """Return a field's value as people read it: in the card's unit, where the card is there."""
+    _ = texts.gettext
+    if value is None:
+        return _("not known")
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if served is None:
+        return str(value)
+    return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
+
+
+def _base(explanation: Mapping[str, Any]) -> str | None:
+    if explanation["base_probability"] is not None:
+        return percent(explanation["base_probability"])
+    return None if explanation["contrast"] is not None else f"{explanation['base_value']:,.4g}"
+
+
+def _how_sure(
+    uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any], texts: Texts
+) -> list[str]:
+    _ = texts.gettext
+    lines = []
+    similar = uncertainty["similar_cases"]
+    if similar is not None:
+        lines.append(
+            _(
+                "About %(tenths)s in 10 similar cases turned out that way (%(positives)s of"
+                " %(cases)s past cases with a similar estimate)."
+            )
+            % {
+                "tenths": round(10 * similar["positives"] / max(similar["cases"], 1)),
+                "positives": similar["positives"],
+                "cases": similar["cases"],
+            }
+        )
+    kept = uncertainty["prediction_set"]
+    if kept is not None and len(kept["classes"]) > 1:
+        lines.append(
+            _("More than one outcome is possible for this case, going by the past cases we have.")
+        )
+    interval = uncertainty["prediction_interval"]
+    if interval is not None:
+        lines.append(
+            _(
+                "In %(coverage)s of 100 past cases the true number was as near as %(low)s to"
+                " %(high)s."
+            )
+            % {
+                "coverage": round(interval["coverage"] * 100),
+                "low": f"{interval['low']:,.4g}",
+                "high": f"{interval['high']:,.4g}",
+            }
+        )
+    if uncertainty["status"] == "not_available":
+        lines.append(_("How often this model is right for such cases is not known here."))
+    if familiarity["unfamiliar"]:
+        lines.append(
+            _(
+                "This case is unlike nearly all the cases the model knows. Treat its advice with"
+                " more care."
+            )
+        )
+    return lines
+
+
+def _chart(
+    factors: Sequence[Mapping[str, Any]], contrast: Mapping[str, str] | None, texts: Texts
+) -> str:
+    _ = texts.gettext
+    named, rest = factors[:MOST_REASONS], factors[MOST_REASONS:]
+    bars = [Bar(row["label"], _size(row), _effect(row, contrast, texts)) for row in named]
+    if rest:
+        total = sum(_size(row) for row in rest)
+        summed = {
+            "contribution": total,
+            "probability_change": None if rest[0]["probability_change"] is None else total,
+        }
+        others = texts.ngettext("%(num)d other factor", "%(num)d other factors", len(rest))
+        bars.append(Bar(others % {"num": len(rest)}, total, _effect(summed, contrast, texts)))
+    return signed_bars(
+        bars,
+        title=_("How each factor moved the estimate"),
+        description=_("The table below has the same figures."),
+    )
+
+
+def _size(row: Mapping[str, Any]) -> float:
+    change = row["probability_change"]
+    return float(row["contribution"] if change is None else change)
+
+
+def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: Texts) -> str:
+    _ = texts.gettext
+    size = _size(row)
+    if size == 0:
+        return _("no change")
+    if contrast is not None:
+        return _("for %(outcome)s") % {"outcome": contrast["favoured" if size > 0 else "rival"]}
+    sign = "+" if size > 0 else "\N{MINUS SIGN}"
+    if row["probability_change"] is None:
+        return f"{sign}{abs(size):.3g}"
+    return points(size) if abs(size) < LEAST_SHOWN else sign + points(size)

@@ -1,0 +1,174 @@
+"""Correcting a fact that looks wrong: the corrected case is advised on anew, and linked to the old."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, ClassVar
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.api.access import CurrentCaller
+from app.api.corrections import CorrectionRequest, correct
+from app.api.decisions import DecisionId
+from app.api.parts import parts_of
+from app.api.recorded_reads import record_read
+from app.api.schemas import SaidOrigin
+from app.cases import CaseFile
+from app.domain import Role
+from app.errors import InvalidRequestError
+from app.refusals import ProvenanceError
+from app.reveal import open_case
+from app.served import ServedModel
+from app.web import case_words
+from app.web.advice import shown_value
+from app.web.case_view import Form, Items, items_of, label_of
+from app.web.forms import filled_in, form_of, missing
+from app.web.language import Texts, texts_of
+from app.web.render import page
+from app.web.session import signed_in
+from models.card import Field, Value
+from models.errors import CaseRejectedError
+
+router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+
+CORRECTORS = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
+YES_OR_NO = {"yes": True, "no": False}
+FieldName = Annotated[str, Query(alias="field", max_length=200)]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionView:
+    """The page on which one fact is corrected."""
+
+    template: ClassVar[str] = "cases/correct.html"
+
+    id: str
+    reference: str
+    field: str
+    label: str
+    now: str
+    unit: str
+    choices: Items
+    """What there is to choose from; empty where a number is typed."""
+    may_be_missing: bool
+    sources: Items
+    form: Form
+
+
+@router.get("/decisions/{decision_id}/correct", **signed_in(*CORRECTORS))
+async def show_correction(
+    request: Request, decision_id: DecisionId, caller: CurrentCaller, name: FieldName
+) -> Response:
+    """Show the form that corrects one fact."""
+    parts = parts_of(request)
+    case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    case.check_correcting()
+    served, field = _field(parts.served, case, name)
+    await record_read(parts, decision_id, what="page", reader=caller)
+    return page(request, _view(case, served, field, texts_of(request), Form()))
+
+
+@router.post("/decisions/{decision_id}/correct", **signed_in(*CORRECTORS))
+async def correct_fact(
+    request: Request, decision_id: DecisionId, caller: CurrentCaller, name: FieldName
+) -> Response:
+    """Correct one fact, and go on with the corrected case."""
+    parts, texts = parts_of(request), texts_of(request)
+    _ = texts.gettext
+    case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    case.check_correcting()
+    served, field = _field(parts.served, case, name)
+    values = await filled_in(request)
+    faults = missing(
+        values,
+        {
+            **({} if values.get("unknown") else {"value": _("Say what is right")}),
+            "source": _("Say where the right value comes from"),
+            "reason": _("Say how you know"),
+        },
+        texts,
+    )
+    if "source" not in faults and values["source"] not in case_words.sources(texts):
+        faults["source"] = _("Choose one of those on the page")
+    on = values.get("date", "")
+    if on and not _is_day(on):
+        faults["date"] = _("Write the day like 2026-11-30")
+    if not faults:
+        try:
+            value = None if values.get("unknown") else _value(field, values["value"])
+            origin = SaidOrigin.model_validate(
+                {"source": values["source"], "date": on or None}  # as a body of the API has it
+            )
+            asked = CorrectionRequest(
+                fields={field.name: value},
+                provenance={field.name: origin},
+                reason=values["reason"],
+            )
+            new = await correct(parts, decision_id, asked, caller)
+            await parts.index.reach(parts.log.receipt(new).index + 1)
+            return RedirectResponse(f"/decisions/{new}", status_code=303)
+        except ValueError:
+            faults["value"] = _("Write a number, like 12 or 12.50")
+        except CaseRejectedError as refused:
+            faults["value"] = refused.faults[0].message
+        except ProvenanceError:
+            faults["date"] = _("The day cannot be in the future")
+    form = form_of(values, faults)
+    return page(request, _view(case, served, field, texts, form), status=422)
+
+
+def _field(
+    models: Mapping[str, ServedModel], case: CaseFile, name: str
+) -> tuple[ServedModel, Field]:
+    """Return the field as today's model has it: that is the one that advises on the corrected case."""
+    served = models.get(str(case.answer["model"]["name"]))
+    if served is not None and name in case.decision.content.case:
+        for field in served.bundle.card.fields:
+            if field.name == name:
+                return served, field
+    raise InvalidRequestError("field: want one of this case's that the model of today has")
+
+
+def _view(
+    case: CaseFile, served: ServedModel, field: Field, texts: Texts, form: Form
+) -> CorrectionView:
+    _ = texts.gettext
+    choices: Items = []
+    if field.type == "boolean":
+        choices = items_of({"yes": _("yes"), "no": _("no")})
+    elif field.categories:
+        choices = items_of({str(each): str(each) for each in field.categories})
+    return CorrectionView(
+        id=case.decision.id,
+        reference=case_words.short_reference(case.decision.id),
+        field=field.name,
+        label=label_of(case, served, field.name),
+        now=shown_value(field.name, case.decision.content.case[field.name], served, texts),
+        unit=field.unit or "",
+        choices=choices,
+        may_be_missing=field.may_be_missing,
+        sources=items_of(case_words.sources(texts)),
+        form=form,
+    )
+
+
+def _value(field: Field, text: str) -> Value:
+    """Return what was filled in, of the field's type. Raises ValueError."""
+    if field.type == "boolean":
+        if text not in YES_OR_NO:
+            raise ValueError
+        return YES_OR_NO[text]
+    if field.type == "string":
+        return text
+    plain = text.replace(",", "").replace("£", "").strip()
+    return int(plain) if field.type == "integer" else float(plain)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

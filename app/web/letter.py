@@ -1,0 +1,193 @@
+"""The letter to the person affected: written, edited, looked at, printed, and recorded as sent."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from app.api import case_schemas as shapes
+from app.api.access import CurrentCaller
+from app.api.decisions import DecisionId
+from app.api.notices import record_notice
+from app.api.parts import Parts, parts_of
+from app.api.recorded_reads import record_read
+from app.cases import CaseFile
+from app.domain import Caller, Role
+from app.letter_pdf import letter_pdf
+from app.notices.writer import Letter
+from app.refusals import NoticeIncompleteError, NoticeUnavailableError
+from app.reveal import open_case
+from app.web import case_words
+from app.web.case_view import Form, Items, items_of, served_by
+from app.web.forms import filled_in
+from app.web.language import Texts, texts_of
+from app.web.render import page
+from app.web.session import signed_in
+
+router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+
+WRITERS = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
+LANGUAGES = {"en": "English", "cy": "Cymraeg"}
+LONGEST = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class LetterView:
+    """The page of a letter."""
+
+    template: ClassVar[str] = "cases/letter.html"
+
+    id: str
+    reference: str
+    outcomes: Items
+    languages: Items
+    outcome: str
+    language: str
+    text: str
+    paragraphs: list[str]
+    must_name: list[str]
+    to_complete: list[str]
+    reading: str
+    is_within: bool
+    unavailable: str
+    """Why no letter can be written here; empty where one can."""
+    recorded: int
+    form: Form
+
+
+@router.get("/decisions/{decision_id}/letter", **signed_in(*WRITERS))
+async def show_letter(
+    request: Request,
+    decision_id: DecisionId,
+    caller: CurrentCaller,
+    outcome: str = "",
+    language: str = "en",
+) -> Response:
+    """Show a draft, once it is recorded who reads it."""
+    parts, texts = parts_of(request), texts_of(request)
+    case = await _readable(parts, decision_id, caller)
+    about = outcome if outcome in case.terms.outcomes else case.outcome or case.advised_outcome
+    chosen = language if language in LANGUAGES else "en"
+    if about is None:
+        about = next(iter(case.terms.outcomes))
+    letter, unavailable = _draft(parts, case, caller, outcome=about, language=chosen)
+    await record_read(parts, decision_id, what="notice", reader=caller)
+    text = "" if letter is None else letter.text
+    view = _view(
+        parts, case, texts, outcome=about, language=chosen, text=text, letter=letter,
+        unavailable=unavailable, form=Form(),
+    )  # fmt: skip
+    return page(request, view)
+
+
+@router.post("/decisions/{decision_id}/letter", **signed_in(*WRITERS))
+async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
+    """Show the letter as it will look, make a PDF of it, or record it as sent."""
+    parts, texts = parts_of(request), texts_of(request)
+    case = await _readable(parts, decision_id, caller)
+    values = await filled_in(request)
+    _ = texts.gettext
+    text, language = values.get("text", ""), values.get("language", "en")
+    outcome = values.get("outcome", "")
+    faults: dict[str, str] = {}
+    if outcome not in case.terms.outcomes or language not in LANGUAGES:
+        faults["text"] = _("Choose one of those on the page")
+        outcome, language = next(iter(case.terms.outcomes)), "en"
+    elif not text or len(text) > LONGEST:
+        faults["text"] = _("Write the letter: at most 50,000 characters")
+    elif values.get("action") == "pdf":
+        content = await run_in_threadpool(letter_pdf, text, language=language)
+        name = f"letter-{case_words.short_reference(decision_id)}.pdf"
+        return Response(
+            content,
+            media_type="application/pdf",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+    elif values.get("action") == "record":
+        try:
+            step = await record_notice(
+                request,
+                decision_id,
+                shapes.Notice(outcome=outcome, text=text, language=language),
+                caller,
+            )
+            await parts.index.reach(step.receipt.index)
+            return RedirectResponse(f"/decisions/{decision_id}#letter", status_code=303)
+        except (NoticeIncompleteError, NoticeUnavailableError) as refused:
+            faults["text"] = str(refused)
+    letter, unavailable = _draft(parts, case, caller, outcome=outcome, language=language)
+    view = _view(
+        parts, case, texts, outcome=outcome, language=language, text=text, letter=letter,
+        unavailable=unavailable, form=Form(values, faults),
+    )  # fmt: skip
+    return page(request, view, status=422 if faults else 200)
+
+
+async def _readable(parts: Parts, decision_id: str, caller: Caller) -> CaseFile:
+    """Return the case for somebody who may write about it. Raises AdviceWithheldError."""
+    case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    case.check_visible(caller)
+    return case
+
+
+def _draft(
+    parts: Parts, case: CaseFile, caller: Caller, *, outcome: str, language: str
+) -> tuple[Letter | None, str]:
+    """Return a letter, or why there is none."""
+    served = parts.served.get(str(case.answer["model"]["name"]))
+    if served is None:
+        return None, "the model of this case is not served here any more"
+    try:
+        letter = parts.notices.write(
+            case,
+            served,
+            outcome=outcome,
+            language=language,
+            reader=caller,
+            on=parts.clock().date(),
+        )
+    except NoticeUnavailableError as refused:
+        return None, str(refused)
+    return letter, ""
+
+
+def _view(
+    parts: Parts,
+    case: CaseFile,
+    texts: Texts,
+    *,
+    outcome: str,
+    language: str,
+    text: str,
+    letter: Letter | None,
+    unavailable: str,
+    form: Form,
+) -> LetterView:
+    _ = texts.gettext
+    reading = ""
+    if letter is not None and not form.values:
+        measures = {
+            "reading_age": _("Somebody aged %(value)s can read it; the limit is %(limit)s."),
+            "lix": _("Its reading level (LIX) is %(value)s; the limit is %(limit)s."),
+        }
+        level = letter.reading
+        reading = measures[level.measure] % {"value": f"{level.value:g}", "limit": level.limit}
+    return LetterView(
+        id=case.decision.id,
+        reference=case_words.short_reference(case.decision.id),
+        outcomes=items_of(case_words.outcome_labels(case, served_by(parts, case))),
+        languages=items_of(LANGUAGES),
+        outcome=outcome,
+        language=language,
+        text=text,
+        paragraphs=[each.strip("\n") for each in text.split("\n\n") if each.strip()],
+        must_name=[] if letter is None else list(letter.must_name),
+        to_complete=[] if letter is None else list(letter.to_complete),
+        reading=reading,
+        is_within=letter is None or letter.reading.is_within,
+        unavailable=unavailable,
+        recorded=len(case.of_type("notice")),
+        form=form,
+    )

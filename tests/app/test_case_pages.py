@@ -1,0 +1,428 @@
+"""What caseworkers and reviewers do on the pages: the same rules as the API's, said in words."""
+
+import re
+from collections.abc import Iterator, Mapping
+from html import unescape
+from pathlib import Path
+
+import httpx
+import orjson
+import pytest
+from font_roboto import Roboto
+from reportlab.pdfbase.ttfonts import TTFont
+
+from app.domain import Role
+from app.letter_pdf import letter_pdf
+from app.lineup import Serving
+from app.log_entries import READ
+from app.practice import PracticeCase, PracticeStore
+from audit.leaf import parse_leaf
+from tests.app import tiny
+from tests.app.governed import Governed, governed
+from tests.problems import assert_problem
+from tests.started import DEMONSTRATION, Started
+
+BROWSER = {"Accept": "text/html"}
+DECISION = {"outcome": "yes", "reason_code": "facts_support", "reason_text": "The papers say so."}
+
+
+class Visitor:
+    """Somebody with a browser that has no JavaScript."""
+
+    def __init__(self, started: Started, name: str, role: Role = Role.CASEWORKER) -> None:
+        self.started = started
+        self._session = started.session(role, actor=name)
+
+    def get(self, path: str) -> httpx.Response:
+        response: httpx.Response = self.started.client.get(
+            path, headers={**self._session, **BROWSER}, follow_redirects=False
+        )
+        return response
+
+    def post(self, path: str, **filled_in: str) -> httpx.Response:
+        response: httpx.Response = self.started.client.post(
+            path,
+            data={**self.started.form(self._session), **filled_in},
+            headers={**self._session, **BROWSER},
+            follow_redirects=False,
+        )
+        return response
+
+
+@pytest.fixture(scope="module")
+def concurrent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Governed]:
+    with governed(tmp_path_factory.mktemp("concurrent")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def after(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Governed]:
+    directory = tmp_path_factory.mktemp("after")
+    with governed(directory, reveal="after_own_assessment") as service:
+        yield service
+
+
+def new_case(service: Governed, **more: object) -> str:
+    identifier: str = service.ask(**more).json()["id"]  # type: ignore[arg-type]
+    return identifier
+
+
+def words(response: httpx.Response) -> str:
+    """Return what a page says."""
+    main = response.text.partition("<main")[2].partition("</main>")[0]
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
+
+
+def advice_in(service: Governed, decision: str) -> list[str]:
+    """Return every sentence of a recorded answer that comes from the model."""
+    payload = service.started.parts.log.read(decision).payload
+    assert payload is not None
+    explanation = orjson.loads(payload)["answer"]["explanation"]
+    return [explanation["summary"], *explanation["reasons_for"], *explanation["reasons_against"]]
+
+
+def test_the_own_view_comes_first_and_until_then_the_page_has_nothing_of_the_advice(
+    after: Governed,
+) -> None:
+    decision = new_case(after)
+    ann, bob = Visitor(after.started, "ann"), Visitor(after.started, "bob")
+    path = f"/decisions/{decision}"
+    told = advice_in(after, decision)
+    before = ann.get(path)
+    assert before.status_code == 200
+    for sentence in (*told, "percentage points", "<svg", "What would have changed it"):
+        assert sentence not in unescape(before.text)
+    assert "Facts of this case" in words(before)
+    # Deciding at once is refused, and what the page then shows has no advice either.
+    early = ann.post(f"{path}/decision", **DECISION)
+    assert early.status_code == 422
+    assert all(sentence not in unescape(early.text) for sentence in told)
+    incomplete = ann.post(f"{path}/own-assessment", outcome="no")
+    assert incomplete.status_code == 422
+    for message in ("Choose how sure you are", "Choose a reason", "Say why in your own words"):
+        assert message in words(incomplete)
+    said = {**DECISION, "outcome": "no", "confidence": "high"}
+    assert ann.post(f"{path}/own-assessment", **said).status_code == 303
+    shown = ann.get(path)
+    assert all(sentence in unescape(shown.text) for sentence in told)
+    assert "Before you saw this you thought: No" in words(shown)
+    assert all(sentence not in unescape(bob.get(path).text) for sentence in told)
+    assert ann.get(f"{path}/letter").status_code == 200
+    assert bob.get(f"{path}/letter").status_code == 409
+    assert ann.post(f"{path}/decision", **DECISION).status_code == 303
+    assert "The decision is what was advised" in words(bob.get(path))
+
+
+@pytest.mark.parametrize(("outcome", "words_"), [("yes", "is what was advised"),
+                                                 ("no", "departs from the advice")])  # fmt: skip
+def test_departing_asks_for_just_what_following_asks(
+    concurrent: Governed, outcome: str, words_: str
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+    assert "checked" not in ann.get(path).text.partition('/decision"')[2], "nothing is chosen"
+    said = {**DECISION, "outcome": outcome}
+    for name in said:
+        lacking = {each: text for each, text in said.items() if each != name}
+        refused = ann.post(f"{path}/decision", **lacking)
+        assert refused.status_code == 422
+        assert f'href="#{name}"' in refused.text
+    for name in ("outcome", "reason_code"):
+        assert ann.post(f"{path}/decision", **{**said, name: "other than those"}).status_code == 422
+    assert ann.post(f"{path}/decision", **said).status_code == 303
+    assert words_ in words(ann.get(path))
+    assert ann.post(f"{path}/decision", **said).status_code == 409
+
+
+def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
+    decision = new_case(concurrent, subject="person/1")
+    ann, bob = Visitor(concurrent.started, "ann-2"), Visitor(concurrent.started, "bob-2")
+    path = f"/decisions/{decision}"
+    assert ann.post(f"{path}/take").status_code == 303
+    # The list has it at once: the step waits until its own index knows.
+    assert f'href="{path}"' in ann.get("/cases?which=mine").text
+    assert f'href="{path}"' not in bob.get("/cases?which=mine").text
+    assert f'href="{path}"' not in bob.get("/cases?which=nobody&order=newest").text
+    assert "ann-2 has this case" in words(bob.get(path))
+    assert "Take this case" not in words(bob.get(path))
+    refused = bob.post(f"{path}/take")
+    assert refused.status_code == 422
+    assert "Somebody else has taken this case" in words(refused)
+    assert ann.post(f"{path}/release").status_code == 303
+    assert f'href="{path}"' in bob.get("/cases?which=nobody&order=newest").text
+    # By number, and by the case system's reference, which is in no address.
+    assert bob.post("/cases/search", search=decision).headers["location"] == path
+    found = bob.post("/cases/search", search="person/1")
+    assert f'href="{path}"' in found.text
+    assert "No case was found" in words(bob.post("/cases/search", search="person/2"))
+    assert bob.post("/cases/search", search="").status_code == 200
+
+
+def test_lists_are_paged_without_losing_a_case(tmp_path: Path) -> None:
+    with governed(tmp_path) as service:
+        cases = [new_case(service) for _ in range(53)]
+        service.started.parts.index.catch_up()
+        ann = Visitor(service.started, "ann")
+        address, found = "/cases?which=nobody&order=oldest", []
+        while address:
+            page = ann.get(address).text
+            found += re.findall(r'href="/decisions/([0-9a-f-]{36})"', page)
+            following = re.search(r'rel="next" href="([^"]*)"', page)
+            address = unescape(following[1]) if following else ""
+        assert found == cases
+        assert "There are no cases" in words(ann.get("/cases?which=mine"))
+        assert ann.get("/cases?cursor=x").status_code == 422
+        assert ann.get("/cases?which=others").status_code == 422
+
+
+def test_a_fact_that_looks_wrong_leads_to_a_corrected_case(concurrent: Governed) -> None:
+    decision = new_case(concurrent)
+    ann = Visitor(concurrent.started, "ann")
+    path = f"/decisions/{decision}/correct?field=amount"
+    assert f"/decisions/{decision}/correct?field=amount" in ann.get(f"/decisions/{decision}").text
+    assert "12.5" in words(ann.get(path))
+    said = {"value": "1,003.5", "source": "verified", "date": "2026-11-01", "reason": "The bill."}
+    for name, wrong, message in (
+        ("value", "", "Say what is right"),
+        ("value", "much", "Write a number"),
+        ("source", "", "Say where the right value comes from"),
+        ("date", "yesterday", "Write the day like"),
+        ("date", "2999-01-01", "The day cannot be in the future"),
+        ("reason", "", "Say how you know"),
+    ):
+        refused = ann.post(path, **{**said, name: wrong})
+        assert refused.status_code == 422, (name, wrong)
+        assert message in words(refused)
+    made = ann.post(path, **said)
+    assert made.status_code == 303
+    new = ann.get(made.headers["location"])
+    assert "1,003.5" in words(new)
+    assert "checked, 1 November 2026" in words(new)
+    assert "made from another one" in words(new)
+    assert made.headers["location"] in ann.get(f"/decisions/{decision}").text
+    assert ann.get(path).status_code == 409
+    other = new_case(concurrent)
+    assert ann.get(f"/decisions/{other}/correct?field=none").status_code == 422
+    text = f"/decisions/{other}/correct?field=answer"
+    assert ann.post(text, **{**said, "value": tiny.HOSTILE}).status_code == 303
+
+
+def test_what_people_write_is_shown_and_not_obeyed(concurrent: Governed) -> None:
+    """In every text field, when it is refused, recorded, and in everything that shows it later."""
+    decision = new_case(concurrent)
+    ann, rev = (
+        Visitor(concurrent.started, "ann"),
+        Visitor(concurrent.started, "rev", Role.REVIEWER),
+    )
+    path = f"/decisions/{decision}"
+    hostile = tiny.HOSTILE
+    answers = [
+        ann.post("/cases/search", search=hostile),
+        ann.post(f"{path}/decision", outcome=hostile, reason_code=hostile, reason_text=hostile),
+        ann.post(f"{path}/correct?field=count", value=hostile, source=hostile, date=hostile,
+                 reason=hostile),
+        ann.post(f"{path}/letter", text=hostile, outcome="yes", language="en", action="show"),
+        ann.post(f"{path}/letter", text=hostile, outcome=hostile, language=hostile),
+        ann.post(f"{path}/decision", **{**DECISION, "reason_text": hostile}),
+        ann.post(f"{path}/contest", text=hostile, on_behalf_of=hostile),
+        ann.post(f"{path}/contest", text=hostile),
+        rev.post(f"{path}/review", outcome=hostile, reason_code=hostile, reason_text=hostile),
+        ann.get(path),
+        ann.get(f"{path}/contest"),
+    ]  # fmt: skip
+    for answer in answers:
+        assert answer.status_code < 500
+        assert "<script>alert" not in answer.text
+        assert "<img" not in answer.text
+    assert hostile in words(answers[-1]) or hostile in unescape(answers[-1].text)
+
+
+def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governed) -> None:
+    decision = new_case(concurrent)
+    ann = Visitor(concurrent.started, "ann", Role.ADMIN)
+    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
+    path = f"/decisions/{decision}"
+    assert ann.get(f"{path}/contest").status_code == 409  # nothing is decided
+    ann.post(f"{path}/decision", **DECISION)
+    assert "Write what the person says" in words(ann.post(f"{path}/contest", text=""))
+    assert ann.post(f"{path}/contest", text="It is not so.").status_code == 303
+    assert ann.post(f"{path}/contest", text="And here is why.").status_code == 303
+    shown = words(ann.get(f"{path}/contest"))
+    assert "28 days are left" in shown
+    assert "It is not so." in shown
+    assert "And here is why." in shown
+    assert "Somebody else has to review it" in shown
+    queue = rev.get("/reviews").text
+    assert f'href="{path}"' in queue
+    own = ann.post(f"{path}/review", **{**DECISION, "outcome": "no"})
+    assert own.status_code == 422
+    assert "Somebody who took no part" in words(own)
+    assert rev.post(f"{path}/review", outcome="no").status_code == 422
+    assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+    assert "Reviewed by rev" in words(ann.get(path))
+    assert f'href="{path}"' not in rev.get("/reviews").text
+
+
+def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) -> None:
+    from models.demo.cases import DEMO_CASES
+
+    answer = demonstration.ask(DEMONSTRATION, DEMO_CASES["eviction-date-set"]).json()
+    ann = Visitor(demonstration, "ann")
+    path = f"/decisions/{answer['id']}/letter"
+    draft = ann.get(path)
+    text = unescape(re.search(r"<textarea[^>]*>\n?(.*?)</textarea>", draft.text, re.DOTALL)[1])  # type: ignore[index]
+    assert "Northmoor" in text
+    said = {"outcome": "priority", "language": "en", "text": text}
+    pdf = ann.post(path, **said, action="pdf")
+    assert pdf.headers["content-type"] == "application/pdf"
+    assert pdf.content.startswith(b"%PDF-")
+    assert answer["id"][-8:] in pdf.headers["content-disposition"]
+    refused = ann.post(path, **{**said, "text": "Dear person, no."}, action="record")
+    assert refused.status_code == 422
+    assert "the notice does not mention" in words(refused)
+    assert ann.post(path, **{**said, "text": ""}, action="record").status_code == 422
+    assert "No letter is recorded yet" in words(ann.get(f"/decisions/{answer['id']}"))
+    assert ann.post(path, **said, action="record").status_code == 303
+    assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
+    welsh = ann.get(f"{path}?language=cy").text
+    assert "Cyngor Bwrdeistref Northmoor" in welsh
+
+
+def test_the_typeface_of_letters_has_every_welsh_letter() -> None:
+    glyphs = TTFont("asked", Roboto).face.charToGlyph
+    letters = "abcdefghijklmnopqrstuvwxyzâêîôûŵŷáéíóúẃýàèìòùẁỳäëïöüẅÿ"
+    missing = [
+        each for each in letters + letters.upper() + "£\N{EN DASH}" if ord(each) not in glyphs
+    ]
+    assert missing == []
+    assert ord("漢") not in glyphs  # the near miss
+    once, again = (
+        letter_pdf("Annwyl ŵyr\n\nâ <b> &", language="cy"),
+        letter_pdf("Annwyl ŵyr\n\nâ <b> &", language="cy"),
+    )
+    assert once == again
+    assert b"/FontFile2" in once
+
+
+def test_that_a_case_was_read_is_recorded_before_it_is_shown(concurrent: Governed) -> None:
+    decision = new_case(concurrent)
+    log = concurrent.started.parts.log
+    ann = Visitor(concurrent.started, "ann")
+    for path in ("", "/letter", "/correct?field=count"):
+        size = log.size
+        assert ann.get(f"/decisions/{decision}{path}").status_code == 200
+        (row,) = log.entries(size, log.size)
+        leaf = parse_leaf(row.leaf)
+        assert (leaf.type, leaf.facts["reader"]) == (READ, "ann")
+
+
+def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
+    with governed(tmp_path) as service:
+        decision = new_case(service)
+        path = f"/decisions/{decision}"
+        ann = Visitor(service.started, "ann")
+        with service.started.replaced(served=Serving()):  # the model is not served any more
+            gone = ann.get(path)
+            assert gone.status_code == 200
+            assert "card is not here any more" in words(gone)
+            assert ann.get(f"{path}/letter").status_code == 200
+            assert ann.get(f"{path}/correct?field=count").status_code == 422
+            assert ann.get("/cases").status_code == 200
+        assert "No draft can be made here" in words(ann.get(f"{path}/letter"))
+        admin = service.person("root", Role.ADMIN)
+        service.post("/v1/stop", {"model": tiny.NAME, "reason": "A test."}, admin)
+        assert "has stopped this model" in words(ann.get(path))
+        service.started.resume_all()
+        service.post(f"/v1{path}/erasure", {"basis": "a test"}, admin)
+        erased = ann.get(path)
+        assert erased.status_code == 410
+        assert "was erased" in words(erased)
+
+
+# Practice.
+
+
+class _Known:
+    """Practice cases without a file."""
+
+    def __init__(self, cases: tuple[PracticeCase, ...]) -> None:
+        self._cases = cases
+
+    def of(self, _: object) -> tuple[PracticeCase, ...]:
+        return self._cases
+
+
+@pytest.fixture
+def practising(concurrent: Governed) -> Iterator[Started]:
+    cases = (
+        PracticeCase(case=dict(tiny.CASE), outcome="yes", why="All of it speaks for it."),
+        PracticeCase(case=dict(tiny.CASE), outcome="no", why="The file said otherwise."),
+    )
+    with concurrent.started.replaced(practice_cases=_Known(cases)):
+        yield concurrent.started
+
+
+def figures(started: Started) -> Mapping[str, int]:
+    report = started.client.get(
+        f"/v1/models/{tiny.NAME}/reliance", headers=started.key(Role.REVIEWER)
+    ).json()
+    told: Mapping[str, int] = report["practice"]
+    return told
+
+
+def test_practice_gives_feedback_and_touches_nothing_live(practising: Started) -> None:
+    ann = Visitor(practising, "ann")
+    size = practising.parts.log.size
+    metrics = practising.client.get("/metrics").text.count("grounds_decisions_total{")
+    decided = practising.parts.metrics.decisions.collect()
+    before = figures(practising)
+    first = f"/practice/{tiny.NAME}/1"
+    facts = ann.get(first)
+    assert "Reasons for this recommendation" not in words(facts)
+    assert ann.post(first).status_code == 422
+    advised = ann.post(first, outcome="no")
+    assert "Reasons for this recommendation" in words(advised)
+    assert "All of it speaks for it." not in words(advised)
+    told = words(ann.post(first, own="no", outcome="yes"))
+    assert "You were right" in told
+    assert "You changed your mind after the advice" in told
+    assert "All of it speaks for it." in told
+    wrong = words(ann.post(f"/practice/{tiny.NAME}/2", own="no", outcome="yes"))
+    assert "The advice was wrong, and so was the decision" in wrong
+    after_ = figures(practising)
+    changed = {name: after_[name] - before[name] for name in after_}
+    assert changed == {
+        "advice_right": 1, "advice_right_followed": 1, "advice_wrong": 1,
+        "advice_wrong_followed": 1, "switched_to_right": 1, "switched_to_wrong": 1,
+    }  # fmt: skip
+    assert practising.parts.log.size == size
+    assert practising.client.get("/metrics").text.count("grounds_decisions_total{") == metrics
+    assert practising.parts.metrics.decisions.collect() == decided
+    assert ann.get(f"/practice/{tiny.NAME}/3").status_code == 404
+    assert ann.get("/practice/none/1").status_code == 404
+    files = practising.settings.data_dir.glob("practice*")
+    assert all(b"ann" not in each.read_bytes() for each in files)
+
+
+def test_a_model_without_practice_cases_says_so(concurrent: Governed) -> None:
+    ann = Visitor(concurrent.started, "ann")
+    assert "There are no practice cases here" in words(ann.get("/practice"))
+    assert_problem(
+        concurrent.get(f"/v1/models/{tiny.NAME}/reliance", concurrent.person("ann")),
+        slug="forbidden", status=403,
+    )  # fmt: skip
+
+
+def test_tallies_that_cannot_be_written_are_a_fault_of_practice_alone(
+    practising: Started, tmp_path: Path
+) -> None:
+    closed = PracticeStore(tmp_path / "practice")
+    closed.close()
+    with practising.replaced(practice=closed):
+        assert_problem(
+            practising.client.get(
+                f"/v1/models/{tiny.NAME}/reliance", headers=practising.key(Role.REVIEWER)
+            ),
+            slug="practice-unavailable", status=503,
+        )  # fmt: skip
+        assert practising.ask(tiny.NAME, tiny.CASE).status_code == 201
