@@ -1,6 +1,6 @@
 # Everything here works on a machine with only Python 3.11 and make: uv comes through pip when it is missing.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test check format lock openapi bench prometheus assets screenshots clean
+.PHONY: help demo serve test check format lock openapi bench bench-peers prometheus assets screenshots clean
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -75,6 +75,9 @@ screenshots: $(STAMP) $(ASSETS) ## Take pictures of every page, on a desktop and
 
 openapi: $(STAMP) ## Write openapi/openapi.yaml from the application
 	$(BIN)/grounds openapi > openapi/openapi.yaml
+
+bench-peers: $(STAMP) ## Make the environments of the peers that `make bench` compares with (once, some minutes)
+	$(BIN)/python -m benchmarks.environments
 
 bench: $(STAMP) ## Compare the service with its floor and its peers, in about 13 minutes (needs wrk)
 	$(BIN)/python -m benchmarks.compare

@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from app.main import StartRefusedError, create_app
+from app.memory import give_back_large_pieces
 from app.settings import Settings
 
 STARTUP_FAILED = 3
@@ -19,6 +20,7 @@ STARTUP_FAILED = 3
 def run(settings: Settings) -> int:
     """Serve until stopped; return the process' exit code."""
     configure_logs()
+    give_back_large_pieces()
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),

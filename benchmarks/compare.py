@@ -7,7 +7,6 @@ peer cannot do here is said with the reason. ``--only floor,grounds --rounds 2 -
 """
 
 import argparse
-import socket
 import statistics
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from benchmarks.grounds_service import (
     recorded,
     replica,
 )
-from benchmarks.processes import server
+from benchmarks.processes import free_port, free_ports, server
 from benchmarks.shared_model import cases as made_cases
 from benchmarks.shared_model import write_rows
 from benchmarks.targets import Target
@@ -121,7 +120,7 @@ def _started(
 ) -> list[Measured]:
     cases = made_cases(rows)
     measured: list[Measured] = []
-    grounds_port = _free_port()
+    grounds_port = free_port()
     ours = targets.grounds(prepared, cases, grounds_port)
     # One service serves both policies; without it there is nothing to compare with.
     _say("starting grounds")
@@ -138,13 +137,13 @@ def _started(
     asked = 1 + len(told)
     change = targets.grounds(prepared, cases, grounds_port, WITH_CHANGE)
     makers: dict[str, Callable[[], Target]] = {
-        "floor": lambda: targets.floor(cases, _free_port(), size=size, typed=False),
-        "floor-typed": lambda: targets.floor(cases, _free_port(), size=size, typed=True),
-        "naive": lambda: targets.naive(cases, rows, place / "naive", _free_port()),
-        "mlserver-0": lambda: targets.mlserver(cases, rows, place / "ml0", _free_ports(3), 0),
-        "mlserver-2": lambda: targets.mlserver(cases, rows, place / "ml2", _free_ports(3), 2),
-        "bentoml": lambda: targets.bentoml(cases, rows, place / "bentoml", _free_port()),
-        "mlflow": lambda: targets.mlflow(cases, rows, place / "mlflow", _free_port()),
+        "floor": lambda: targets.floor(cases, free_port(), size=size, typed=False),
+        "floor-typed": lambda: targets.floor(cases, free_port(), size=size, typed=True),
+        "naive": lambda: targets.naive(cases, rows, place / "naive", free_port()),
+        "mlserver-0": lambda: targets.mlserver(cases, rows, place / "ml0", free_ports(3), 0),
+        "mlserver-2": lambda: targets.mlserver(cases, rows, place / "ml2", free_ports(3), 2),
+        "bentoml": lambda: targets.bentoml(cases, rows, place / "bentoml", free_port()),
+        "mlflow": lambda: targets.mlflow(cases, rows, place / "mlflow", free_port()),
     }
     for name in only:
         if name == "grounds":
@@ -231,7 +230,7 @@ def _replicas(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Name
     with on_postgres(prepared, place) as first, ExitStack() as stack:
         loads = []
         for number, make in enumerate((lambda: first, lambda: replica(first, place))):
-            target = targets.grounds(make(), cases, _free_port())
+            target = targets.grounds(make(), cases, free_port())
             stack.enter_context(
                 server(
                     target.command,
@@ -265,7 +264,7 @@ def _start(place: Path, rows: Path, prepared: Prepared) -> Start:
     ready: list[float] = []
     memory = 0.0
     for _ in range(3):
-        port = _free_port()
+        port = free_port()
         target = targets.grounds(prepared, cases, port)
         with server(
             target.command,
@@ -300,21 +299,6 @@ def _names(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
         return given
 
     return parse
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((targets.HOST, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def _free_port() -> int:
-    return _free_ports(1)[0]
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,6 @@
 """An environment of its own for each peer, made once from its pinned requirements.
 
-They lie in ``.tools/bench/NAME``, which git ignores. Requirements are pinned with hashes and without
+They lie in ``.tools/bench/NAME``, which git ignores; ``python -m benchmarks.environments`` makes all. Requirements are pinned with hashes and without
 any registry's address; an environment is made again when its requirements have changed.
 """
 
@@ -11,8 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-PLACE = Path(".tools/bench")
 PEERS = Path(__file__).parent / "peers"
+VARIABLE = "BENCH_ENVIRONMENTS"
+"""Names another folder, such as that of a checkout which has them already."""
+NAMES = ("naive", "bentoml", "mlflow", "mlserver")
 UV_PLACES = (".uv/bin/uv",)
 
 
@@ -23,7 +25,7 @@ class UnavailableError(Exception):
 def environment(name: str) -> Path:
     """Return the peer's environment, made if need be. Raises UnavailableError."""
     requirements = PEERS / f"{name}.txt"
-    folder = (PLACE / name).absolute()
+    folder = Path(os.environ.get(VARIABLE, ".tools/bench"), name).absolute()
     stamp = folder / ".requirements-sha256"
     wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
@@ -74,3 +76,16 @@ def installed(name: str, package: str) -> str:
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
+
+
+def main() -> None:
+    """Make every environment, and say which cannot be made."""
+    for name in NAMES:
+        try:
+            print(f"{name}: {environment(name)}")
+        except UnavailableError as error:
+            print(f"{name} {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,6 +87,23 @@ def server(
         yield Running(process.pid, time.perf_counter() - start)
     finally:
         _stop(process)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return so many ports that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    return free_ports(1)[0]
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
