@@ -5,15 +5,19 @@ within ranges and categories and in the allowed direction. Every change that is 
 once more alone and put through the policy, as a case would be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import thread_time
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain import Advice
 from app.policy import Policy
+from explainers.changed_scores import ChangedScores, changed_scores
 from explainers.counterfactual import (
+    Change,
     Counterfactual,
     Counterfactuals,
     Limits,
@@ -22,14 +26,18 @@ from explainers.counterfactual import (
     vary,
 )
 from explainers.domains import Categories, Direction, Domain, numbers
-from explainers.explainer import Slot
+from explainers.explainer import Explainer, Slot
 from models.bundle import Bundle
 from models.card import Field, Value
 from models.errors import CaseRejectedError
 from models.schema import EncodedCase
+from models.session import Scored, split_rows
 from models.wording import format_value, phrase
 
 LIMITS = Limits(max_fields=2, max_answers=3, max_evaluations=1_500, time_budget_seconds=2.0)
+QUICK_SECONDS = 0.005
+"""Of processor time: scoring as many variations as a search may ask for takes no longer, or it would
+hold up others. Most searches ask for a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +46,10 @@ class ChangeableFields:
 
     domains: tuple[Domain, ...]
     slots: dict[str, Slot]
+    scores: ChangedScores | None
+    """Scores of changed cases without running the graph, where the model is trees alone."""
+    is_quick: bool
+    """Whether a search is so short that it need not leave the engine's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +70,37 @@ class Alternatives:
     statement: str
 
 
-def changeable_fields(bundle: Bundle) -> ChangeableFields:
+def changeable_fields(bundle: Bundle, explainer: Explainer) -> ChangeableFields:
     """Return what the card allows to be changed."""
-    domains = [
+    found = [
         _domain(field, bundle.background.values[field.name])
         for field in bundle.card.fields
         if field.actionable
     ]
-    return ChangeableFields(
-        domains=tuple(domain for domain in domains if domain is not None),
-        slots={
-            field.name: Slot(slot.input, slot.column)
-            for field, slot in zip(bundle.card.fields, bundle.slots, strict=True)
-        },
+    domains = tuple(domain for domain in found if domain is not None)
+    slots = {
+        field.name: Slot(slot.input, slot.column)
+        for field, slot in zip(bundle.card.fields, bundle.slots, strict=True)
+    }
+    scores = changed_scores(
+        explainer,
+        lambda feeds: bundle.session.run_row(feeds).taps,
+        slots,
+        target=bundle.positive_score,
     )
+    is_quick = False
+    if scores is not None and domains:
+        row = split_rows(bundle.background.feeds)[0]
+        scores.learn(row, domains)
+        case = scores.case(row, bundle.session.run_row(row).taps)
+        trials = _every_field_changed(domains, LIMITS.max_evaluations)
+        elapsed = 0.0
+        for _ in range(2):  # the first may compile
+            start = thread_time()
+            scores.of(case, trials)
+            elapsed = thread_time() - start
+        is_quick = elapsed < QUICK_SECONDS
+    return ChangeableFields(domains, slots, scores, is_quick)
 
 
 def find_alternatives(
@@ -80,6 +109,7 @@ def find_alternatives(
     fields: ChangeableFields,
     *,
     case: EncodedCase,
+    scored: Scored,
     advice: Advice,
 ) -> Alternatives:
     """Return the smallest changes that lead to another outcome; from an adverse one, to a better.
@@ -88,18 +118,48 @@ def find_alternatives(
     """
     # A score on a band's lower end is in it: only what is below by a bit more is not.
     wanted = [(np.nextafter(low, -np.inf), high) for low, high in policy.other_bands(advice)]
-
-    def judge(trials: Sequence[Trial]) -> NDArray[np.float64]:
-        rows = vary(case.feeds, fields.slots, trials)
-        scores = bundle.session.run_batch(rows)[:, advice.target].astype(np.float64)
-        reach = [np.minimum(scores - low, high - scores) for low, high in wanted]
-        return np.asarray(np.max(reach, axis=0)) if reach else np.full(len(trials), -np.inf)
-
     if not wanted or not fields.domains:
         return Alternatives((), "nothing in this case that a person could change was searched")
+    ask = _by_trees(fields, case, scored) or _by_graph(bundle, fields, case, advice)
+    doubt = 0.0 if fields.scores is None else fields.scores.tolerance * max(1.0, abs(advice.score))
+
+    def judge(trials: Sequence[Trial]) -> NDArray[np.float64]:
+        scores = ask(trials)
+        past = [np.minimum(scores - low, high - scores) for low, high in wanted]
+        reach: NDArray[np.float64] = past[0] if len(past) == 1 else np.max(past, axis=0)
+        # So near to a line the trees as read and the graph may not agree: that does not count.
+        return reach - doubt
+
     result = find_counterfactuals(case.values, fields.domains, judge, limits=LIMITS)
     shown = [_shown(bundle, policy, case, advice, answer) for answer in result.found]
     return Alternatives(tuple(each for each in shown if each is not None), _statement(result))
+
+
+Ask: TypeAlias = Callable[[Sequence[Trial]], NDArray[np.float64]]
+"""Returns the score of each changed case, shape (N,)."""
+
+
+def _by_trees(fields: ChangeableFields, case: EncodedCase, scored: Scored) -> Ask | None:
+    scores = fields.scores
+    if scores is None:
+        return None
+    read = scores.case(case.feeds, scored.taps)
+    return lambda trials: scores.of(read, trials)
+
+
+def _every_field_changed(domains: Sequence[Domain], count: int) -> list[Trial]:
+    """Return ``count`` variations of two fields, as a long search may ask for."""
+    changes = [Change(domain.field, None, domain.candidates(None)[0]) for domain in domains]
+    pair = tuple(changes[:2])
+    return [pair] * count
+
+
+def _by_graph(bundle: Bundle, fields: ChangeableFields, case: EncodedCase, advice: Advice) -> Ask:
+    def ask(trials: Sequence[Trial]) -> NDArray[np.float64]:
+        rows = vary(case.feeds, fields.slots, trials)
+        return bundle.session.run_batch(rows)[:, advice.target].astype(np.float64)
+
+    return ask
 
 
 def _domain(field: Field, background: Sequence[object]) -> Domain | None:
@@ -127,15 +187,16 @@ def _domain(field: Field, background: Sequence[object]) -> Domain | None:
 def _shown(
     bundle: Bundle, policy: Policy, case: EncodedCase, advice: Advice, answer: Counterfactual
 ) -> Alternative | None:
-    """Return the answer in words, or None when the changed case, sent as a case, does not flip."""
-    changed = {**case.values, **{change.field: change.after for change in answer.changes}}
-    try:
-        encoded = bundle.schema.encode(changed)
-    except CaseRejectedError:
+    """Return the answer in words, or None when the changed case, sent as a case, does not flip.
+
+    Nor when a part of it does: then it is not the smallest change.
+    """
+    other = _advised(bundle, policy, case, advice, answer.changes)
+    if other is None:
         return None
-    scored = bundle.session.run_row(encoded.feeds)
-    other = policy.apply(scored.scores[advice.target], target=advice.target)
-    if other.outcome == advice.outcome:
+    if len(answer.changes) > 1 and any(
+        _advised(bundle, policy, case, advice, (change,)) for change in answer.changes
+    ):
         return None
     fields = [(bundle.card.field(change.field), change) for change in answer.changes]
     wording = " and ".join(
@@ -156,6 +217,24 @@ def _shown(
         label=other.label,
         sentence=f"With {wording}, the model would have suggested: {other.label}.",
     )
+
+
+def _advised(
+    bundle: Bundle, policy: Policy, case: EncodedCase, advice: Advice, changes: Trial
+) -> Advice | None:
+    """Return what the policy makes of a changed case, None unless that is another outcome.
+
+    Instead of an adverse outcome, only one that is not counts.
+    """
+    changed = {**case.values, **{change.field: change.after for change in changes}}
+    try:
+        encoded = bundle.schema.encode(changed)
+    except CaseRejectedError:
+        return None
+    scored = bundle.session.run_row(encoded.feeds)
+    other = policy.apply(scored.scores[advice.target], target=advice.target)
+    is_other = other.outcome != advice.outcome and not (advice.adverse and other.adverse)
+    return other if is_other else None
 
 
 def _before(field: Field, value: Value) -> str:

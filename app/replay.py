@@ -88,7 +88,7 @@ def _compared(
             explanation,
             familiarity,
             advice,
-            NOT_FINISHED if unfinished else alternatives_for(model, case, advice),
+            NOT_FINISHED if unfinished else alternatives_for(model, case, scored, advice),
             circumstances,
             created,
         ),

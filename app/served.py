@@ -179,7 +179,7 @@ def join(
         judge=make_judge(policy, bundle),
         target=bundle.positive_score,
         sureness=learn_sureness(bundle),
-        changeable=changeable_fields(bundle),
+        changeable=changeable_fields(bundle, explainer),
         is_slow=is_black_box(explainer) or _practised_seconds(bundle, explainer) > SLOW_SECONDS,
         facts=_facts(bundle, policy),
         terms=_terms(policy, bundle),

@@ -89,7 +89,12 @@ class Service:
         alternatives = None
         if served.policy.what_would_change != "never":
             alternatives = find_alternatives(
-                served.bundle, served.policy, served.changeable, case=case, advice=advice
+                served.bundle,
+                served.policy,
+                served.changeable,
+                case=case,
+                scored=scored,
+                advice=advice,
             )
         assessment = Assessment(
             scored, explanation, familiarity, advice, alternatives, circumstances, created
@@ -132,12 +137,16 @@ class Service:
         """Return the application with everything that is slow done. Not for the engine's thread."""
         if assessment is None:
             assessment = self.assess(application)
-        served, advice = application.served, assessment.advice
+        return replace(application, assessment=self._searched(application, assessment))
+
+    def _searched(self, application: Application, assessment: Assessment) -> Assessment:
+        """Return the assessment with what would have changed it."""
         start = perf_counter()
-        alternatives = alternatives_for(served, application.case, advice)
+        alternatives = alternatives_for(
+            application.served, application.case, assessment.scored, assessment.advice
+        )
         self._metrics.stages["alternatives"].observe(perf_counter() - start)
-        assessment = replace(assessment, alternatives=alternatives)
-        return replace(application, assessment=assessment)
+        return replace(assessment, alternatives=alternatives)
 
     def recommend(self, application: Application) -> Prepared | Unfinished:
         """Return the explained recommendation for a case, ready to be recorded.
@@ -154,7 +163,9 @@ class Service:
                 return Unfinished(partial(self.finish, application, None))
             assessment = self.assess(application)
             if served.policy.asks_what_would_change(assessment.advice):
-                return Unfinished(partial(self.finish, application, assessment))
+                if not served.changeable.is_quick:
+                    return Unfinished(partial(self.finish, application, assessment))
+                assessment = self._searched(application, assessment)
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         start = perf_counter()
         answer = answer_body(served, application.case, assessment, decision_id=application.id)
@@ -219,13 +230,20 @@ def is_kept_back(served: ServedModel, advice: Advice) -> bool:
     return advice.is_withheld or served.policy.reveal != "concurrent"
 
 
-def alternatives_for(served: ServedModel, case: EncodedCase, advice: Advice) -> Alternatives | None:
+def alternatives_for(
+    served: ServedModel, case: EncodedCase, scored: Scored, advice: Advice
+) -> Alternatives | None:
     """Return what would have changed the recommendation, None where the policy does not ask."""
     if not served.policy.asks_what_would_change(advice):
         return None
     try:
         return find_alternatives(
-            served.bundle, served.policy, served.changeable, case=case, advice=advice
+            served.bundle,
+            served.policy,
+            served.changeable,
+            case=case,
+            scored=scored,
+            advice=advice,
         )
     except TimeBudgetError:
         # The advice and its reasons are sound without it; the answer says that it is missing.

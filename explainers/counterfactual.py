@@ -165,6 +165,8 @@ class _Search:
         self.evaluations = 0
         self.complete = True
         self._gains: dict[str, list[tuple[float, float, Value]]] = {}
+        self._closest: dict[str, float] = {}
+        """Of each field the best score that it reaches alone."""
 
     def change_one(self) -> None:
         """Find for each field alone the nearest value that flips.
@@ -182,6 +184,10 @@ class _Search:
         for (change,), score in zip(trials[1:], scores[1:], strict=False):
             distance = self._by_field[change.field].distance(change.before, change.after)
             self._gains[change.field].append((distance, score, change.after))
+        self._closest = {
+            field: max((score for _, score, _ in gains), default=-np.inf)
+            for field, gains in self._gains.items()
+        }
         for domain in self._domains:
             flipping = [entry for entry in self._gains[domain.field] if entry[1] > 0]
             if flipping:
@@ -219,11 +225,7 @@ class _Search:
 
     def _promise(self, pair: tuple[Domain, Domain]) -> float:
         """Return a key that puts the pairs first whose fields alone came closest."""
-        best = [
-            max((score for _, score, _ in self._gains[domain.field]), default=-np.inf)
-            for domain in pair
-        ]
-        return -float(sum(best))
+        return -float(self._closest[pair[0].field] + self._closest[pair[1].field])
 
     def _keep(self, trial: Trial) -> None:
         """Draw every number of a flipping trial nearer, round it, and confirm it alone."""

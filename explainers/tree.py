@@ -45,6 +45,15 @@ from explainers.tree_kernel import explain_rows, finish_row
 
 
 @dataclass(frozen=True, slots=True)
+class Margins:
+    """How each of the T targets' margins is made of the ensemble's sums: sum * sign + offset."""
+
+    sums: tuple[int, ...]
+    signs: Vector
+    offsets: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class TreeExplainer(InTerms):
     """Explains rows of one ensemble; O margins are linked, T of them are explained."""
 
@@ -60,6 +69,9 @@ class TreeExplainer(InTerms):
     n_scores: int
     shape: tuple[int, int]
     """Of one row's values: (F + 5, T)."""
+    fields: tuple[int, ...]
+    """Of each encoded column the field it is made of."""
+    margins: Margins
 
     def explain(
         self,
@@ -69,8 +81,7 @@ class TreeExplainer(InTerms):
         seed: bytes = b"",  # noqa: ARG002 - exact: nothing is drawn
     ) -> Explanation:
         """Return the explanation of one row; see ``Explainer.explain``."""
-        encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return Explanation(self.terms, self._explained(encoded, scores)[0])
+        return Explanation(self.terms, self._explained(self.encoded(feeds, taps), scores)[0])
 
     def explain_rows(
         self, feeds: Feeds, scores: NDArray[Any], taps: tuple[NDArray[Any], ...]
@@ -79,8 +90,12 @@ class TreeExplainer(InTerms):
 
         ``scores``, shape (N, n_scores); ``taps``, each (N, width).
         """
-        encoded = taps[0] if self.encoded_input is None else feeds[self.encoded_input]
-        return [Explanation(self.terms, values) for values in self._explained(encoded, scores)]
+        explained = self._explained(self.encoded(feeds, taps), scores)
+        return [Explanation(self.terms, values) for values in explained]
+
+    def encoded(self, feeds: Feeds, taps: tuple[NDArray[Any], ...]) -> NDArray[Any]:
+        """Return what the trees read of N rows, shape (N, columns)."""
+        return taps[0] if self.encoded_input is None else feeds[self.encoded_input]
 
     def _explained(self, encoded: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float64]:
         """Return ``Explanation.values`` of N rows, shape (N, F + 5, T); raise if one is unsound."""
@@ -192,6 +207,12 @@ def _build(
         ),
         n_scores=question.n_scores,
         shape=(game.n_fields + AFTER_FIELDS, len(question.targets)),
+        fields=tuple(int(field) for field in fields),
+        margins=Margins(
+            sums=tuple(sums[place] for place in explained),
+            signs=signs[list(explained)],
+            offsets=offsets[list(explained)],
+        ),
     )
     margins = game.sums(encoded)[:, list(sums)] * signs + offsets
     _check_reading(explainer, margins, explained, scores)

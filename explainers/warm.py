@@ -15,7 +15,8 @@ from explainers.familiarity import familiarity_check
 from explainers.graph import Node
 from explainers.links import LINKS
 from explainers.sum_kernel import add_linear, add_up_and_link
-from explainers.tree_game import build_game, pack
+from explainers.tree_changes import changed_sums, reached, readers_of, trees_of
+from explainers.tree_game import TreeGame, build_game, pack
 from explainers.tree_kernel import explain_rows, finish_row
 
 
@@ -57,6 +58,7 @@ def _trees() -> Iterator[str]:
         row = np.ones((1, 2), dtype=kind)
         walker.contributions(row)
         yield f"tree walks for {np.dtype(kind).name}"
+        _changes(tree, game)
         lookup = pack(
             game.tables,
             game.cuts,
@@ -73,6 +75,23 @@ def _trees() -> Iterator[str]:
             finish_row(game.found(row), lookup.ints, lookup.bases, scores, 1.0, out[0])
             explain_rows(row, scores, out, *lookup)
         yield f"explanations for {np.dtype(kind).name}"
+
+
+def _changes(tree: Ensemble, game: TreeGame) -> None:
+    trees = trees_of(game, 0)
+    ranks = np.zeros(2, dtype=np.int32)
+    leaves, total = reached(ranks, *trees)
+    none = np.zeros(0, dtype=np.int32)
+    changed_sums(
+        np.zeros(2, dtype=np.int32),
+        none,
+        none,
+        ranks,
+        leaves,
+        total,
+        *readers_of(tree, n_columns=2),
+        *trees,
+    )
 
 
 def _sums() -> None:
