@@ -155,8 +155,9 @@ class Settings(BaseSettings):
     slow_limit: Annotated[
         int,
         Field(
-            description="Decisions that wait for something slow (what would have changed the "
-            "recommendation, or an explanation of a black box) beyond this are refused with 503.",
+            description="Decisions that wait for something slow (an explanation of a black box, or "
+            "a long search for what would have changed the recommendation) beyond this are refused "
+            "with 503.",
             ge=1,
         ),
     ] = 256
