@@ -6,11 +6,11 @@ in between means:
 1. Other signers are kept out, and what they signed is taken in, if it continues what was signed here.
    The root is recomputed from the stored leaves, not from the hashes kept while appending.
 2. The signed note is stored in the database. Crash before: the signature was never seen.
-3. The note is copied to a file outside the database. Crash before: the file is one behind, and is
-   brought up to date when the log is opened.
+3. The note is copied to a file outside the database, and how many there have been to another. Crash
+   before: the file is one behind, and is brought up to date when the log is opened.
 4. Only then is it returned, hence published.
 
-On opening, the file is the memory that a restored backup of the database does not have.
+On opening, the first file is the memory that a restored backup of the database does not have.
 """
 
 import threading
@@ -35,9 +35,10 @@ from audit.keys import (
     read_keys,
     stage_signing_key,
 )
-from audit.layout import CHECKPOINT_FILE, KEYS_DIRECTORY
+from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Facts, parse_leaf
 from audit.note import SigningKey, encode_base64
+from audit.outside import OutsideMemory
 from audit.proof import LogProof
 from audit.reader import LogReader
 from audit.records import GENESIS, KEY_ROTATED, Erasure, NewRecord, Receipt
@@ -71,7 +72,7 @@ class Log(LogReader):
             origin=origin, clock=clock, keys=keys, rows=self._rows, writer=writer
         )
         self._signer = Signer(
-            directory / CHECKPOINT_FILE, origin=origin, keys=keys.signers, rows=self._rows
+            OutsideMemory(directory), origin=origin, keys=keys.signers, rows=self._rows
         )
         self._checkpoint_lock = threading.Lock()
         self._closed = False
@@ -312,7 +313,7 @@ class Log(LogReader):
 
 
 def _check_nothing_signed(directory: Path, store: Store) -> None:
-    if (directory / CHECKPOINT_FILE).exists():
+    if OutsideMemory(directory).note() is not None:
         raise LogRolledBackError(
             f"{store.name} is gone, but this log has signed checkpoints: restore it"
         )

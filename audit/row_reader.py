@@ -111,9 +111,10 @@ class RowReader:
         """Return the stored checkpoint of exactly this size."""
         return _optional_bytes(self._rows("SELECT note FROM checkpoint WHERE size = $1", size))
 
-    def checkpoint_count(self) -> int:
-        """Return how many checkpoints are stored."""
-        return _integer(self._rows("SELECT count(*) FROM checkpoint")[0][0])
+    def checkpoint_count(self, *, beyond: int = 0) -> int:
+        """Return how many checkpoints of more than ``beyond`` entries are stored."""
+        rows = self._rows("SELECT count(*) FROM checkpoint WHERE size > $1", beyond)
+        return _integer(rows[0][0])
 
     def hashes(self, level: int, first: int, count: int) -> list[bytes]:
         """Return hashes of one level, within one tile: see audit.tiles.ReadHashes."""

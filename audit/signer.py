@@ -5,21 +5,13 @@ signed checkpoint is kept in a file outside the database too: it is the memory t
 backup of the database does not have.
 """
 
-import errno
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from audit import merkle, tiles
 from audit.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from audit.errors import (
-    DamagedLogError,
-    LogBrokenError,
-    LogFullError,
-    LogRolledBackError,
-    NoteError,
-)
-from audit.files import write_durably
+from audit.errors import DamagedLogError, LogRolledBackError, NoteError
 from audit.note import SigningKey
+from audit.outside import OutsideMemory, SignedCount
 from audit.row_reader import RowReader
 from audit.rows import Head
 from audit.tiles import GrowingTree
@@ -31,16 +23,18 @@ class Signer:
     """Signs the checkpoints of one log."""
 
     def __init__(
-        self, path: Path, *, origin: str, keys: Sequence[SigningKey], rows: RowReader
+        self, outside: OutsideMemory, *, origin: str, keys: Sequence[SigningKey], rows: RowReader
     ) -> None:
-        """``path`` is the file of the last signed checkpoint. All of ``keys`` sign."""
-        self._path = path
+        """All of ``keys`` sign; ``outside`` remembers what."""
+        self._outside = outside
         self._origin = origin
         self.keys = keys
         self._rows = rows
         # The tree up to which leaves were re-read and the result signed.
         self._signed = GrowingTree()
         self._note: bytes | None = None
+        self._count = 0
+        """How many checkpoints were signed, up to that one."""
 
     def newest(self) -> tuple[int, bytes] | None:
         """Return (size, note) of the last checkpoint this process signed or recalled."""
@@ -60,8 +54,8 @@ class Signer:
         recomputed = self._recompute(head)
         note = sign_checkpoint(Checkpoint(self._origin, head.size, recomputed.root()), *self.keys)
         store(None if self._note is None else self._signed.size, head.size, note)
-        self._keep_outside(note)
-        self._signed, self._note = recomputed, note
+        self._outside.keep(note, SignedCount(self._count + 1, head.size))
+        self._signed, self._note, self._count = recomputed, note, self._count + 1
         return note
 
     def follow(self) -> None:
@@ -93,15 +87,17 @@ class Signer:
         Raises LogRolledBackError when the database is older than what was signed, or differs.
         """
         stored = self._rows.last_checkpoint()
-        if not self._path.exists():
+        note = self._outside.note()
+        if note is None:
             # Before the first checkpoint is copied there is nothing to compare with. Later the file
             # cannot have vanished by a crash.
             if self._rows.checkpoint_count() > 1:
                 raise LogRolledBackError(
-                    f"{self._path} is missing, so a rolled-back database would go unnoticed: restore it"
+                    f"{self._outside.path} is missing, so a rolled-back database would go "
+                    "unnoticed: restore it"
                 )
             return
-        outside = self._checked(self._path.read_bytes(), str(self._path))
+        outside = self._checked(note, str(self._outside.path))
         if outside.size > size:
             raise self._rolled_back(size, outside.size)
         if stored is None or stored[0] < outside.size:
@@ -110,17 +106,21 @@ class Signer:
             )
         if self._root(outside.size) != outside.root:
             raise self._forked(outside.size)
-        self._adopt(stored, outside=outside.size)
+        self._adopt(stored)
 
-    def _adopt(self, stored: tuple[int, bytes], *, outside: int = 0) -> None:
-        """Take a stored checkpoint for the last signed one; ``outside`` is the size in the file."""
+    def _adopt(self, stored: tuple[int, bytes]) -> None:
+        """Take a stored checkpoint for the last signed one."""
         newest = self._checked(stored[1], "the newest stored checkpoint")
         if newest.size > self._rows.head().size or self._root(newest.size) != newest.root:
             raise self._forked(newest.size)
         self._signed = tiles.grow_from(newest.size, self._rows.hashes)
         self._note = stored[1]
-        if newest.size > outside:
-            self._keep_outside(stored[1])
+        known = self._outside.count() or SignedCount(0, 0)
+        if known.size > newest.size:
+            raise self._rolled_back(newest.size, known.size)
+        self._count = known.count + self._rows.checkpoint_count(beyond=known.size)
+        if known.size < newest.size or self._outside.note() != stored[1]:
+            self._outside.keep(stored[1], SignedCount(self._count, newest.size))
 
     def _recompute(self, head: Head) -> GrowingTree:
         """Return the tree grown from the last signed one by re-reading the stored leaves."""
@@ -139,14 +139,6 @@ class Signer:
                 "not signing: run verify"
             )
         return recomputed
-
-    def _keep_outside(self, note: bytes) -> None:
-        try:
-            write_durably(self._path, note)
-        except OSError as err:
-            if err.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise LogFullError(f"no room for the checkpoint file: {err}") from err
-            raise LogBrokenError(f"the checkpoint file cannot be written: {err}") from err
 
     def _checked(self, note: bytes, what: str) -> Checkpoint:
         try:

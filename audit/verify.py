@@ -24,6 +24,7 @@ from audit.entry_checks import EntryChecks
 from audit.errors import (
     DamagedLogError,
     LeafError,
+    LogRolledBackError,
     LogStateError,
     NoteError,
     ProofError,
@@ -32,9 +33,10 @@ from audit.errors import (
 from audit.faults import Fault, Faults
 from audit.findings import RangeFindings, RangeTask
 from audit.keys import LogKeys, read_keys
-from audit.layout import CHECKPOINT_FILE, KEYS_DIRECTORY
+from audit.layout import CHECKPOINT_COUNT_FILE, CHECKPOINT_FILE, KEYS_DIRECTORY
 from audit.leaf import Facts, parse_leaf
 from audit.note import VerifierKey, encode_base64
+from audit.outside import OutsideMemory, SignedCount
 from audit.records import GENESIS
 from audit.rotation import Rotation, parse_rotation, rotation_id
 from audit.row_checks import RowChecks
@@ -102,7 +104,8 @@ def verify(
     trusted = [VerifierKey.parse(vkey) for vkey in vkeys]
     faults = Faults()
     # Before the view of the rows is taken, so that a live log's file cannot be ahead of it.
-    outside = _outside_note(directory)
+    memory = OutsideMemory(directory)
+    outside, count = memory.note(), _signed_count(memory, faults)
     try:
         source = source or SqliteSource(directory)
         scanner = source.open()
@@ -111,6 +114,8 @@ def verify(
         return Report("", 0, 0, merkle.EMPTY_ROOT, 0, 0, False, "given", tuple(faults.found))  # noqa: FBT003 - named in the class
     try:
         run = _Verification(directory, scanner, faults, trusted)
+        if count is not None:
+            run.check_count(count)
         pool = _Pool(source, workers or os.cpu_count() or 1, entries_per_task, progress)
         return run.run(pool, outside, held=held, start=start, use_keys=use_keys)
     finally:
@@ -416,6 +421,19 @@ class _Verification:
                     "database would go unnoticed",
                 )
 
+    def check_count(self, signed: SignedCount) -> None:
+        """Report stored checkpoints that are fewer, or more, than have been signed."""
+        rows = self._scanner.rows(
+            "SELECT count(*), max(size) FROM checkpoint WHERE size <= $1", signed.size
+        )
+        if rows is not None and rows != [(signed.count, signed.size)]:
+            self._faults.add(
+                None,
+                "checkpoint",
+                f"{signed.count} checkpoints were signed, the last of size {signed.size}; "
+                f"stored are {rows[0][0]}, the last of size {rows[0][1]}",
+            )
+
     def _check_kept(self, held: Checkpoint) -> None:
         """Report a checkpoint that the log signed, as the caller can show, and no longer stores."""
         newest = self._scanner.value("SELECT max(size) FROM checkpoint")
@@ -465,11 +483,16 @@ def _tasks(
         start = stop
 
 
-def _outside_note(directory: Path) -> bytes | None:
+def _signed_count(memory: OutsideMemory, faults: Faults) -> SignedCount | None:
+    """Return how many checkpoints were signed, reporting when that is not remembered."""
     try:
-        return (directory / CHECKPOINT_FILE).read_bytes()
-    except FileNotFoundError:
+        count = memory.count()
+    except LogRolledBackError as err:
+        faults.add(None, "checkpoint-file", str(err))
         return None
+    if count is None and memory.note() is not None:
+        faults.add(None, "checkpoint-file", f"{CHECKPOINT_COUNT_FILE} is missing")
+    return count
 
 
 def _genesis(content: object) -> tuple[str, VerifierKey, Facts]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import asyncpg
@@ -51,13 +52,21 @@ class Database:
         """The address for the tables' owner, who is a superuser too."""
         return self.server.url(self.name, OWNER)
 
-    def execute(self, statement: str, *arguments: object, url: str | None = None) -> list[object]:
+    def execute(
+        self,
+        statement: str,
+        *arguments: object,
+        url: str | None = None,
+        past_triggers: bool = False,
+    ) -> list[tuple[Any, ...]]:
         """Run a statement as the owner, or whoever ``url`` is, and return its rows."""
 
-        async def run() -> list[object]:
+        async def run() -> list[tuple[Any, ...]]:
             connection = await asyncpg.connect(url or self.owner_url)
             try:
                 await connection.execute("SET search_path = grounds")
+                if past_triggers:
+                    await connection.execute("SET session_replication_role = replica")
                 if not arguments and ";" in statement:
                     await connection.execute(statement)
                     return []

@@ -16,12 +16,14 @@ import apsw
 import pytest
 
 from audit import schema
+from audit.errors import LogRolledBackError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord
 from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
 
 SIZE = 700
+OUTSIDE = ("checkpoint", "checkpoint.count")
 TRIALS = 8_000 if os.environ.get("GROUNDS_LONG") else 150
 
 # Where in each table's rows the index of the entry stands that the row is about.
@@ -276,20 +278,20 @@ def test_a_tail_cut_off_with_its_head_is_found_through_the_outside_checkpoint(
 ) -> None:
     """The log before its last group: sound in itself, but a longer one was signed."""
     shorter = Log.open(damaged, origin=ORIGIN, clock=Clock())
-    checkpoint_before = (damaged / "checkpoint").read_bytes()
+    before = {name: (damaged / name).read_bytes() for name in OUTSIDE}
     shorter.append([NewRecord("event", "later", {}, b"payload")])
     shorter.checkpoint()
     shorter.close()
-    signed = (damaged / "checkpoint").read_bytes()
     assert verify(damaged).sound
     shutil.copy(pristine / "log.sqlite3", damaged / "log.sqlite3")
     report = verify(damaged)
-    assert [fault.kind for fault in report.faults] == ["rolled-back"]
-    assert report.faults[0].index == report.size >= SIZE
-    # Without the outside copy the older database is indistinguishable from an honest one.
-    (damaged / "checkpoint").write_bytes(checkpoint_before)
+    assert [fault.kind for fault in report.faults] == ["checkpoint", "rolled-back"]
+    assert report.faults[1].index == report.size >= SIZE
+    # Without what is outside, the older database is indistinguishable from an honest one.
+    (damaged / "checkpoint").write_bytes(before["checkpoint"])
+    assert [fault.kind for fault in verify(damaged).faults] == ["checkpoint"]
+    (damaged / "checkpoint.count").write_bytes(before["checkpoint.count"])
     assert verify(damaged).sound
-    (damaged / "checkpoint").write_bytes(signed)
 
 
 def test_a_flipped_byte_in_the_checkpoint_file_is_found(damaged: Path) -> None:
@@ -350,3 +352,36 @@ def test_bytes_beyond_the_last_page_are_found(tmp_path: Path) -> None:
     with (tmp_path / "log.sqlite3").open("ab") as file:
         file.write(bytes(8192))
     assert any("beyond the last page" in fault.message for fault in verify(tmp_path).faults)
+
+
+def test_an_older_stored_checkpoint_that_was_deleted_is_found(damaged: Path) -> None:
+    """The newest is there, and the log is sound in itself; only the count outside knows."""
+    database = damaged / "log.sqlite3"
+    without_triggers(
+        database, "DELETE FROM checkpoint WHERE size = (SELECT min(size) FROM checkpoint)"
+    )
+    (fault,) = verify(damaged).faults
+    assert fault.kind == "checkpoint"
+    assert "stored are" in fault.message
+    # Opening the log and going on does not make it good.
+    with closing(Log.open(damaged, origin=ORIGIN, clock=Clock())) as log:
+        log.append([NewRecord("note", "later", {}, b"x")])
+        log.checkpoint()
+    assert [fault.kind for fault in verify(damaged).faults] == ["checkpoint"]
+
+
+def test_a_count_of_checkpoints_that_is_gone_or_changed_is_found(damaged: Path) -> None:
+    path = damaged / "checkpoint.count"
+    content = path.read_bytes()
+    for offset in range(len(content)):
+        flipped = bytearray(content)
+        flipped[offset] ^= 1
+        path.write_bytes(flipped)
+        assert verify(damaged, use_keys=False).faults, f"byte {offset}"
+    path.unlink()
+    assert [fault.kind for fault in verify(damaged).faults] == ["checkpoint-file"]
+    Log.open(damaged, origin=ORIGIN, clock=Clock()).close()
+    assert path.read_bytes() == content, "made anew from what is stored"
+    path.write_bytes(b"%d %d\n" % (2, 10**6))
+    with pytest.raises(LogRolledBackError):
+        Log.open(damaged, origin=ORIGIN, clock=Clock())

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +13,9 @@ from audit.reader import LogReader
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
 from tests.audit.faulty_vfs import NAME, FaultyDisk
+from tests.killed_log import kill_writers
 
-ROOT = Path(__file__).parents[2]
+KILL_ROUNDS = int(os.environ.get("GROUNDS_KILL_ROUNDS", "20"))
 
 
 @pytest.fixture
@@ -160,53 +159,5 @@ def test_no_room_for_the_checkpoint_file_is_survived(
     check_open_log(log, acknowledged=receipts)
 
 
-KILLED = """
-import os, sys, pathlib, datetime
-from audit.log import Log
-from audit.records import NewRecord
-log = Log.open(pathlib.Path(sys.argv[1]), origin=sys.argv[2],
-    clock=lambda: datetime.datetime.now(datetime.UTC), create=True)
-number = log.size
-while True:
-    group = [NewRecord("event", f"{os.getpid()}-{number + i}", {}, b"x" * 500, f"s{i}")
-        for i in range(1 + number % 5)]
-    receipts = log.append(group)
-    number += len(group)
-    for receipt in receipts:
-        sys.stdout.write(f"{receipt.index} {receipt.leaf_hash.hex()}\\n")
-    sys.stdout.flush()
-    if number % 7 == 0:
-        log.checkpoint()
-"""
-
-
-def test_a_killed_writer_loses_nothing_it_acknowledged(directory: Path, open_log: OpenLog) -> None:
-    rounds = 50 if os.environ.get("GROUNDS_LONG") else 6
-    acknowledged: dict[int, str] = {}
-    for number in range(rounds):
-        writer = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-            [sys.executable, "-c", KILLED, str(directory), ORIGIN],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert writer.stdout is not None
-        for count, line in enumerate(writer.stdout):
-            index, leaf_hash = line.split()
-            acknowledged[int(index)] = leaf_hash
-            if count == 20 + 37 * number:
-                writer.kill()
-                break
-        for line in writer.stdout:
-            if line.endswith("\n"):  # what it said before it died counts too
-                index, leaf_hash = line.split()
-                acknowledged[int(index)] = leaf_hash
-        writer.wait()
-        writer.stdout.close()
-        log = open_log(create=False)
-        entries = log.entries(0, log.size)
-        assert {at: entries[at].leaf_hash.hex() for at in acknowledged} == acknowledged
-        check_open_log(log)
-        log.close()
-        check_log(directory)
-    assert len(acknowledged) > 20 * rounds
+def test_a_killed_writer_loses_nothing_it_acknowledged(directory: Path) -> None:
+    kill_writers(directory, KILL_ROUNDS, print)

@@ -441,6 +441,7 @@ def test_another_history_of_the_same_size_is_refused(
     # The operator forks the log: another second entry, then puts the true checkpoint back.
     (directory / "log.sqlite3").write_bytes(fork)
     (directory / "checkpoint").unlink()
+    (directory / "checkpoint.count").unlink()
     forked = open_log()
     forked.append([record(), record()])
     forked.close()
