@@ -431,7 +431,7 @@ class _Verification:
                 None,
                 "checkpoint",
                 f"{signed.count} checkpoints were signed, the last of size {signed.size}; "
-                f"stored are {rows[0][0]}, the last of size {rows[0][1]}",
+                f"stored are {rows[0][0]!r}, the last of size {rows[0][1]!r}",
             )
 
     def _check_kept(self, held: Checkpoint) -> None:

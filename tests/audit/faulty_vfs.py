@@ -6,7 +6,11 @@ NAME = "faulty"
 
 
 class FaultyDisk:
-    """Fails the operations named in ``failing`` on the write-ahead log; everything else works."""
+    """Fails the operations named in ``failing``; everything else works.
+
+    They are ``write`` and ``sync`` of the write-ahead log, ``data-write`` and ``data-sync`` of the
+    database's own file, into which the log is copied now and then.
+    """
 
     def __init__(self) -> None:
         self.failing: dict[str, type[apsw.Error]] = {}
@@ -34,21 +38,28 @@ class _Vfs(apsw.VFS):
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
         if flags[0] & apsw.SQLITE_OPEN_WAL:
-            return _WalFile(name, flags, self._disk)
+            return _File(name, flags, self._disk, "")
+        if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
+            return _File(name, flags, self._disk, "data-")
         return super().xOpen(name, flags)
 
 
-class _WalFile(apsw.VFSFile):
+class _File(apsw.VFSFile):
     def __init__(
-        self, name: str | apsw.URIFilename | None, flags: list[int], disk: FaultyDisk
+        self,
+        name: str | apsw.URIFilename | None,
+        flags: list[int],
+        disk: FaultyDisk,
+        kind: str,
     ) -> None:
         super().__init__("", name, flags)
         self._disk = disk
+        self._kind = kind
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
-        self._disk.meet("write")
+        self._disk.meet(f"{self._kind}write")
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        self._disk.meet("sync")
+        self._disk.meet(f"{self._kind}sync")
         super().xSync(flags)

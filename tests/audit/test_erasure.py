@@ -14,7 +14,7 @@ from audit.reader import LogReader
 from audit.records import Erasure, Idempotency
 from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
-from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
+from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog, on_both_stores
 
 NewId = Callable[[], str]
 
@@ -61,6 +61,7 @@ def test_an_erased_subject_cannot_be_read_and_others_can(
     assert report.erased == 3
 
 
+@on_both_stores
 def test_a_subject_may_come_back_under_a_new_key(
     open_log: OpenLog, record: MakeRecord, new_id: NewId
 ) -> None:
@@ -74,12 +75,14 @@ def test_a_subject_may_come_back_under_a_new_key(
     check_open_log(log)
 
 
+@on_both_stores
 def test_erasing_nobody_writes_nothing(open_log: OpenLog, new_id: NewId) -> None:
     log = open_log()
     assert erase(log, "nobody", new_id) == Erasure((), (), purged=True)
     assert log.size == 1
 
 
+@on_both_stores
 def test_single_records_are_erased_without_their_subject(
     open_log: OpenLog, record: MakeRecord, new_id: NewId
 ) -> None:
@@ -101,6 +104,7 @@ def test_single_records_are_erased_without_their_subject(
     check_open_log(log)
 
 
+@on_both_stores
 def test_many_records_take_several_erasure_entries(
     open_log: OpenLog, record: MakeRecord, new_id: NewId
 ) -> None:
@@ -112,6 +116,7 @@ def test_many_records_take_several_erasure_entries(
     assert check_open_log(log).erased == 100
 
 
+@on_both_stores
 def test_an_erased_request_is_known_but_cannot_be_compared(
     open_log: OpenLog, record: MakeRecord, new_id: NewId
 ) -> None:

@@ -3,13 +3,17 @@
 import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
 import pytest
 
 from audit.errors import LogBrokenError, LogFullError, LogStateError
+from audit.log import Log
+from audit.publish import publish
 from audit.reader import LogReader
+from audit.records import Receipt
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog
 from tests.audit.faulty_vfs import NAME, FaultyDisk
@@ -157,6 +161,115 @@ def test_no_room_for_the_checkpoint_file_is_survived(
     receipts += log.append([record()])
     log.checkpoint()
     check_open_log(log, acknowledged=receipts)
+
+
+@pytest.mark.parametrize("operation", ["data-write", "data-sync"])
+def test_after_a_failed_copy_into_the_database_the_log_refuses_until_reopened(
+    open_log: OpenLog, record: MakeRecord, disk: FaultyDisk, operation: str
+) -> None:
+    """The kernel may have dropped what it could not write: trying again would prove nothing."""
+    log = open_log(vfs=NAME)
+    receipts = log.append([record()])
+    disk.failing = {operation: apsw.IOError}
+    with pytest.raises(LogBrokenError, match="copying the WAL failed"):
+        receipts += appended_past_a_copy(log, record)
+    disk.failing = {}
+    with pytest.raises(LogBrokenError):
+        log.append([record()])
+    assert log.read_index(1).payload == b"payload"
+    log.close()
+    again = open_log(create=False)
+    receipts += again.append([record()])
+    check_open_log(again, acknowledged=receipts)
+
+
+def test_no_room_in_the_database_file_loses_nothing_and_is_got_over(
+    open_log: OpenLog, directory: Path, record: MakeRecord, disk: FaultyDisk
+) -> None:
+    log = open_log(vfs=NAME)
+    disk.failing = {"data-write": apsw.FullError}
+    receipts = appended_past_a_copy(log, record)
+    assert log.broken is None
+    assert "data-write" in disk.calls
+    disk.failing = {}
+    receipts += appended_past_a_copy(log, record)
+    check_open_log(log, acknowledged=receipts)
+    log.close()
+    check_log(directory, acknowledged=receipts)
+
+
+def appended_past_a_copy(log: Log, record: MakeRecord) -> list[Receipt]:
+    """Append until the thread that copies the WAL has had every chance to."""
+    receipts: list[Receipt] = []
+    for _ in range(60):
+        receipts += log.append([record(b"x" * 100_000)])
+    return receipts
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_what_cannot_be_published_harms_nothing_and_is_published_later(
+    open_log: OpenLog,
+    record: MakeRecord,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    """Tiles, bundles and the published checkpoint, each failing in turn at its flush."""
+    log, target = open_log(), tmp_path / "public"
+    receipts = log.append([record() for _ in range(300)])
+    log.checkpoint()
+    real_fsync, failed = os.fsync, 0
+    for failing in range(1, 40):
+        calls = 0
+
+        def fsync(descriptor: int, failing: int = failing) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == failing:
+                raise OSError(code, os.strerror(code))
+            real_fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        with suppress(OSError):
+            publish(log, target)
+        monkeypatch.setattr(os, "fsync", real_fsync)
+        if calls < failing:
+            break
+        failed += 1
+    assert failed >= 3
+    assert log.broken is None
+    assert (target / "checkpoint").read_bytes() == log.stored_checkpoint()
+    check_open_log(log, acknowledged=receipts)
+    assert publish(log, target).files == 0
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_checkpoint_file_that_cannot_be_flushed_stops_the_log(
+    open_log: OpenLog, record: MakeRecord, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    """The file, its directory, the count and its directory again."""
+    log = open_log()
+    receipts = log.append([record()])
+    real_fsync, calls = os.fsync, 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(LogBrokenError, match="checkpoint file"):
+        log.checkpoint()
+    monkeypatch.setattr(os, "fsync", real_fsync)
+    with pytest.raises(LogBrokenError):
+        log.append([record()])
+    log.close()
+    again = open_log(create=False)
+    receipts += again.append([record()])
+    again.checkpoint()
+    check_open_log(again, acknowledged=receipts)
 
 
 def test_a_killed_writer_loses_nothing_it_acknowledged(directory: Path) -> None:

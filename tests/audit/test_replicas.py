@@ -147,6 +147,102 @@ def test_only_the_record_that_another_replica_has_is_refused(open_replica: OpenR
     check_open_log(second, acknowledged=receipts)
 
 
+def test_a_request_sent_to_every_replica_at_once_is_recorded_once(
+    open_replica: OpenReplica,
+) -> None:
+    logs = [open_replica() for _ in range(3)]
+    keys = [f"key-{number}" for number in range(150)]
+    won: list[dict[str, Receipt]] = [{}, {}, {}]
+
+    def work(which: int) -> None:
+        todo = random.Random(which).sample(keys, len(keys))  # noqa: S311  # no secret
+        while todo:
+            size = 1 + len(todo) % 7
+            names, todo = todo[:size], todo[size:]
+            while names:
+                group = [event(f"{name}-{which}", f"s{len(name)}", name) for name in names]
+                try:
+                    receipts = logs[which].append(group)
+                except DuplicateIdempotencyError as err:
+                    names.pop(err.position)  # another replica has it
+                    continue
+                won[which].update(zip(names, receipts, strict=True))
+                break
+
+    threads = [threading.Thread(target=work, args=(which,)) for which in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(itertools.chain.from_iterable(won)) == sorted(keys)
+    for which in range(3):
+        for name, receipt in won[which].items():
+            for log in logs:
+                found = log.find_idempotent(Idempotency("caller", name, b"body"))
+                assert found is not None
+                assert (found.index, found.id) == (receipt.index, f"{name}-{which}")
+    everything = [receipt for each in won for receipt in each.values()]
+    check_log(logs[0].directory, acknowledged=everything, store=logs[0].store)
+
+
+def test_no_erased_byte_is_left_in_any_file_of_the_server(
+    open_replica: OpenReplica,
+) -> None:
+    """After the steps that the operator's guide tells, in tables, indexes and write-ahead log."""
+    server = Server()
+    try:
+        with server.database() as database:
+            log = open_replica(url=database.url)
+            log.append([event(f"{at}-{'x' * 40}", f"s{at % 5}", f"k{at}") for at in range(60)])
+            secrets = [
+                bytes(secret)
+                for row in database.execute(
+                    "SELECT envelope, k.wrapped, s.wrapped, s.handle FROM payload"
+                    " JOIN record_key k USING (seq) JOIN subject_key s USING (subject)"
+                    " WHERE subject = (SELECT subject FROM record_key WHERE seq = 2)"
+                )
+                for secret in row
+            ]
+            assert len(secrets) == 4 * 12
+            assert left(server, secrets), "the search finds nothing even before"
+            numbers = itertools.count()
+            erasure = log.erase_subject(
+                "s1", basis="law", actor="dpo", new_id=lambda: f"erasure-{next(numbers)}"
+            )
+            assert not erasure.purged
+            for statement in CLEANING:
+                database.execute(statement)
+            assert log.purge()
+            assert left(server, secrets) == set()
+            check_open_log(log)
+            log.close()
+    finally:
+        server.remove()
+
+
+CLEANING = [
+    "VACUUM (FULL) grounds.payload, grounds.record_key, grounds.subject_key",
+    "ALTER SYSTEM SET wal_recycle = off",
+    "SELECT pg_reload_conf()",
+    "SELECT pg_switch_wal()",
+    "CHECKPOINT",
+    "SELECT pg_switch_wal()",
+    "CHECKPOINT",
+]
+
+
+def left(server: Server, secrets: list[bytes]) -> set[str]:
+    """Return the server's files that hold twelve bytes of a secret."""
+    pieces = [secret[at : at + 12] for secret in secrets for at in range(0, len(secret) - 11, 12)]
+    found = set()
+    for path in Path(server.data).rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if any(piece in content for piece in pieces):
+                found.add(str(path.relative_to(server.data)))
+    return found
+
+
 def test_a_subject_erased_by_one_replica_gets_a_new_key_from_the_others(
     open_replica: OpenReplica,
 ) -> None:

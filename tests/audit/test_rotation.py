@@ -15,7 +15,7 @@ from audit.publish import publish
 from audit.reader import LogReader
 from audit.records import KEY_ROTATED
 from audit.rotation import parse_rotation
-from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog
+from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
 
 
 def alone(target: Path, *vkeys: str) -> bool:
@@ -23,6 +23,7 @@ def alone(target: Path, *vkeys: str) -> bool:
     return standalone_verify.main(["log", str(target), *options]) == 0
 
 
+@on_both_stores
 def test_both_keys_sign_until_the_old_one_retires(
     open_log: OpenLog, record: MakeRecord, tmp_path: Path
 ) -> None:
@@ -49,7 +50,7 @@ def test_both_keys_sign_until_the_old_one_retires(
     # Whoever kept only the first key follows the entry to the second.
     assert alone(tmp_path / "public", first)
     log.close()
-    reader = LogReader.open_readonly(log.directory, origin=ORIGIN, with_keys=False)
+    reader = LogReader.open_readonly(log.directory, origin=ORIGIN, with_keys=False, store=log.store)
     assert reader.verifier_key == second
     reader.close()
     again = open_log()
@@ -145,6 +146,7 @@ def test_a_key_that_no_entry_hands_over_to_is_refused(
         open_log(create=False)
 
 
+@on_both_stores
 def test_a_changed_handing_over_is_refused(open_log: OpenLog) -> None:
     log = open_log()
     log.rotate_key()
