@@ -183,18 +183,23 @@ def kill_postgres(place: Path, rounds: int, say: Say) -> None:
 
 @contextmanager
 def _service(settings: Settings, load: Load, at: int) -> Iterator[ServiceProcess]:
-    """Start a service; again, as a supervisor would, when another one keeps it from signing."""
+    service = _started(settings)
     with ExitStack() as stack:
-        for attempt in range(STARTS):
-            try:
-                service = stack.enter_context(ServiceProcess(settings))
-                break
-            except AssertionError as err:
-                if "LockNotAvailable" not in str(err) or attempt + 1 == STARTS:
-                    raise
+        stack.push(service)
         load.addresses[at] = service.address
         yield service
         load.addresses[at] = None
+
+
+def _started(settings: Settings) -> ServiceProcess:
+    """Start a service; again, as a supervisor would, when another one keeps it from signing."""
+    for _ in range(STARTS - 1):
+        try:
+            return ServiceProcess(settings).__enter__()
+        except AssertionError as err:
+            if "LockNotAvailable" not in str(err):
+                raise
+    return ServiceProcess(settings).__enter__()
 
 
 def _settings(place: Path, url: SecretStr | None) -> Settings:
