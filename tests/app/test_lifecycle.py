@@ -33,7 +33,10 @@ from app.main import StartRefusedError
 from app.settings import Settings
 from audit.errors import DamagedLogError
 from audit.records import StoredRecord
+from models.bundle import PROXIES
 from models.card import Card
+from models.card_sections import Risk
+from models.proxies import FieldStrength, Proxies, ProxyStrength, write_proxies
 from models.signing import make_key
 from tests.app import tiny, told
 from tests.app.test_admission import assessed
@@ -474,3 +477,53 @@ def test_a_high_impact_level_needs_reviews_and_people(tmp_path: Path) -> None:
         answer = owner.register(owner.submit(tmp_path / "second"))
         problem = assert_problem(answer, slug="bundle-not-servable", status=422)
         assert "only a person decides" in problem["detail"]
+
+
+def test_a_planted_proxy_goes_live_only_where_the_card_says_what_is_done_about_it(
+    owner: Owner, tmp_path: Path
+) -> None:
+    found = Proxies(
+        method="A test.",
+        rows=200,
+        attributes=(
+            ProxyStrength(
+                attribute="religion",
+                groups={"one": 100, "other": 100},
+                left_out={},
+                auc=0.9,
+                fields=(
+                    FieldStrength(field="answer", association=0.6),
+                    FieldStrength(field="count", association=0.1),
+                ),
+            ),
+        ),
+    )
+    documents = {PROXIES: write_proxies(found)}
+    tiny.write(tmp_path / "planted", told=second(), documents=documents)
+    planted = owner.submit(tmp_path / "planted")
+    owner.bring(planted, "accepted", "shadow")
+    answer = owner.move(planted, "live")
+    problem = assert_problem(answer, slug="obligations-not-met", status=409)
+    assert faults(problem) == {"proxies": "obligation_unmet"}
+    assert "the field answer tells 60% of religion" in problem["detail"]
+    assert owner.move(planted, "retired").status_code == 200
+
+    considerations = second().considerations
+    assert considerations is not None
+    risk = Risk(name="answer follows religion", mitigation_strategy="Looked at every quarter.")
+    explained = second(
+        version="3",
+        considerations=considerations.model_copy(update={"ethical_considerations": (risk,)}),
+    )
+    tiny.write(tmp_path / "explained", told=explained, documents=documents)
+    version = owner.submit(tmp_path / "explained")
+    owner.bring(version, "accepted", "shadow", "live")
+
+
+def test_nationality_as_a_field_is_refused(owner: Owner, tmp_path: Path) -> None:
+    card = second()
+    first = card.fields[0].model_copy(update={"name": "nationality", "label": "Amount"})
+    tiny.write(tmp_path / "n", told=card.model_copy(update={"fields": (first, *card.fields[1:])}))
+    answer = owner.register(owner.submit(tmp_path / "n"))
+    problem = assert_problem(answer, slug="bundle-not-servable", status=422)
+    assert "no protected attribute among the fields" in problem["detail"]
