@@ -85,16 +85,17 @@ def register_found(
     """
     for model in found.values():
         check_fit(model.files.card, model.policy, model.id.model)
-        signed_by = vouched(model.files, settings)
         while True:
             state = registry.refresh()
             versions = state.model(model.id.model).versions
             if model.id in versions:
                 break
             now = clock()
-            if not versions:
+            if versions:
+                signed_by = vouched(model.files, settings)
+            else:
+                signed_by = registry.open(model.id).vouched
                 check_may_advise(model.files, model.policy, settings, on=now.date())
-                registry.open(model.id)
             record = registered_record(
                 state,
                 model.files,
