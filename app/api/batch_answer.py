@@ -43,8 +43,9 @@ MOST_LINES = 10_000
 GROUP = 64
 """Lines that are handed to the engine at once. More would make single requests wait longer behind
 them; fewer would make commits small."""
-AHEAD = 2
-"""Groups that wait for their records while the next is parsed."""
+AHEAD = 1
+"""Groups between the one that is told and the one that is handed over: three of a batch are in the
+engine's queue at most."""
 SENDING_SECONDS = 30.0
 """How long a client may take nothing of the answer before the batch ends."""
 
