@@ -21,6 +21,7 @@ from app import (
     cli_replay,
     cli_score,
     cli_witness,
+    policy_commands,
 )
 from app.cli_progress import progress
 from app.domain import Kind, Role
@@ -55,6 +56,7 @@ app.add_typer(bundle_app, name="bundle")
 bundle_app.add_typer(bundle_commands.app)
 bundle_app.command("submit")(cli_model.submit)
 app.add_typer(cli_model.model_app, name="model")
+app.add_typer(policy_commands.app, name="policy")
 app.add_typer(publish_app, name="publish")
 app.add_typer(key_app, name="key")
 app.add_typer(cli_witness.witness_app, name="witness")

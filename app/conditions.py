@@ -17,6 +17,8 @@ from models.card import Field, Value
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CASE = "case."
+_AT_ONCE = 60
+"""Rules in one evaluation: CEL's whole numbers have 64 bits."""
 
 _GENERAL = {
     "score": cel.Type.DOUBLE,
@@ -89,11 +91,10 @@ class Conditions:
                 )
             compiled.append((_requirement(rule), expression))
         self._compiled = tuple(compiled)
-        # Mostly no rule applies: one evaluation says so, whatever their number.
-        self._any = (
-            environment.compile(" || ".join(f"({rule.when}\n)" for rule in rules))
-            if len(rules) > 1
-            else None
+        # One evaluation says which of many rules apply: a bit for each.
+        self._together = tuple(
+            (first, environment.compile(_bits(rules[first : first + _AT_ONCE])))
+            for first in range(0, len(rules), _AT_ONCE)
         )
         text = " ".join(rule.when for rule in rules)
         self._fields = tuple(
@@ -102,11 +103,17 @@ class Conditions:
             if re.search(rf"\bcase\s*\.\s*{name}\b", text)
         )
         self._general = tuple(name for name in _GENERAL if re.search(rf"\b{name}\b", text))
+        self._general_set = frozenset(self._general)
 
     @property
     def are_general(self) -> bool:
         """Whether no rule reads the score or a value of the case."""
         return not self._fields and "score" not in self._general
+
+    @property
+    def general(self) -> frozenset[str]:
+        """The general variables that some rule may read; others need not be worked out."""
+        return self._general_set
 
     @property
     def reads(self) -> frozenset[str]:
@@ -127,24 +134,46 @@ class Conditions:
             value = case[name]
             if value is not None:
                 data[variable] = value if convert is None else convert(value)
-        if self._any is not None and self._any.eval(data=data).value() is False:
-            return ()
-        found = []
-        for requirement, expression in self._compiled:
-            applies = expression.eval(data=data).value()
-            if applies is True:
-                found.append(requirement)
-            elif applies is not False:
-                found.append(
-                    Requirement(
-                        "no_advice",
-                        Rule(
-                            requirement.rule.id,
-                            "this rule could not be checked: it reads a value that is missing",
-                        ),
-                    )
-                )
+        found: list[Requirement] = []
+        for first, together in self._together:
+            compiled = self._compiled[first : first + _AT_ONCE]
+            bits = together.eval(data=data).value()
+            if type(bits) is not int:  # one of them cannot be evaluated: which, and the others?
+                found += _one_by_one(compiled, data)
+            elif bits:
+                found += [
+                    requirement
+                    for place, (requirement, _) in enumerate(compiled)
+                    if bits >> place & 1
+                ]
         return tuple(found)
+
+
+def _bits(rules: Sequence[RuleText]) -> str:
+    """Return one expression that says as a number which of the rules apply."""
+    # On a line of its own: an expression may end in a comment.
+    return " + ".join(f"(({rule.when}\n) ? {1 << place} : 0)" for place, rule in enumerate(rules))
+
+
+def _one_by_one(
+    compiled: Sequence[tuple[Requirement, cel.Expression]], data: Mapping[str, object]
+) -> list[Requirement]:
+    found = []
+    for requirement, expression in compiled:
+        applies = expression.eval(data=data).value()
+        if applies is True:
+            found.append(requirement)
+        elif applies is not False:
+            found.append(
+                Requirement(
+                    "no_advice",
+                    Rule(
+                        requirement.rule.id,
+                        "this rule could not be checked: it reads a value that is missing",
+                    ),
+                )
+            )
+    return found
 
 
 def _requirement(rule: RuleText) -> Requirement:

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 
 from app.conditions import ConditionError, Conditions
-from app.domain import Advice, Circumstances, Requirement, Rule, Source
+from app.domain import Advice, Circumstances, Requirement, Rule
 from app.policy import Policy, PolicyError
 from models.bundle import Bundle
 from models.card import Value
@@ -22,7 +22,7 @@ BROKEN_LIMIT = Requirement(
 
 MOST_KNOWN = 4_096
 """Combinations that are kept: names of fields, and nothing of any case's values."""
-_SOURCES: tuple[Source, ...] = ("declared", "verified", "estimated", "imputed")
+_SOURCES = frozenset[str]({"declared", "verified", "estimated", "imputed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,19 @@ class Judge:
         the rules make of one is kept.
         """
         origins = circumstances.provenance
-        key = (
-            advice.rule.id,
-            advice.near_threshold,
-            found,
-            circumstances.purpose,
-            case.flags,
-            tuple((name, origin.source) for name, origin in origins.items()) if origins else (),
-        )
-        known = self.known.get(key) if self.conditions.are_general else None
-        if known is not None:
-            return known
+        key: tuple[object, ...] = ()
+        if self.conditions.are_general:
+            key = (
+                advice.rule.id,
+                advice.near_threshold,
+                found,
+                circumstances.purpose,
+                case.flags,
+                tuple((name, origin.source) for name, origin in origins.items()) if origins else (),
+            )
+            known = self.known.get(key)
+            if known is not None:
+                return known
         facts: dict[str, object] = {
             "score": advice.score,
             "outcome": advice.outcome,
@@ -99,10 +101,10 @@ class Judge:
         }
         for kind in ("missing", "unknown"):
             facts[kind] = [flag.field for flag in case.flags if flag.kind == kind]
-        for source in _SOURCES:
+        for source in _SOURCES & self.conditions.general:
             facts[source] = [name for name, origin in origins.items() if origin.source == source]
         asked = self.conditions.judge(case.values, facts)
-        if self.conditions.are_general:
+        if key:
             if len(self.known) >= MOST_KNOWN:
                 self.known.clear()
             self.known[key] = asked

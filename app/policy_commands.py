@@ -1,0 +1,45 @@
+"""``grounds policy``: try a policy on a table of cases, or on what is in the log."""
+
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from app.policy import load_policy
+
+FAULTS_FOUND = 1
+
+# No markup: names come from policies and tables, where a bracket is a bracket.
+out = Console(markup=False)
+app = typer.Typer(help="Try policies before they are in force.", no_args_is_help=True)
+
+
+@app.command("test")
+def run_test(
+    cases: Annotated[Path, typer.Argument(help="The table of cases, YAML.")],
+    policy: Annotated[Path, typer.Option(help="The policy.")],
+    bundle: Annotated[Path, typer.Option(help="The bundle that it is for.")],
+    *,
+    cover: Annotated[
+        bool, typer.Option(help="Fail also where a band or a rule is met by no case.")
+    ] = False,
+) -> None:
+    """Run a table of cases through a policy, and compare with what each should come to."""
+    from app.policy_cases import load_cases, try_cases  # runs models, which takes longer to load
+    from models.bundle import open_bundle, read
+
+    opened = open_bundle(read(bundle))
+    lowest = 0.0 if opened.card.output.task == "classification" else -inf
+    trial = try_cases(load_policy(policy, lowest_score=lowest), opened, load_cases(cases))
+    for each in trial.failed:
+        out.print(f"{each.name}: {'; '.join(each.differences)}", highlight=False, soft_wrap=True)
+    if trial.not_met:
+        out.print(f"met by no case: {', '.join(trial.not_met)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"{len(trial.tried) - len(trial.failed)} of {len(trial.tried)} cases as expected",
+        highlight=False,
+    )
+    if trial.failed or (cover and trial.not_met):
+        raise typer.Exit(FAULTS_FOUND)
