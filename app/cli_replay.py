@@ -192,7 +192,7 @@ def _tell(report: "RunReport", entry: str | None) -> None:
         _print(f"{name} was {recorded}, is {current}: {count:,} of those that differ")
     impact = report.impact
     if impact is not None:
-        _tell_impact(impact)
+        tell_impact(impact)
     told = ", ".join(
         f"{count:,} {name.replace('_', ' ')}" for name, count in sums.verdicts.most_common()
     )
@@ -211,7 +211,8 @@ def _tell(report: "RunReport", entry: str | None) -> None:
         _print(f"on record as {entry}")
 
 
-def _tell_impact(impact: ImpactReport) -> None:
+def tell_impact(impact: ImpactReport) -> None:
+    """Print what would change."""
     table = Table("Recorded", "Instead", "Decisions", "Share of all", "For example")
     for each in impact.transitions:
         table.add_row(

@@ -4,10 +4,12 @@ from math import inf
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from rich.console import Console
 
 from app.policy import load_policy
+from app.settings import Settings
 
 FAULTS_FOUND = 1
 
@@ -43,3 +45,52 @@ def run_test(
     )
     if trial.failed or (cover and trial.not_met):
         raise typer.Exit(FAULTS_FOUND)
+
+
+@app.command("diff")
+def diff(
+    first: Annotated[Path, typer.Argument(help="The policy to compare with.")],
+    second: Annotated[Path, typer.Argument(help="The policy to try.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Default: GROUNDS_DATA_DIR or var/data.")
+    ] = None,
+    models_dir: Annotated[
+        Path | None, typer.Option(help="Default: GROUNDS_MODELS_DIR or var/models.")
+    ] = None,
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where to look for bundles besides; may be repeated."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the latest so many decisions.")
+    ] = None,
+    *,
+    json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Put the cases in the log through two policies, and say what the second would change."""
+    from app.cli_replay import tell_impact
+    from app.policy_diff import policy_diff  # runs models, which takes longer to load
+
+    settings = Settings()
+    found = policy_diff(
+        settings.model_copy(
+            update={
+                "data_dir": data_dir or settings.data_dir,
+                "models_dir": models_dir or settings.models_dir,
+            }
+        ),
+        first,
+        second,
+        directories=tuple(bundles or ()),
+        limit=limit,
+    )
+    if json_output:
+        body = {**found.impact.body(), "left_out": found.left_out}
+        out.print_json(orjson.dumps(body).decode())
+        return
+    tell_impact(found.impact)
+    if found.left_out:
+        out.print(
+            f"{found.left_out:,} decisions left out: erased, or without their bundle here",
+            highlight=False,
+        )

@@ -29,6 +29,7 @@ from models.aia import requirements
 from models.bundle import Bundle, BundleFiles, open_bundle, with_taps
 from models.card import Card
 from models.session import Session
+from models.translations import CARD_LANGUAGE
 
 SLOW_SECONDS = 0.005
 """An explanation that takes longer would hold up the other decisions of its group."""
@@ -217,6 +218,13 @@ def _facts(bundle: Bundle, policy: Policy) -> Facts:
 
 
 def _terms(policy: Policy, bundle: Bundle) -> CaseTerms:
+    translated = bundle.card.translations.keys() | {CARD_LANGUAGE}
+    untranslated = policy.notice.letters.keys() - translated
+    if untranslated:
+        raise PolicyError(
+            f"policy {policy.policy}: it has letters in {', '.join(sorted(untranslated))}, and the "
+            "card has no such translation"
+        )
     level = bundle.impact_level
     if (
         level is not None

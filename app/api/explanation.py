@@ -8,6 +8,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import JSON
 from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
+from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.domain import Caller
@@ -200,20 +201,20 @@ async def read_explanation(
 def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
     case = open_case(parts.log, decision_id, reader=reader)
     case.check_visible(reader)
-    served = parts.served.get(case.answer["model"]["name"])
-    if served is None:
-        return six_kinds(case, None, watched=(), limits_broken=())
-    limits = parts.monitor.watched(served.name).monitoring.limits
+    name = case.answer["model"]["name"]
+    active = parts.served.get(name)
+    limits = {} if active is None else parts.monitor.watched(name).monitoring.limits
     return six_kinds(
         case,
-        served,
+        model_of(parts, case),
+        policy=None if active is None else active.policy,
         watched=[
-            f"{name.replace('_', ' ')}, {'at least' if name.endswith('_ratio') else 'at most'} "
-            f"{limit.limit:g}"
-            for name, limit in limits.items()
+            f"{limit.replace('_', ' ')}, {'at least' if limit.endswith('_ratio') else 'at most'} "
+            f"{set_to.limit:g}"
+            for limit, set_to in limits.items()
         ],
         limits_broken=[
             f"{each.limit.replace('_', ' ')}: {each.subject}"
-            for each in parts.monitor.tripped(served.name)
+            for each in (() if active is None else parts.monitor.tripped(name))
         ],
     )

@@ -12,15 +12,19 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import JSON, Step, record_step, route
 from app.api.decisions import DecisionId
 from app.api.documents import problems
-from app.api.parts import parts_of
+from app.api.of_case import model_of
+from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.case_events import NOTICE
 from app.cases import CaseFile
-from app.domain import Role
+from app.domain import Caller, Role
 from app.notices.readability import Reading
 from app.notices.writer import Letter, check_text
-from app.refusals import StepMissingError
+from app.policy import Policy
+from app.policy_terms import NoticeTerms
+from app.refusals import NoticeUnavailableError, StepMissingError
 from app.reveal import open_case
+from models.translations import CARD_LANGUAGE
 
 router = APIRouter(tags=["caseworker"])
 
@@ -74,14 +78,7 @@ async def write_notice(
     if about is None:
         raise StepMissingError("nothing is decided or advised yet: say in `outcome` what to tell")
     case.check_writing(caller, outcome=about)
-    letter = parts.notices.write(
-        case,
-        parts.model(case.answer["model"]["name"]),
-        outcome=about,
-        language=language,
-        reader=caller,
-        on=parts.clock().date(),
-    )
+    letter = await run_in_threadpool(_written, parts, case, about, language, caller)
     await record_read(parts, decision_id, what="notice", reader=caller)
     return _shown(decision_id, letter)
 
@@ -108,11 +105,38 @@ async def record_notice(
 
     def check(case: CaseFile, _: datetime) -> Step:
         case.check_notifying(caller, outcome=asked.outcome)
-        served = parts.served.get(case.answer["model"]["name"])
-        reading = check_text(case, served, text=asked.text, language=asked.language)
+        made = model_of(parts, case) if asked.language != CARD_LANGUAGE else None
+        reading = check_text(
+            case,
+            None if made is None else made.bundle.card,
+            NoticeTerms() if (today := _policy(parts, case)) is None else today.notice,
+            text=asked.text,
+            language=asked.language,
+        )
         return Step({**asked.model_dump(), "reading": _level(reading).model_dump()})
 
     return await record_step(parts, decision_id, NOTICE, caller, check)
+
+
+def _written(parts: Parts, case: CaseFile, outcome: str, language: str, reader: Caller) -> Letter:
+    made = model_of(parts, case)
+    if made is None:
+        raise NoticeUnavailableError("the bundle that advised on this case is gone from here")
+    return parts.notices.write(
+        case,
+        made.bundle.card,
+        _policy(parts, case) or made.policy,
+        outcome=outcome,
+        language=language,
+        reader=reader,
+        on=parts.clock().date(),
+    )
+
+
+def _policy(parts: Parts, case: CaseFile) -> Policy | None:
+    """Return today's policy of the case's model; None where no version of it is active."""
+    active = parts.served.get(case.answer["model"]["name"])
+    return None if active is None else active.policy
 
 
 def _shown(decision_id: str, letter: Letter) -> shapes.WrittenNotice:

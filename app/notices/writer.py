@@ -11,9 +11,11 @@ from app.domain import Caller
 from app.notices.facts import labels_in, notice_facts
 from app.notices.readability import Reading, reading_of
 from app.notices.templates import LetterTemplate, TemplatesError, load_template
+from app.policy import Policy
 from app.policy_terms import NoticeTerms
 from app.refusals import NoticeIncompleteError, NoticeUnavailableError
 from app.served import ServedModel
+from models.card import Card
 from models.translations import CARD_LANGUAGE
 
 _OPEN_PLACE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
@@ -35,7 +37,7 @@ class Letter:
 
 
 class NoticeWriter:
-    """The templates of all languages in which some open model's policy has letters."""
+    """The templates of all languages, each read when a letter in it is first written."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -43,32 +45,31 @@ class NoticeWriter:
 
     @classmethod
     def open(cls, directory: Path | None, served: Iterable[ServedModel]) -> "NoticeWriter":
-        """Load what the served models need, and find each card translated.
+        """Return a writer that has read what the served models' policies need now.
 
         Raises TemplatesError.
         """
-        made = cls(directory)
+        writer = cls(directory)
         for model in served:
-            made.prepare(model)
-        return made
+            writer.prepare(model)
+        return writer
 
     def prepare(self, model: ServedModel) -> None:
-        """Load what a model needs, and find its card translated. Raises TemplatesError."""
+        """Read the templates of a model's languages. Raises TemplatesError."""
         for language in model.policy.notice.letters:
-            try:
-                model.bundle.card.in_language(language)
-            except KeyError as err:
-                raise TemplatesError(
-                    f"{model.name}: the policy has letters in {language!r}, and the card has "
-                    "no such translation"
-                ) from err
-            if language not in self._templates:
-                self._templates[language] = load_template(self._directory, language)
+            self._template(language)
+
+    def _template(self, language: str) -> LetterTemplate:
+        found = self._templates.get(language)
+        if found is None:
+            found = self._templates[language] = load_template(self._directory, language)
+        return found
 
     def write(
         self,
         case: CaseFile,
-        served: ServedModel,
+        card: Card,
+        policy: Policy,
         *,
         outcome: str,
         language: str,
@@ -77,20 +78,20 @@ class NoticeWriter:
     ) -> Letter:
         """Return the letter about an outcome of the case.
 
-        Raises NoticeUnavailableError.
+        ``card`` is that of the bundle that advised, ``policy`` today's: whom to ask and how to
+        appeal is today's. Raises NoticeUnavailableError.
         """
-        _check_served(case, served)
         facts = notice_facts(
             case,
-            served.bundle.card,
-            served.policy,
+            card,
+            policy,
             outcome=outcome,
             language=language,
             reader=reader,
             on=on,
         )
-        template = self._templates[language]
         try:
+            template = self._template(language)
             text = template.write(facts)
         except TemplatesError as err:
             raise NoticeUnavailableError(f"the template failed: {err}") from err
@@ -98,17 +99,19 @@ class NoticeWriter:
             language=language,
             outcome=outcome,
             text=text,
-            reading=_reading(text, language, served.policy.notice),
+            reading=_reading(text, language, policy.notice),
             must_name=facts.labels,
             to_complete=tuple(_OPEN_PLACE.findall(text)),
             template=template,
         )
 
 
-def check_text(case: CaseFile, served: ServedModel | None, *, text: str, language: str) -> Reading:
+def check_text(
+    case: CaseFile, card: Card | None, terms: NoticeTerms, *, text: str, language: str
+) -> Reading:
     """Return how hard a letter is to read that is to be recorded, by whomever it was written.
 
-    ``served`` is the case's model, None where it is not served any more: a case can still be ended
+    ``card`` is that of the bundle that advised, None where it is gone: a case can still be ended
     then, in English. Raises NoticeIncompleteError for a letter that leaves out a factor that
     weighed, has a place left open or is too hard to read; NoticeUnavailableError where the factors
     have no words in the language.
@@ -119,13 +122,13 @@ def check_text(case: CaseFile, served: ServedModel | None, *, text: str, languag
     said = _one_line(text)
     missing = [
         label
-        for label in _labels(case, served, language)
+        for label in _labels(case, card, language)
         # As words of their own: "count" is not said by "country".
         if re.search(rf"(?<!\w){re.escape(_one_line(label))}(?!\w)", said) is None
     ]
     if missing:
         raise NoticeIncompleteError(f"the notice does not mention: {', '.join(missing)}")
-    reading = _reading(text, language, NoticeTerms() if served is None else served.policy.notice)
+    reading = _reading(text, language, terms)
     if not reading.is_within:
         raise NoticeIncompleteError(
             f"the notice is too hard to read: {reading.measure.replace('_', ' ')} {reading.value}, "
@@ -138,14 +141,13 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _labels(case: CaseFile, served: ServedModel | None, language: str) -> tuple[str, ...]:
+def _labels(case: CaseFile, card: Card | None, language: str) -> tuple[str, ...]:
     if language == CARD_LANGUAGE:
         return case.material_labels  # as they were when the advice was given
-    if served is None:
-        raise NoticeUnavailableError("the model of this case is not served here any more")
-    _check_served(case, served)
+    if card is None:
+        raise NoticeUnavailableError("the bundle that advised on this case is gone from here")
     try:
-        return labels_in(case, served.bundle.card.in_language(language))
+        return labels_in(case, card.in_language(language))
     except KeyError as err:
         raise NoticeUnavailableError(
             f"the card has no translation into {language!r}, so the letter cannot be checked"
@@ -159,11 +161,3 @@ def _reading(text: str, language: str, terms: NoticeTerms) -> Reading:
         greatest_age=terms.greatest_reading_age,
         greatest_lix=terms.greatest_lix,
     )
-
-
-def _check_served(case: CaseFile, served: ServedModel) -> None:
-    if served.bundle.digest != case.answer["model"]["digest"]:
-        raise NoticeUnavailableError(
-            "the bundle that advised on this case is not served here any more, and its words went "
-            "with it"
-        )

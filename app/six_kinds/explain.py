@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app.cases import CaseFile
+from app.policy import Policy
 from app.publish.subject import FILE, read_deployment
 from app.served import ServedModel
 from app.six_kinds import outcome, shapes
@@ -17,31 +18,31 @@ def six_kinds(
     case: CaseFile,
     served: ServedModel | None,
     *,
+    policy: Policy | None,
     watched: Sequence[str],
     limits_broken: Sequence[str],
 ) -> shapes.SixKinds:
     """Return the explanation of a case that its reader may see.
 
-    ``served`` is the case's model, or None where it is not served any more; ``watched`` are the
-    limits that are watched in it, and ``limits_broken`` those that are broken now.
+    ``served`` is the bundle that advised, or None where it is gone; ``policy`` is today's, if any;
+    ``watched`` are the limits that are watched, and ``limits_broken`` those that are broken now.
     """
-    still = served if served and served.bundle.digest == case.answer["model"]["digest"] else None
-    if still is None:
+    if served is None:
         files, halves = None, no_process(outcome.GONE)
     else:
-        files = _files(still.bundle.path, still.bundle.digest)
+        files = _files(served.bundle.path, served.bundle.digest)
         halves = process_halves(
             Made(
                 files=files,
-                deployment=read_deployment(still.directory / FILE),
-                method=still.explainer.method,
-                why_this_method=still.explainer.reason,
-                background_rows=still.explainer.background_rows,
-                signed_by=still.vouched.supplier,
+                deployment=read_deployment(served.directory / FILE),
+                method=served.explainer.method,
+                why_this_method=served.explainer.reason,
+                background_rows=served.explainer.background_rows,
+                signed_by=case.answer["model"]["signature"]["supplier"],
                 watched=tuple(watched),
             )
         )
-    around = outcome.Around(files, None if served is None else served.policy, limits_broken)
+    around = outcome.Around(files, policy, limits_broken)
     kinds = {
         "rationale": shapes.Rationale(process=halves.rationale, outcome=outcome.rationale(case)),
         "responsibility": shapes.Responsibility(

@@ -14,7 +14,7 @@ from models.card import Card
 from models.translations import CARD_LANGUAGE
 
 NO_ADVICE = "the policy gave no advice on this case, so there are no reasons of a model to tell"
-GONE = "the bundle that advised is not served here any more, so its card cannot say"
+GONE = "the bundle that advised is gone from here, so its card cannot say"
 LEAST_ASSOCIATION = 0.01
 """Below, a field tells next to nothing of an attribute."""
 _STEPS = (OWN_ASSESSMENT, CASEWORKER_DECISION, REVIEW)
@@ -25,7 +25,7 @@ class Around:
     """What is known around a case: the bundle that advised, today's policy, what monitoring says."""
 
     files: BundleFiles | None
-    """None where the bundle is not served any more."""
+    """None where the bundle is gone."""
     policy: Policy | None
     limits_broken: Sequence[str]
 

@@ -12,6 +12,7 @@ from datetime import datetime
 import orjson
 
 from app.case_events import CASEWORKER_DECISION, REVIEW
+from app.lifecycle import POLICY_CHANGED, REGISTERED, STAGE_CHANGED
 from app.records import RECOMMENDATION
 from app.stops import RESUME_ASKED, RESUMED, STOPPED
 from app.webhooks.endpoints import EventGroup
@@ -46,9 +47,9 @@ KINDS: Mapping[str, Kind] = {
     STOPPED: Kind("advice.stopped.v1", "stop", ("model",)),
     RESUME_ASKED: Kind("advice.resume-asked.v1", "stop", ("stop",)),
     RESUMED: Kind("advice.resumed.v1", "stop", ("stop",)),
-    "model_registered": Kind("model.registered.v1", "stage", _STAGE),
-    "stage_changed": Kind("model.stage-changed.v1", "stage", _STAGE),
-    "policy_changed": Kind("model.policy-changed.v1", "stage", _STAGE),
+    REGISTERED: Kind("model.registered.v1", "stage", _STAGE),
+    STAGE_CHANGED: Kind("model.stage-changed.v1", "stage", _STAGE),
+    POLICY_CHANGED: Kind("model.policy-changed.v1", "stage", _STAGE),
 }
 """By the type of entry."""
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from app.domain import Role
+from app.library import Library
+from app.lineup import Serving
 from app.main import StartRefusedError
 from app.notices.facts import Fact
 from app.notices.readability import lix, reading_age, reading_of
@@ -247,6 +249,21 @@ def test_at_level_two_a_denial_needs_its_own_notice_first(tmp_path: Path) -> Non
         assert service.decide(decision, "ann", "no").status_code == 201
         favourable = service.ask().json()["id"]
         assert service.decide(favourable, "ann", "yes").status_code == 201
+
+
+def test_a_case_of_a_bundle_that_is_gone_can_still_be_told_of_in_english(
+    english: Governed, tmp_path: Path
+) -> None:
+    decision = english.ask().json()["id"]
+    text = written(english, decision)["text"]
+    started = english.started
+    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path})
+    with started.replaced(served=Serving(), library=Library(elsewhere)):
+        path = f"/v1/decisions/{decision}/notice"
+        refused = english.get(path, english.person("ann"))
+        assert_problem(refused, slug="notice-unavailable", status=409)
+        by_hand = english.step(decision, "notice", english.person("ann"), outcome="yes", text=text)
+        assert by_hand.status_code == 201, by_hand.text
 
 
 def own_template(directory: Path, letter: str) -> Path:

@@ -1,5 +1,6 @@
 """A policy is tried on a table of cases: what differs is named, and so is what no case meets."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from typer.testing import CliRunner
 from app.cli import app as grounds
 from app.policy import PolicyError
 from app.policy_cases import load_cases
+from app.policy_diff import policy_diff
+from app.settings import Settings
 from tests.app import tiny
 from tests.conftest import POLICY
+from tests.started import start
 
 CASES = POLICY.parent / "policy-cases.yaml"
 RULES = [
@@ -145,3 +149,55 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "cases.yaml").write_text(content)
     with pytest.raises(PolicyError, match=r"cases\.yaml"):
         load_cases(tmp_path / "cases.yaml")
+
+
+def test_two_policies_are_compared_over_what_is_in_the_log(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data")
+    with start(settings) as started:
+        asked = [
+            started.ask(tiny.NAME, {"amount": amount, "count": count, "answer": "no"}).json()
+            for amount in (1.0, 12.5)
+            for count in (1, 5)
+        ]
+    scores = [each["recommendation"]["score"] for each in asked]
+    bands = tiny.policy()["bands"]
+    assert isinstance(bands, list)
+    paths = []
+    for line in (0.5, 0.3):
+        paths.append(tmp_path / f"policy-{line}.yaml")
+        moved = [bands[0], {**bands[1], "at_least": line}]
+        paths[-1].write_text(
+            yaml.safe_dump({**tiny.policy(), "bands": moved, "version": str(line)})
+        )
+    arguments = ["policy", "diff", *map(str, paths), "--json",
+                 "--data-dir", str(settings.data_dir), "--models-dir", str(tiny_models)]  # fmt: skip
+    result = CliRunner().invoke(grounds, arguments)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    turned = [score for score in scores if 0.3 <= score < 0.5]
+    assert turned
+    assert (told["cases"], told["compared"], told["left_out"]) == (4, 4, 0)
+    assert told["changed"] == told["no_longer_adverse"] == len(turned)
+    assert told["became_adverse"] == 0
+    # The other way round it is the other way round.
+    arguments[2:4] = arguments[3:1:-1]
+    back = json.loads(CliRunner().invoke(grounds, arguments).stdout)
+    assert (back["became_adverse"], back["no_longer_adverse"]) == (len(turned), 0)
+    # And a policy against itself changes nothing.
+    arguments[3] = arguments[2]
+    assert json.loads(CliRunner().invoke(grounds, arguments).stdout)["changed"] == 0
+
+
+def test_two_policies_of_different_models_are_not_compared(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data")
+    with start(settings):
+        pass
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path, model in zip(paths, (tiny.NAME, "other"), strict=True):
+        path.write_text(yaml.safe_dump({**tiny.policy(), "model": model}))
+    with pytest.raises(PolicyError, match="want two policies of one model"):
+        policy_diff(settings, *paths)

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from app.domain import Role
+from app.library import Library
+from app.lineup import Serving
 from app.six_kinds import shapes
+from app.six_kinds.process import Made, process_halves
+from models.bundle import read
 from models.demo.cases import DEMO_CASES
 from tests.app import tiny
 from tests.app.governed import Governed, governed
@@ -66,17 +70,38 @@ def test_the_demonstration_provides_every_half(demonstration: Started, name: str
     assert {each["field"] for each in stand_ins} <= material
 
 
-def test_what_the_card_does_not_say_is_not_provided_and_says_why(plain: Governed) -> None:
-    told = explained(plain, plain.ask().json()["id"])
-    assert set(told["not_provided"]) == {
-        "data.process", "fairness.process", "safety_and_performance.process", "impact.process",
-    }  # fmt: skip
-    for half in told["not_provided"]:
-        kind, _, which = half.partition(".")
-        gap = told[kind][which]
-        assert set(gap) == {"status", "reason"}
-        assert gap["status"] == "not_provided"
-        assert gap["reason"]
+def test_what_nobody_has_said_is_not_provided_and_says_why(tiny_models: Path) -> None:
+    files = read(tiny_models / tiny.NAME / "bundle")
+    silent = files.card.model_copy(
+        update={
+            "training_data": None,
+            "considerations": None,
+            "quantitative_analysis": None,
+            "assessments": (),
+        }
+    )
+    halves = process_halves(
+        Made(
+            files=replace(files, card=silent, datasheet=None, impact=None),
+            deployment=None,
+            method="a method",
+            why_this_method="a reason",
+            background_rows=5,
+            signed_by=None,
+            watched=(),
+        )
+    )
+    for half in (halves.data, halves.fairness, halves.safety, halves.impact):
+        assert isinstance(half, shapes.NotProvided)
+        assert half.reason
+    assert isinstance(halves.rationale, shapes.RationaleProcess)
+    assert isinstance(halves.responsibility, shapes.ResponsibilityProcess)
+    # The near miss: one thing said makes the half be there.
+    told = replace(
+        files, card=silent.model_copy(update={"training_data": "Cases."}), datasheet=None
+    )
+    again = process_halves(Made(told, None, "a", "b", 5, None, ()))
+    assert isinstance(again.data, shapes.DataProcess)
 
 
 def test_who_decided_and_what_was_decided_is_told_once_it_is(plain: Governed) -> None:
@@ -138,14 +163,15 @@ def test_without_advice_the_reasons_of_a_model_are_not_provided(tmp_path: Path) 
         assert told["summary"][0] == "The policy gave no advice on this case."
 
 
-def test_a_bundle_that_is_not_served_any_more_leaves_what_is_recorded(plain: Governed) -> None:
+def test_a_bundle_that_is_gone_leaves_what_is_recorded(plain: Governed, tmp_path: Path) -> None:
     decision = plain.ask().json()["id"]
-    served = plain.started.parts.served[tiny.NAME]
-    other = replace(served, bundle=replace(served.bundle, digest="sha256:" + "0" * 64))
-    with plain.started.replaced(served={tiny.NAME: other}):
+    started = plain.started
+    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path})
+    with started.replaced(served=Serving(), library=Library(started.settings)):
+        # It is not active any more, and still to be found by its digest.
+        assert explained(plain, decision)["rationale"]["process"]["status"] == "provided"
+    with started.replaced(served=Serving(), library=Library(elsewhere)):
         told = explained(plain, decision)
-    with plain.started.replaced(served={}):
-        assert explained(plain, decision)["rationale"] == told["rationale"]
     assert told["rationale"]["outcome"]["status"] == "provided"
     assert told["rationale"]["process"]["status"] == "not_provided"
     assert told["data"]["outcome"]["status"] == "not_provided"
