@@ -242,6 +242,31 @@ def shape(value: object) -> object:
     return None
 
 
+def named_tests(document: str) -> list[tuple[str, str | None]]:
+    """Return (file, test) of each test that a document names; None for a whole file."""
+    found = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", document)
+    return [(path, name or None) for path, name in found]
+
+
+@ids
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    for path, name in named_tests(document.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
+        if name is not None:
+            assert re.search(rf"^def {name}\(", text(path), re.MULTILINE), f"{path}::{name}"
+
+
+def test_each_obligation_names_a_test_and_a_false_one_is_noticed() -> None:
+    table = text("docs/governance.md").partition("## Obligations, features and their tests\n")[2]
+    rows = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    for row in rows:
+        assert named_tests(row), row
+    assert named_tests("`tests/a.py::test_b`, `tests/c.py`") == [
+        ("tests/a.py", "test_b"), ("tests/c.py", None),
+    ]  # fmt: skip
+
+
 @ids
 def test_every_make_target_in_a_document_exists(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", text("Makefile"), re.MULTILINE))
