@@ -78,7 +78,7 @@ async def write_notice(
     if about is None:
         raise StepMissingError("nothing is decided or advised yet: say in `outcome` what to tell")
     case.check_writing(caller, outcome=about)
-    letter = await run_in_threadpool(_written, parts, case, about, language, caller)
+    letter = await run_in_threadpool(drafted, parts, case, about, language, caller)
     await record_read(parts, decision_id, what="notice", reader=caller)
     return _shown(decision_id, letter)
 
@@ -118,7 +118,11 @@ async def record_notice(
     return await record_step(parts, decision_id, NOTICE, caller, check)
 
 
-def _written(parts: Parts, case: CaseFile, outcome: str, language: str, reader: Caller) -> Letter:
+def drafted(parts: Parts, case: CaseFile, outcome: str, language: str, reader: Caller) -> Letter:
+    """Return a letter about an outcome of a case. Not for the event loop: see ``model_of``.
+
+    Raises NoticeUnavailableError.
+    """
     made = model_of(parts, case)
     if made is None:
         raise NoticeUnavailableError("the bundle that advised on this case is gone from here")

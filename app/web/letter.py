@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.api import case_schemas as shapes
 from app.api.access import CurrentCaller
 from app.api.decisions import DecisionId
-from app.api.notices import record_notice
+from app.api.notices import drafted, record_notice
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.cases import CaseFile
@@ -72,7 +72,7 @@ async def show_letter(
     chosen = language if language in LANGUAGES else "en"
     if about is None:
         about = next(iter(case.terms.outcomes))
-    letter, unavailable = _draft(parts, case, caller, outcome=about, language=chosen)
+    letter, unavailable = await _draft(parts, case, caller, outcome=about, language=chosen)
     await record_read(parts, decision_id, what="notice", reader=caller)
     text = "" if letter is None else letter.text
     view = _view(
@@ -117,7 +117,7 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
             return RedirectResponse(f"/decisions/{decision_id}#letter", status_code=303)
         except (NoticeIncompleteError, NoticeUnavailableError) as refused:
             faults["text"] = str(refused)
-    letter, unavailable = _draft(parts, case, caller, outcome=outcome, language=language)
+    letter, unavailable = await _draft(parts, case, caller, outcome=outcome, language=language)
     view = _view(
         parts, case, texts, outcome=outcome, language=language, text=text, letter=letter,
         unavailable=unavailable, form=Form(values, faults),
@@ -132,22 +132,12 @@ async def _readable(parts: Parts, decision_id: str, caller: Caller) -> CaseFile:
     return case
 
 
-def _draft(
+async def _draft(
     parts: Parts, case: CaseFile, caller: Caller, *, outcome: str, language: str
 ) -> tuple[Letter | None, str]:
     """Return a letter, or why there is none."""
-    served = parts.served.get(str(case.answer["model"]["name"]))
-    if served is None:
-        return None, "the model of this case is not served here any more"
     try:
-        letter = parts.notices.write(
-            case,
-            served,
-            outcome=outcome,
-            language=language,
-            reader=caller,
-            on=parts.clock().date(),
-        )
+        letter = await run_in_threadpool(drafted, parts, case, outcome, language, caller)
     except NoticeUnavailableError as refused:
         return None, str(refused)
     return letter, ""
