@@ -83,7 +83,7 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
                 "The personal content of this decision was erased, as the law or the retention"
                 " rules ask. It cannot be brought back."
             ),
-            _("The log still shows that the decision was made, and when."),
+            _("The record still shows that the decision was made, and when."),
         ),
         "form-not-accepted": (
             _("Your form was not accepted"),

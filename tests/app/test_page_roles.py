@@ -1,5 +1,8 @@
 """Who sees which page: each with every role, with none, and with what is not a session."""
 
+import re
+from urllib.parse import quote
+
 import httpx
 import pytest
 from fastapi.routing import APIRoute
@@ -155,3 +158,29 @@ def test_a_form_without_its_sessions_token_is_refused(service: Started, decision
         for form in ({}, {"csrf": ""}, {"csrf": "x"}, service.form(other)):
             response = visit(service, page, decision, mine, form)
             assert_problem(response, slug="form-not-accepted", status=403)
+
+
+HOSTILE = "\"'><script>window.taken=1</script><img src=x onerror=window.taken=1>"
+
+
+def test_script_in_an_address_is_no_part_of_the_answer(service: Started, decision: str) -> None:
+    """Every page, with script in each part of its path and in everything it asks for after a ``?``."""
+    for page, route in routes().items():
+        method, path = page.split(" ")
+        if method != "GET":
+            continue
+        role = next(iter(MATRIX.get(page, ALL - {Role.CALLER})))
+        asked = {each.alias: HOSTILE for each in route.dependant.query_params}
+        for address in (path.replace("{decision_id}", decision), path):
+            found = service.client.get(
+                re.sub(r"\{[^}]+\}", quote(HOSTILE, safe=""), address),
+                params=asked,
+                headers={**BROWSER, **service.session(role)},
+                follow_redirects=False,
+            )
+            assert not found.is_server_error, (page, found.text)
+            if not found.headers.get("content-type", "").startswith("text/html"):
+                continue  # a file to keep, or a problem in JSON: no browser obeys either
+            assert "<script>window" not in found.text, page
+            assert "<img src=x" not in found.text, page
+    service.client.cookies.clear()

@@ -31,9 +31,13 @@ class Page:
 PAGES: tuple[Page, ...] = (
     Page("home", "/", heading="Advice that shows its reasons"),
     Page("home-caseworker", "/", Role.CASEWORKER),
-    Page("models", "/transparency", heading="Models in use"),
-    Page("model", "/transparency/{model}", heading="Priority for discretionary housing support"),
-    Page("no-model", "/transparency/none", status=404, heading="There is no such model"),
+    Page("public-models", "/transparency", heading="Models in use"),
+    Page(
+        "public-model",
+        "/transparency/{model}",
+        heading="Priority for discretionary housing support",
+    ),
+    Page("public-no-model", "/transparency/none", status=404, heading="There is no such model"),
     Page("sign-in", "/sign-in", heading="Sign in"),
     Page("role", "/sign-in/role", Role.CASEWORKER, heading="Choose your role"),
     Page("signed-out", "/signed-out", heading="You have signed out"),

@@ -24,6 +24,8 @@ POLICY = ROOT / "app" / "demo" / "policy.yaml"
 WIDTHS = {"desktop": 1280, "phone": 390}
 BEST = {
     "decision": (0, 0, 1280, 1250),
+    "public-model": (0, 0, 1280, 1250),
+    "audit-decision": (0, 0, 1280, 1250),
     "model": (0, 0, 1280, 1250),
 }
 """Pages for the README, and the part that is shown."""

@@ -69,6 +69,11 @@ def test_a_page_is_for_everybody(signed_in: SignedIn, world: World, page: Page) 
         assert_accessible(narrow)
 
 
+def test_every_page_has_a_name_of_its_own() -> None:
+    names = [page.name for page in PAGES]
+    assert len(set(names)) == len(names)
+
+
 def in_words(role: Role) -> str:
     return {Role.EQUALITY: "equality officer", Role.ADMIN: "administrator"}.get(
         role, role.value.replace("_", " ")
