@@ -24,6 +24,9 @@ MODEL = "gbc"
 WITH_CHANGE = "gbc-change"
 """The same model under a policy that asks what would have changed the recommendation."""
 
+ENTRIES = 10_000
+"""How many entries of the log are read at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -68,7 +71,11 @@ def recorded(settings: Settings) -> int:
             log_directory(settings), origin=settings.log_origin, store=log_store(settings)
         )
     ) as log:
-        return sum(parse_leaf(row.leaf).type == RECOMMENDATION for row in log.entries(0, log.size))
+        return sum(
+            parse_leaf(row.leaf).type == RECOMMENDATION
+            for start in range(0, log.size, ENTRIES)
+            for row in log.entries(start, start + ENTRIES)
+        )
 
 
 @contextmanager
