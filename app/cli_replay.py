@@ -157,7 +157,7 @@ def replay(
         elif log is not None:
             entry = record_here(log, report, clock=utc_now, new_id=new_id)
     if json_output:
-        sys.stdout.buffer.write(report.encode() + b"\n")
+        sys.stdout.write(report.encode().decode() + "\n")
     else:
         _tell(report, entry)
     if report.kind == "replay" and not report.all_same:
