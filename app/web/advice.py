@@ -14,6 +14,8 @@ from app.web.language import Texts
 from app.words import LEAST_SHOWN, MOST_REASONS, percent, points
 from models.wording import formatter
 
+ONE_IN_TWENTY = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class FactorRow:
@@ -66,7 +68,15 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
         label=recommendation["label"],
         summary=explanation["summary"],
         near_threshold=recommendation["near_threshold"],
-        how_sure=_how_sure(body["uncertainty"], body["familiarity"], texts),
+        how_sure=_how_sure(
+            body["uncertainty"],
+            body["familiarity"],
+            texts,
+            # Without its card what is counted is told by the estimate's meaning, on the same page.
+            positive=_("what the estimate counts")
+            if served is None
+            else str(served.bundle.card.output.positive_class),
+        ),
         reasons_for=explanation["reasons_for"],
         reasons_against=explanation["reasons_against"],
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
@@ -111,20 +121,36 @@ def _base(explanation: Mapping[str, Any]) -> str | None:
     return None if explanation["contrast"] is not None else f"{explanation['base_value']:,.4g}"
 
 
+def _share(share: float, texts: Texts) -> str:
+    """Return a share as people count: in tens, and at either end in twenties."""
+    _ = texts.gettext
+    if share < ONE_IN_TWENTY:
+        return _("Fewer than 1 in 20")
+    if share > 1 - ONE_IN_TWENTY:
+        return _("More than 19 in 20")
+    return _("About %(tenths)s in 10") % {"tenths": round(10 * share)}
+
+
 def _how_sure(
-    uncertainty: Mapping[str, Any], familiarity: Mapping[str, Any], texts: Texts
+    uncertainty: Mapping[str, Any],
+    familiarity: Mapping[str, Any],
+    texts: Texts,
+    *,
+    positive: str,
 ) -> list[str]:
+    """Return how sure the advice is. ``positive``: the outcome whose frequency the estimate is."""
     _ = texts.gettext
     lines = []
     similar = uncertainty["similar_cases"]
     if similar is not None:
         lines.append(
             _(
-                "About %(tenths)s in 10 similar cases turned out that way (%(positives)s of"
-                " %(cases)s past cases with a similar estimate)."
+                "%(share)s similar cases turned out as “%(outcome)s”: %(positives)s of %(cases)s"
+                " past cases with a similar estimate."
             )
             % {
-                "tenths": round(10 * similar["positives"] / max(similar["cases"], 1)),
+                "share": _share(similar["positives"] / max(similar["cases"], 1), texts),
+                "outcome": positive,
                 "positives": similar["positives"],
                 "cases": similar["cases"],
             }
