@@ -73,8 +73,13 @@ def _show(
         console.print(f"The service did not start. Its log, {log_path}, ends with:", style="bold")
         console.print("\n".join(log_path.read_text().splitlines()[-5:]), highlight=False)
         return COULD_NOT_START
+    answers = {
+        name: _post(f"{address}/v1/models/{MODEL}/decisions", key, request_body(case))
+        for name, case in DEMO_CASES.items()
+    }
+    # The first is told here; all of them are in the caseworkers' list.
     name, case = next(iter(DEMO_CASES.items()))
-    answer = _post(f"{address}/v1/models/{MODEL}/decisions", key, request_body(case))
+    answer = answers[name]
     console.print(_story(name, answer), highlight=False, soft_wrap=True, markup=False)
     console.print(_invitation(answer, address, key, case, log_path.parent / "data"), highlight=False,
                   soft_wrap=True, markup=False)  # fmt: skip

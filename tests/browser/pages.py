@@ -81,8 +81,8 @@ PAGES: tuple[Page, ...] = (
     Page("audit-decision", "/audit/decisions/{decision}", Role.AUDITOR, heading="What happened"),
     Page("audit-log", "/audit/log", Role.AUDITOR, heading="State of the log"),
     Page("audit-replays", "/audit/replays", Role.AUDITOR, heading="Recomputed decisions"),
-    Page("models", "/models", Role.MODEL_OWNER, heading="Models"),
-    Page("model", "/models/{model}", Role.MODEL_OWNER),
+    Page("owner-models", "/models", Role.MODEL_OWNER, heading="Models"),
+    Page("owner-model", "/models/{model}", Role.MODEL_OWNER),
     Page("model-stop", "/models/{model}/stop", Role.MODEL_OWNER, heading="Stop this model"),
     Page("not-found", "/nowhere", status=404, heading="Page not found"),
 )
