@@ -28,7 +28,7 @@ from benchmarks.grounds_service import (
     recorded,
     replica,
 )
-from benchmarks.processes import free_port, free_ports, server
+from benchmarks.processes import end_in_order, free_port, free_ports, server
 from benchmarks.shared_model import cases as made_cases
 from benchmarks.shared_model import write_rows
 from benchmarks.targets import Target
@@ -54,6 +54,7 @@ def main() -> None:
     options.add_argument("--only", type=_names(NAMES), default=NAMES, help=",".join(NAMES))
     options.add_argument("--parts", type=_names(PARTS), default=PARTS, help=",".join(PARTS))
     chosen = options.parse_args()
+    end_in_order()
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="grounds-bench-") as folder:
         place = Path(folder)

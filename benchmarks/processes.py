@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -87,6 +88,15 @@ def server(
         yield Running(process.pid, time.perf_counter() - start)
     finally:
         _stop(process)
+
+
+def end_in_order() -> None:
+    """Let SIGTERM and SIGINT end this process as an exception does: servers are stopped with it.
+
+    A job in the background has SIGINT ignored by the shell, and SIGTERM ends Python at once.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
 
 
 def free_ports(count: int) -> list[int]:

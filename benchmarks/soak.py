@@ -24,7 +24,7 @@ from audit.records import NewRecord
 from benchmarks import machine, open_loop, targets
 from benchmarks.grounds_service import MODEL, Prepared, prepare_grounds
 from benchmarks.log_load import FACTS
-from benchmarks.processes import free_port, server
+from benchmarks.processes import end_in_order, free_port, server
 from benchmarks.shared_model import cases as made_cases
 from benchmarks.shared_model import write_rows
 from benchmarks.targets import Target
@@ -58,6 +58,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=5, help="of one run of wrk")
     chosen = options.parse_args()
+    end_in_order()
     if chosen.minutes is None and chosen.records is None:
         options.error("want --minutes, --records or both")
     print("\n".join(machine.described()))
