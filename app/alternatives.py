@@ -31,7 +31,7 @@ from models.bundle import Bundle
 from models.card import Field, Value
 from models.errors import CaseRejectedError
 from models.schema import EncodedCase
-from models.session import Scored, split_rows
+from models.session import Scored
 from models.wording import format_value, phrase
 
 LIMITS = Limits(max_fields=2, max_answers=3, max_evaluations=1_500, time_budget_seconds=2.0)
@@ -90,7 +90,7 @@ def changeable_fields(bundle: Bundle, explainer: Explainer) -> ChangeableFields:
     )
     is_quick = False
     if scores is not None and domains:
-        row = split_rows(bundle.background.feeds)[0]
+        row = {name: rows[:1] for name, rows in bundle.background.feeds.items()}
         scores.learn(row, domains)
         case = scores.case(row, bundle.session.run_row(row).taps)
         trials = _every_field_changed(domains, LIMITS.max_evaluations)
