@@ -5,10 +5,9 @@ body's to say. It is named by the digest of its canonical form, which goes into 
 """
 
 import hashlib
-from functools import cached_property
 from math import inf, isnan
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import orjson
@@ -54,13 +53,6 @@ class Band(Strict):
     """Which scores speak for this outcome: decides what counts as a reason for it."""
     adverse: bool
     """Whether the outcome is to the disadvantage of the person concerned."""
-
-
-class _Applied(NamedTuple):
-    """A band, and the rule that advice names when it applies."""
-
-    band: Band
-    rule: Rule
 
 
 class Policy(Strict):
@@ -162,31 +154,24 @@ class Policy(Strict):
 
         Raises PolicyError when no band covers the score.
         """
-        found: _Applied | None = None
-        for applied in self._applied:
-            if score >= type(score)(applied.band.at_least):
-                found = applied
+        found: int | None = None
+        for place, band in enumerate(self.bands):
+            if score >= type(score)(band.at_least):
+                found = place
         if found is None:
             raise PolicyError(f"policy {self.policy} has no band for the score it was given")
-        number = float(score)
+        chosen, number = self.bands[found], float(score)
         return Advice(
-            outcome=found.band.outcome,
-            label=found.band.label,
-            rule=found.rule,
+            outcome=chosen.outcome,
+            label=chosen.label,
+            rule=Rule(id=chosen.rule, description=self._describe(found)),
             score=number,
             target=target,
-            supported_by=1 if found.band.supported_by == "higher" else -1,
+            supported_by=1 if chosen.supported_by == "higher" else -1,
             near_threshold=any(
                 abs(number - band.at_least) < self.near_threshold for band in self.bands[1:]
             ),
-            adverse=found.band.adverse,
-        )
-
-    @cached_property
-    def _applied(self) -> tuple["_Applied", ...]:
-        return tuple(
-            _Applied(band, Rule(id=band.rule, description=self._describe(band)))
-            for band in self.bands
+            adverse=chosen.adverse,
         )
 
     def outcome(self, name: str) -> Band | None:
@@ -213,10 +198,9 @@ class Policy(Strict):
             if band.outcome != advice.outcome and not (advice.adverse and band.adverse)
         ]
 
-    def _describe(self, band: Band) -> str:
-        position = self.bands.index(band)
-        low = None if position == 0 else band.at_least
-        high = None if band is self.bands[-1] else self.bands[position + 1].at_least
+    def _describe(self, place: int) -> str:
+        low = None if place == 0 else self.bands[place].at_least
+        high = None if place == len(self.bands) - 1 else self.bands[place + 1].at_least
         if low is None and high is None:
             return "every score"
         if low is None:
