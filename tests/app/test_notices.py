@@ -257,7 +257,7 @@ def test_a_case_of_a_bundle_that_is_gone_can_still_be_told_of_in_english(
     decision = english.ask().json()["id"]
     text = written(english, decision)["text"]
     started = english.started
-    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path})
+    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path, "data_dir": tmp_path})
     with started.replaced(served=Serving(), library=Library(elsewhere)):
         path = f"/v1/decisions/{decision}/notice"
         refused = english.get(path, english.person("ann"))

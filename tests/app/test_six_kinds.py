@@ -166,7 +166,7 @@ def test_without_advice_the_reasons_of_a_model_are_not_provided(tmp_path: Path) 
 def test_a_bundle_that_is_gone_leaves_what_is_recorded(plain: Governed, tmp_path: Path) -> None:
     decision = plain.ask().json()["id"]
     started = plain.started
-    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path})
+    elsewhere = started.settings.model_copy(update={"models_dir": tmp_path, "data_dir": tmp_path})
     with started.replaced(served=Serving(), library=Library(started.settings)):
         # It is not active any more, and still to be found by its digest.
         assert explained(plain, decision)["rationale"]["process"]["status"] == "provided"
