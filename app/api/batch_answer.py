@@ -110,9 +110,13 @@ class BatchAnswer(Response):
                     raise InvalidRequestError("the body holds no case: want one a line, as JSON")
                 headers = [(b"content-type", NDJSON.encode())]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await self._answer(lines, first, send)
+                is_whole = await self._answer(lines, first, send)
+        if is_whole:
+            # Its place is free by now: who reads the end may send the next batch at once.
+            await send({"type": "http.response.body", "body": b""})
 
-    async def _answer(self, lines: Lines, first: Sequence[Line], send: Send) -> None:
+    async def _answer(self, lines: Lines, first: Sequence[Line], send: Send) -> bool:
+        """Tell line after line; return whether all were told."""
         groups: asyncio.Queue[_Group | None] = asyncio.Queue(AHEAD)
         producer = asyncio.create_task(self._hand_over(lines, first, groups))
         begun: list[_Group] = []
@@ -123,9 +127,10 @@ class BatchAnswer(Response):
                 async with asyncio.timeout(SENDING_SECONDS):
                     await send({"type": "http.response.body", "body": content, "more_body": True})
             await producer  # a fault of ours in it ends the batch without its end
-            await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            return  # the client takes nothing; an answer without its end says that it is cut
+            return False  # the client takes nothing; an answer without its end says that it is cut
+        else:
+            return True
         finally:
             producer.cancel()
             await asyncio.gather(producer, return_exceptions=True)

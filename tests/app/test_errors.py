@@ -330,7 +330,7 @@ def test_an_unknown_model_is_refused_with_those_that_are_served(service: Started
     assert problem["detail"] == "this service serves: tiny"
 
 
-@pytest.mark.parametrize("path", ["/v1/decisions/{}", "/v1/decisions/{}/proof", "/decisions/{}"])
+@pytest.mark.parametrize("path", ["/v1/decisions/{}", "/v1/decisions/{}/proof"])
 def test_an_unknown_decision_is_not_found(service: Started, path: str) -> None:
     response = service.client.get(path.format(UNKNOWN_ID), headers=service.key(Role.ADMIN))
     assert_problem(response, slug="unknown-decision", status=404)
@@ -373,7 +373,7 @@ def test_another_method_is_refused(service: Started, method: str, path: str) -> 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/models/", "/v1/decisions/", "/static/none.css", "/static/../keys.py"]
+    "path", ["/v1", "/v1/models/", "/v1/decisions/", "/static/none.css", "/static/../keys.py"]
 )
 def test_an_address_that_leads_nowhere_is_a_problem_too(service: Started, path: str) -> None:
     response = service.client.get(path, headers=service.key(Role.ADMIN), follow_redirects=False)

@@ -117,6 +117,7 @@ def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
         client.get(f"/v1/decisions/{quote(name)}", headers=key)
         client.get(f"/problems/{quote(name)}")
         client.get(f"/{quote(name)}")
+        client.get("/")
         client.get("/v1/models", headers={"Authorization": f"Bearer {name.splitlines()[0]}"})
         client.request("BREW", "/v1/models", headers=key)
         client.get("/v1/models", headers={**key, "X-Model": "a", "User-Agent": "b"})
