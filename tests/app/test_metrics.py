@@ -129,7 +129,7 @@ def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
     seen = scrape(service).keys()
     for name in (HOSTILE, "second", "x" * 300, "tiny2", "%0a"):
         provoke(name)
-    assert scrape(service).keys() == seen
+    assert scrape(service).keys() - seen == set()
     assert "first" not in str(seen)
 
 
