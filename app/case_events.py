@@ -8,9 +8,8 @@ nothing of a person or an outcome; the rest is in the encrypted payload, under t
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -134,32 +133,9 @@ def read_events(log: LogReader, decision_id: str) -> Events:
         number += 1
 
 
-def event_ids(log: LogReader, decision_id: str) -> tuple[str, ...]:
-    """Return the identifiers of all that is erased along with a decision.
-
-    Those are the events of its case, and what shadow versions made of it.
-    """
-    return (
-        *_without_gap(log, partial(event_id, decision_id)),
-        *_without_gap(log, partial(shadow_id, decision_id)),
-    )
-
-
 def shadow_id(decision_id: str, number: int) -> str:
     """Return the identifier of what a shadow version made of a case; no route reads it."""
     return f"{decision_id}.shadow.{number}"
-
-
-def _without_gap(log: LogReader, name: Callable[[int], str]) -> Iterator[str]:
-    number = 1
-    while True:
-        identifier = name(number)
-        try:
-            log.receipt(identifier)
-        except UnknownRecordError:
-            return
-        yield identifier
-        number += 1
 
 
 def is_machine_role(role: str) -> bool:

@@ -129,7 +129,7 @@ def erase(
     record: Annotated[list[str] | None, typer.Option(help="One decision; may be repeated.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Erase the content of a subject or of single decisions (the service must be stopped)."""
+    """Erase a subject, or single decisions with all that followed (the service must be stopped)."""
     if (subject is None) == (not record):
         raise typer.BadParameter("want either --subject or --record")
     if subject == "-":
@@ -154,7 +154,7 @@ def erase(
 
 @retention_app.command("run")
 def retention_run(data_dir: DataDir = None) -> None:
-    """Erase every decision's content that is past its model's ceiling and not under a hold."""
+    """Erase every decision past its model's ceiling and not under a hold, with all that followed it."""
     with _opened(data_dir) as (log, kept):
         done = kept.custody.expire(log, actor=OPERATOR, new_id=new_id)
         out.print(

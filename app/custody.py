@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import get_args
 
+from app.case_entries import case_of, following
 from app.domain import Clock, NewId
 from app.keeping_errors import OwnStateError, TooEarlyError, UnknownHoldError
 from app.lifecycle import EntryType
-from app.records import RECOMMENDATION, SHADOW
 from app.retention import Retention
 from app.stops import ControlType
 from audit.errors import DamagedLogError, UnderHoldError, UnknownRecordError
@@ -27,8 +27,6 @@ HOLD_LIFTED = "hold_lifted"
 TYPES = (HOLD_SET, HOLD_LIFTED)
 OWN_STATE = frozenset((*get_args(ControlType), *get_args(EntryType)))
 """Entries by which every service knows what is stopped and what is in use."""
-CONTENT = (RECOMMENDATION, SHADOW)
-"""Entries that hold what was said of a person's case, by a version that its leaf names."""
 
 _CHUNK = 1_024
 _BATCH = 200
@@ -128,14 +126,14 @@ class Custody:
 
     def check_erasable(self, indexes: Sequence[int]) -> None:
         """Raise UnderHoldError or TooEarlyError if any of these entries must be kept."""
-        leaves = [self._leaf(index) for index in indexes]
-        for leaf in leaves:
+        leaves = [(index, self._leaf(index)) for index in indexes]
+        for _, leaf in leaves:
             if leaf.type in OWN_STATE:
                 raise OwnStateError(record_id=leaf.id)
         held = self._held_by(indexes)
         if held:
             raise UnderHoldError(holds=sorted({hold for holds in held.values() for hold in holds}))
-        until = [moment for leaf in leaves if (moment := self._keep_until(leaf)) is not None]
+        until = [moment for each in leaves if (moment := self._keep_until(*each)) is not None]
         latest = max(until, default=None)
         if latest is not None and latest > self._clock():
             raise TooEarlyError(until=latest)
@@ -150,7 +148,7 @@ class Custody:
         subject: str | None = None,
         record_ids: Sequence[str] = (),
     ) -> Erasure:
-        """Erase a subject, or single records.
+        """Erase a subject, or single records: of a recommendation, all that follows it too.
 
         Raises UnderHoldError, TooEarlyError, UnknownRecordError, and as ``Log.append``.
         """
@@ -158,12 +156,16 @@ class Custody:
             done = log.erase_subject(
                 subject, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
             )
-        else:
-            done = log.erase_records(
-                record_ids, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
-            )
-        self._unpurged = not done.purged
-        return done
+            self._unpurged = not done.purged
+            return done
+        recommendations = {log.receipt(record_id).index for record_id in record_ids}
+        return self._erase_records(
+            log,
+            [*record_ids, *following(log, recommendations)],
+            basis=basis,
+            actor=actor,
+            new_id=new_id,
+        )
 
     def purge_if_needed(self, log: Log) -> None:
         """Try again to remove erased bytes from every file, if a reader was in the way."""
@@ -178,9 +180,10 @@ class Custody:
         new_id: NewId,
         advance: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Expired:
-        """Erase every record past its model's ceiling that no hold keeps.
+        """Erase every case past its model's ceiling that no hold keeps, with all that followed it.
 
-        Raises as ``Log.append``.
+        What follows a recommendation later than its ceiling, or was left by a run that was cut
+        short, goes with the next run. Raises as ``Log.append``.
         """
         now = self._clock()
         erased: list[int] = []
@@ -193,39 +196,57 @@ class Custody:
             held += len(kept)
             ids = [record_id for index, record_id in due if index not in kept]
             for at in range(0, len(ids), _BATCH):
-                done = self.erase(
+                done = self._erase_records(
                     log,
+                    ids[at : at + _BATCH],
                     basis="retention period over",
                     actor=actor,
                     new_id=new_id,
-                    record_ids=ids[at : at + _BATCH],
                 )
                 erased += done.indexes
                 purged = done.purged
             advance(min(start + _CHUNK, size), size)
         return Expired(tuple(erased), held, purged)
 
+    def _erase_records(
+        self, log: Log, record_ids: Sequence[str], *, basis: str, actor: str, new_id: NewId
+    ) -> Erasure:
+        done = log.erase_records(
+            record_ids, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
+        )
+        self._unpurged = not done.purged
+        return done
+
     def _due(self, start: int, stop: int, now: datetime) -> list[tuple[int, str]]:
-        """Return (index, id) of the decisions, and of what shadows made of them, whose time is over and content still there."""
+        """Return (index, id) of the entries whose case's time is over and content still there."""
         found = []
         for row in self._log.entries(start, stop):
             leaf = parse_leaf(row.leaf)
-            rule = self._retention.of(_model(leaf))
-            if leaf.type not in CONTENT or rule is None or rule.erase_after_days is None:
+            if leaf.payload is None:
                 continue
-            due = datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.erase_after_days)
+            recommendation = self._recommendation(row.seq, leaf)
+            rule = None if recommendation is None else self._retention.of(_model(recommendation))
+            if recommendation is None or rule is None or rule.erase_after_days is None:
+                continue
+            due = _moment(recommendation) + timedelta(days=rule.erase_after_days)
             if due <= now and self._log.erasure_of(row.seq) is None:
                 found.append((row.seq, row.id))
         return found
 
-    def _keep_until(self, leaf: Leaf) -> datetime | None:
-        rule = self._retention.of(_model(leaf))
-        if leaf.type not in CONTENT or rule is None:
+    def _keep_until(self, index: int, leaf: Leaf) -> datetime | None:
+        recommendation = self._recommendation(index, leaf)
+        rule = None if recommendation is None else self._retention.of(_model(recommendation))
+        if recommendation is None or rule is None:
             return None
-        return datetime.fromisoformat(leaf.timestamp) + timedelta(days=rule.keep_days)
+        return _moment(recommendation) + timedelta(days=rule.keep_days)
+
+    def _recommendation(self, index: int, leaf: Leaf) -> Leaf | None:
+        """Return the leaf by whose model and time an entry is kept and erased; None for no case's."""
+        of = case_of(index, leaf)
+        return leaf if of == index else None if of is None else self._leaf(of)
 
     def _held_by(self, indexes: Sequence[int]) -> dict[int, list[str]]:
-        """Return the held entries among these, each with the holds on it."""
+        """Return the held entries among these, each with the holds on it or on its recommendation."""
         holds = self.holds()
         records = {hold.record: hold.id for hold in holds if hold.record is not None}
         subjects: dict[int, str] = {}
@@ -236,13 +257,19 @@ class Custody:
                     raise DamagedLogError(f"the hold of entry {hold.index} has lost its subject")
                 subjects[number] = hold.id
         found: dict[int, list[str]] = {}
+        if not holds:
+            return found
         for index in indexes:
-            number = self._log.subject_number(index) if subjects else None
-            by = [records[index]] if index in records else []
-            if number is not None and number in subjects:
-                by.append(subjects[number])
+            of = case_of(index, self._leaf(index))
+            by: set[str] = set()
+            for each in {index, index if of is None else of}:
+                number = self._log.subject_number(each) if subjects else None
+                if each in records:
+                    by.add(records[each])
+                if number is not None and number in subjects:
+                    by.add(subjects[number])
             if by:
-                found[index] = by
+                found[index] = sorted(by)
         return found
 
     def _leaf(self, index: int) -> Leaf:
@@ -250,6 +277,10 @@ class Custody:
         if not rows:
             raise UnknownRecordError(f"the log has no entry {index}")
         return parse_leaf(rows[0].leaf)
+
+
+def _moment(leaf: Leaf) -> datetime:
+    return datetime.fromisoformat(leaf.timestamp)
 
 
 def _model(leaf: Leaf) -> str:

@@ -190,6 +190,7 @@ def replay_record(
                     "answer": orjson.Fragment(answer),
                 }
             ),
+            subject=stored.content.subject,
         ),
         answer=answer,
         result=verdict_name(verdict),

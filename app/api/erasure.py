@@ -17,7 +17,6 @@ from app.api.decisions import DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.schemas import Moment
-from app.case_events import event_ids
 from app.custody import Hold
 from app.domain import Role
 from app.log_entries import EntryWork
@@ -173,7 +172,8 @@ async def erase_subject(
     "/v1/decisions/{decision_id}/erasure",
     operation_id="erase_decision",
     summary="Erase one decision's content",
-    description="As the erasure of a subject, for one decision.",
+    description="As the erasure of a subject, for one decision and all that followed it: every step of "
+    "its case, its letters, how it turned out.",
     responses={
         200: {"content": {JSON: {"example": ERASED}}},
         **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -196,7 +196,7 @@ async def erase_decision(
         basis=asked.basis,
         actor=caller.name,
         new_id=parts.new_id,
-        record_ids=[decision_id, *await run_in_threadpool(event_ids, parts.log, decision_id)],
+        record_ids=[decision_id],
     )
     return _told(parts, done)
 

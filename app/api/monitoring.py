@@ -106,7 +106,7 @@ async def report_outcome(
         outcome=report.outcome,
         actor=caller.name,
         at=timestamp(parts.clock()),
-        subject=report.subject,
+        subject=stored.content.subject,
     )
     return await _record(parts, event)
 

@@ -21,11 +21,6 @@ class OutcomeReport(_Shape):
         Field(description="The class of the model's card that turned out to be true, or the "
               "number of a regression."),
     ]  # fmt: skip
-    subject: Annotated[
-        str | None,
-        Field(min_length=1, max_length=200,
-              description="As sent with the case, so that this is erased with it."),
-    ] = None  # fmt: skip
 
 
 class Recorded(_Shape):

@@ -68,10 +68,10 @@ def tell(service: Started, decision: str, **attributes: str) -> None:
     assert answer.status_code == 201, answer.text
 
 
-def turn_out(service: Started, decision: str, outcome: int, **more: object) -> None:
+def turn_out(service: Started, decision: str, outcome: int) -> None:
     answer = service.client.post(
         f"/v1/decisions/{decision}/outcome",
-        json={"outcome": outcome, **more},
+        json={"outcome": outcome},
         headers=service.key(Role.CALLER),
     )
     assert answer.status_code == 201, answer.text
@@ -258,7 +258,7 @@ def test_an_outcome_is_an_entry_and_a_later_one_corrects_it(service: Started) ->
     decision = decide(service, YES)
     turn_out(service, decision, 0)
     assert monitoring(service)["calibration"]["bins"][0]["observed"]["value"] == 0
-    turn_out(service, decision, 1, subject="person-1")
+    turn_out(service, decision, 1)
     found = monitoring(service)["calibration"]
     assert found["cases"] == 1
     assert found["bins"][0]["observed"]["value"] == 1
