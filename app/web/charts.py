@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-ROW_HEIGHT = 34
-LABEL_WIDTH = 250
-BAR_WIDTH = 150
-VALUE_WIDTH = 90
-WIDTH = LABEL_WIDTH + 2 * BAR_WIDTH + 2 * VALUE_WIDTH
-LONGEST_LABEL = 32
+ROW_HEIGHT = 52
+LABEL_HEIGHT = 20
+BAR_WIDTH = 130
+VALUE_WIDTH = 110
+WIDTH = 2 * BAR_WIDTH + 2 * VALUE_WIDTH
+"""Labels stand above their bars, so that the whole chart fits a phone and can still be read."""
+LONGEST_LABEL = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def signed_bars(bars: Sequence[Bar], *, title: str, description: str) -> str:
     """
     largest = max((abs(bar.size) for bar in bars), default=0.0)
     height = ROW_HEIGHT * len(bars) + 8
-    middle = LABEL_WIDTH + VALUE_WIDTH + BAR_WIDTH
+    middle = VALUE_WIDTH + BAR_WIDTH
     rows = "".join(
         _row(bar, top=4 + position * ROW_HEIGHT, middle=middle, largest=largest)
         for position, bar in enumerate(bars)
@@ -51,11 +52,13 @@ def _row(bar: Bar, *, top: int, middle: int, largest: float) -> str:
     left = middle if raises else middle - length
     text_x = middle + length + 6 if raises else middle - length - 6
     anchor = "start" if raises else "end"
-    centre = top + ROW_HEIGHT // 2
+    bar_top = top + LABEL_HEIGHT
+    bar_height = ROW_HEIGHT - LABEL_HEIGHT - 10
+    centre = bar_top + bar_height // 2 + 1
     return (
-        f'<text class="label" x="0" y="{centre}">{escape(_short(bar.label))}</text>'
-        f'<rect class="{"raises" if raises else "lowers"}" x="{left:.1f}" y="{top + 5}" '
-        f'width="{max(length, 1):.1f}" height="{ROW_HEIGHT - 10}"/>'
+        f'<text class="label" x="0" y="{top + 10}">{escape(_short(bar.label))}</text>'
+        f'<rect class="{"raises" if raises else "lowers"}" x="{left:.1f}" y="{bar_top}" '
+        f'width="{max(length, 1):.1f}" height="{bar_height}"/>'
         f'<text class="size" x="{text_x:.1f}" y="{centre}" text-anchor="{anchor}">'
         f"{escape(bar.text)}</text>"
     )
@@ -77,8 +80,8 @@ def counts(label: str, first: int, second: int) -> Pair:
     return Pair(label, first, second, f"{first:,}", f"{second:,}")
 
 
-PAIR_HEIGHT = 44
-PAIR_WIDTH = 340
+PAIR_HEIGHT = 64
+PAIR_WIDTH = 360
 
 
 def paired_bars(pairs: Sequence[Pair], *, legend: tuple[str, str], title: str) -> str:
@@ -89,10 +92,10 @@ def paired_bars(pairs: Sequence[Pair], *, legend: tuple[str, str], title: str) -
     largest = max((max(pair.first, pair.second) for pair in pairs), default=0.0)
     top = 34
     height = top + PAIR_HEIGHT * len(pairs)
-    second = LABEL_WIDTH + 16 + 14 * (len(legend[0]) // 2 + 3)
+    second = 16 + 14 * (len(legend[0]) // 2 + 3)
     head = (
-        f'<rect class="raises" x="{LABEL_WIDTH}" y="8" width="12" height="12"/>'
-        f'<text class="size" x="{LABEL_WIDTH + 18}" y="15">{escape(legend[0])}</text>'
+        f'<rect class="raises" x="0" y="8" width="12" height="12"/>'
+        f'<text class="size" x="18" y="15">{escape(legend[0])}</text>'
         f'<rect class="lowers" x="{second}" y="8" width="12" height="12"/>'
         f'<text class="size" x="{second + 18}" y="15">{escape(legend[1])}</text>'
     )
@@ -107,16 +110,15 @@ def paired_bars(pairs: Sequence[Pair], *, legend: tuple[str, str], title: str) -
 
 
 def _pair(pair: Pair, *, top: int, largest: float) -> str:
-    centre = top + PAIR_HEIGHT // 2 - 4
-    parts = [f'<text class="label" x="0" y="{centre}">{escape(_short(pair.label))}</text>']
+    parts = [f'<text class="label" x="0" y="{top + 10}">{escape(_short(pair.label))}</text>']
     for kind, size, text, y in (
-        ("raises", pair.first, pair.first_text, top),
-        ("lowers", pair.second, pair.second_text, top + 18),
+        ("raises", pair.first, pair.first_text, top + LABEL_HEIGHT),
+        ("lowers", pair.second, pair.second_text, top + LABEL_HEIGHT + 18),
     ):
         length = 0.0 if largest == 0 else size / largest * PAIR_WIDTH
         parts.append(
-            f'<rect class="{kind}" x="{LABEL_WIDTH}" y="{y}" width="{max(length, 1):.1f}" '
-            f'height="15"/><text class="size" x="{LABEL_WIDTH + length + 6:.1f}" y="{y + 8}">'
+            f'<rect class="{kind}" x="0" y="{y}" width="{max(length, 1):.1f}" '
+            f'height="15"/><text class="size" x="{length + 6:.1f}" y="{y + 8}">'
             f"{escape(text)}</text>"
         )
     return "".join(parts)

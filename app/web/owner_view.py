@@ -14,6 +14,7 @@ from app.monitoring.report import Comparison, Report
 from app.registry_entries import Change
 from app.served import ServedModel
 from app.stops import Stop, Stops
+from app.web.case_words import moment
 from app.web.charts import Pair, paired_bars
 from app.web.language import Texts
 from models.card import Card
@@ -145,7 +146,7 @@ def model_view(
         facts=_facts(served, card, texts),
         digest=served.bundle.digest,
         policy_digest=served.policy_digest,
-        stops=[_stop_line(stop) for stop in _stops_of(served.name, stops)],
+        stops=[_stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
         can_stop=can_stop,
         tripped=[f"{each.limit}: {each.subject}" for each in monitor.tripped(served.name)],
         has_profile=lint is not None,
@@ -196,12 +197,18 @@ def model_view(
                 each.policy_name,
                 _stage(each.stage, texts),
                 _share(each.percent),
-                each.since,
+                moment(each.since, texts),
             ]
             for each in versions.versions.values()
         ],
         happened=[
-            (_stage(each.stage, texts), each.at, each.actor, each.reason, each.version)
+            (
+                _stage(each.stage, texts),
+                moment(each.at, texts),
+                each.actor,
+                each.reason,
+                each.version,
+            )
             for each in happened
         ],
     )
@@ -239,11 +246,11 @@ def _stops_of(name: str, stops: Stops) -> list[Stop]:
     return [stop for stop in stops.state.stops.values() if stop.model in (None, name)]
 
 
-def _stop_line(stop: Stop) -> StopLine:
+def _stop_line(stop: Stop, texts: Texts) -> StopLine:
     return StopLine(
         number=stop.number,
         is_of_all=stop.model is None,
-        since=stop.since,
+        since=moment(stop.since, texts),
         actor=stop.actor,
         reason=stop.reason,
         asked_by=stop.resume_asked_by or "",
