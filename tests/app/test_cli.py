@@ -437,6 +437,8 @@ def test_the_document_is_printed_as_yaml() -> None:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str], Any]]:
     """``grounds demo`` up to the point where it waits: its directory, its lines, its process."""
     directory = tmp_path_factory.mktemp("demo")
+    # A shell's background jobs ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(  # noqa: S603  # our own program
         [sys.executable, "-m", "app", "demo", "--port", "0", "--directory", str(directory)],
         cwd=ROOT,
@@ -445,6 +447,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[
         stderr=subprocess.STDOUT,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     watchdog = threading.Timer(300, process.kill)
     watchdog.start()
