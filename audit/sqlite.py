@@ -67,6 +67,8 @@ class SqliteStore:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_EXRESCODE
         with converted(f"{self.path} cannot be opened"):
             connection = apsw.Connection(str(self.path), flags=flags, vfs=self.vfs)
+            # Only the writer checkpoints: SQLite would try to as the last connection closes.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
                 if "entry" not in tables:
