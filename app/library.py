@@ -8,7 +8,7 @@ every start and every change of the registry.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -18,7 +18,7 @@ from app.bundle_store import store_of
 from app.lifecycle import POLICY_CHANGED, REGISTERED
 from app.policy import Policy, PolicyError, load_policy
 from app.records import STARTED
-from app.served import ServedModel, join
+from app.served import ServedModel, join, with_policy
 from app.settings import Settings
 from app.trust import Vouched
 from audit.rare import RareEntries
@@ -62,18 +62,25 @@ class Library:
         self._bundles: dict[str, Path] = {}
         self._lock = threading.Lock()
 
-    def find(self, bundle_digest: str, policy_digest: str) -> ServedModel:
+    def find(
+        self, bundle_digest: str, policy_digest: str, *, among: Iterable[ServedModel] = ()
+    ) -> ServedModel:
         """Return the model with these digests.
 
-        Raises MissingModelError when it is nowhere; ModelError, ExplanationError or PolicyError when
+        ``among`` are versions that are open already: one of them, or its bundle under the policy that
+        is asked for, needs no opening. Raises MissingModelError when it is nowhere; ModelError, ExplanationError or PolicyError when
         it cannot be opened any more.
         """
         key = (bundle_digest, policy_digest)
         if key in self._served:
             return self._served[key]
+        same = [each for each in among if each.bundle.digest == bundle_digest]
+        for each in same:
+            if each.policy_digest == policy_digest:
+                return each
         with self._lock:
             if key not in self._opened:
-                self._opened[key] = self._open(bundle_digest, policy_digest)
+                self._opened[key] = self._open(bundle_digest, policy_digest, same)
             self._opened.move_to_end(key)
             if len(self._opened) > _KEPT_OPEN:
                 self._opened.popitem(last=False)
@@ -85,15 +92,19 @@ class Library:
             self._policies.setdefault(policy.digest, policy)
         return self.find(bundle_digest, policy.digest)
 
-    def _open(self, bundle_digest: str, policy_digest: str) -> ServedModel:
+    def _open(
+        self, bundle_digest: str, policy_digest: str, same: Sequence[ServedModel]
+    ) -> ServedModel:
         path = self._bundle(bundle_digest)
-        if path is None:
+        if path is None and not same:
             raise MissingModelError(f"no bundle {bundle_digest} is {self._where()}")
         policy = self._policy(policy_digest)
         if policy is None:
             raise MissingModelError(
                 f"no policy {policy_digest} is {self._where()}, nor in the log's record of a start"
             )
+        if path is None or same:
+            return with_policy(same[0], policy)
         return join(read(path), policy, self._settings, vouched_for=NOBODY, directory=path.parent)
 
     def _where(self) -> str:

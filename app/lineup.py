@@ -70,6 +70,16 @@ class Serving(Mapping[str, ServedModel]):
         return tuple(self._lineups.values())
 
     @property
+    def versions(self) -> tuple[ServedModel, ...]:
+        """Every version in use, of every model."""
+        return tuple(
+            version
+            for lineup in self.lineups
+            for version in (lineup.live, lineup.canary, *lineup.shadows)
+            if version is not None
+        )
+
+    @property
     def waiting(self) -> frozenset[str]:
         """Models that are registered and of which no version advises here."""
         return self._waiting

@@ -203,11 +203,13 @@ def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
     case.check_visible(reader)
     name = case.answer["model"]["name"]
     active = parts.served.get(name)
-    limits = {} if active is None else parts.monitor.watched(name).monitoring.limits
+    # Monitoring watches the active version: what it says is not said of another one's cases.
+    is_watched = active is not None and active.bundle.digest == case.decision.content.model_digest
+    limits = parts.monitor.watched(name).monitoring.limits if is_watched else {}
     return six_kinds(
         case,
         model_of(parts, case),
-        policy=None if active is None else active.policy,
+        today=None if active is None else active.policy,
         watched=[
             f"{limit.replace('_', ' ')}, {'at least' if limit.endswith('_ratio') else 'at most'} "
             f"{set_to.limit:g}"
@@ -215,6 +217,6 @@ def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
         ],
         limits_broken=[
             f"{each.limit.replace('_', ' ')}: {each.subject}"
-            for each in (() if active is None else parts.monitor.tripped(name))
+            for each in (parts.monitor.tripped(name) if is_watched else ())
         ],
     )

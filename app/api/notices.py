@@ -24,6 +24,7 @@ from app.policy import Policy
 from app.policy_terms import NoticeTerms
 from app.refusals import NoticeUnavailableError, StepMissingError
 from app.reveal import open_case
+from app.served import ServedModel
 from models.translations import CARD_LANGUAGE
 
 router = APIRouter(tags=["caseworker"])
@@ -103,9 +104,13 @@ async def record_notice(
     """Record a notice."""
     parts = parts_of(request)
 
+    made: ServedModel | None = None
+    if asked.language != CARD_LANGUAGE:
+        found = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+        made = await run_in_threadpool(model_of, parts, found)
+
     def check(case: CaseFile, _: datetime) -> Step:
         case.check_notifying(caller, outcome=asked.outcome)
-        made = model_of(parts, case) if asked.language != CARD_LANGUAGE else None
         reading = check_text(
             case,
             None if made is None else made.bundle.card,
@@ -125,11 +130,12 @@ def drafted(parts: Parts, case: CaseFile, outcome: str, language: str, reader: C
     """
     made = model_of(parts, case)
     if made is None:
-        raise NoticeUnavailableError("the bundle that advised on this case is gone from here")
+        raise NoticeUnavailableError("the version that advised on this case is not available here")
     return parts.notices.write(
         case,
         made.bundle.card,
-        _policy(parts, case) or made.policy,
+        made.policy,
+        today=_policy(parts, case),
         outcome=outcome,
         language=language,
         reader=reader,

@@ -1,22 +1,32 @@
-"""The model that advised on a case: the active version, or one that was."""
+"""The model that advised on a case: the very version, whatever its stage is by now."""
+
+import structlog
 
 from app.api.parts import Parts
 from app.cases import CaseFile
 from app.library import MissingModelError
+from app.policy import PolicyError
 from app.served import ServedModel
+from explainers.errors import ExplanationError
+from models.errors import ModelError
+
+_log = structlog.get_logger("grounds.versions")
 
 
 def model_of(parts: Parts, case: CaseFile) -> ServedModel | None:
-    """Return the bundle that advised on a case; None where it is nowhere to be found.
+    """Return the version that advised on a case, or None where it is not available here.
 
-    Where it is active its policy is today's, otherwise that of the case. Opening one that is not
-    active takes a while: not for the event loop.
+    It is found by the digests of bundle and policy in the case's record, never by its name: by that
+    one finds the active version, whose words and thresholds are not this case's. Opening one that is
+    not in use takes a while: not for the event loop.
     """
     content = case.decision.content
-    active = parts.served.get(case.answer["model"]["name"])
-    if active is not None and active.bundle.digest == content.model_digest:
-        return active
     try:
-        return parts.library.find(content.model_digest, content.policy_digest)
+        return parts.library.find(
+            content.model_digest, content.policy_digest, among=parts.served.versions
+        )
     except MissingModelError:
+        return None
+    except (ModelError, ExplanationError, PolicyError) as err:
+        _log.error("version", error=type(err).__name__, bundle=content.model_digest)
         return None

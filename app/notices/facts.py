@@ -80,6 +80,7 @@ def notice_facts(
     card: Card,
     policy: Policy,
     *,
+    today: Policy | None,
     outcome: str,
     language: str,
     reader: Caller,
@@ -87,17 +88,18 @@ def notice_facts(
 ) -> NoticeFacts:
     """Return what a letter says about ``outcome``, one of the case's.
 
-    Raises NoticeUnavailableError where a word is missing in the language, or the card or the policy
-    no longer knows the case.
+    ``card`` and ``policy`` are those of the version that advised; whom to turn to is ``today``'s.
+    Raises NoticeUnavailableError where a word is missing in the language, or card or policy do not
+    know the case.
     """
-    letter = policy.notice.letters.get(language)
+    letter = _letter(policy, today, language)
     if letter is None:
         raise NoticeUnavailableError(
-            f"the policy has no letter in the language {language!r}; it has: "
+            f"the policy of this case has no letter in the language {language!r}; it has: "
             f"{', '.join(policy.notice.letters) or 'none'}"
         )
     if outcome not in letter.outcomes:
-        raise NoticeUnavailableError("today's policy no longer has this outcome")
+        raise NoticeUnavailableError("the letters of this case's policy have no such outcome")
     told = _in_language(card, language)
     advised = case.advised_outcome
     use: AdviceUse = "none" if advised is None else "followed" if advised == outcome else "departed"
@@ -139,6 +141,22 @@ def labels_in(case: CaseFile, card: Card) -> tuple[str, ...]:
     return tuple(_field(card, name).label for name in case.material_factors)
 
 
+def _letter(policy: Policy, today: Policy | None, language: str) -> LetterTerms | None:
+    """Return what the body says in the letters of a case's policy, with whom to turn to now."""
+    said = policy.notice.letters.get(language)
+    now = None if today is None else today.notice.letters.get(language)
+    if said is None or now is None:
+        return said
+    return said.model_copy(
+        update={
+            "body": now.body,
+            "contact": now.contact,
+            "ask_for_a_person": now.ask_for_a_person,
+            "appeal": now.appeal,
+        }
+    )
+
+
 def _in_language(card: Card, language: str) -> Card:
     try:
         return card.in_language(language)
@@ -157,7 +175,7 @@ def _factors(
         return (), ()
     band = policy.outcome(advised)
     if band is None:
-        raise NoticeUnavailableError("today's policy no longer has the outcome that was advised")
+        raise NoticeUnavailableError("the policy of this case has no such outcome as was advised")
     sign = 1 if band.supported_by == "higher" else -1
     towards: list[Fact] = []
     against: list[Fact] = []

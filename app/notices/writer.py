@@ -71,6 +71,7 @@ class NoticeWriter:
         card: Card,
         policy: Policy,
         *,
+        today: Policy | None,
         outcome: str,
         language: str,
         reader: Caller,
@@ -78,13 +79,15 @@ class NoticeWriter:
     ) -> Letter:
         """Return the letter about an outcome of the case.
 
-        ``card`` is that of the bundle that advised, ``policy`` today's: whom to ask and how to
-        appeal is today's. Raises NoticeUnavailableError.
+        ``card`` and ``policy`` are those of the version that advised. Of ``today``'s policy, if
+        there is one, are only whom to turn to and how plain a letter has to be. Raises
+        NoticeUnavailableError.
         """
         facts = notice_facts(
             case,
             card,
             policy,
+            today=today,
             outcome=outcome,
             language=language,
             reader=reader,
@@ -99,7 +102,7 @@ class NoticeWriter:
             language=language,
             outcome=outcome,
             text=text,
-            reading=_reading(text, language, policy.notice),
+            reading=_reading(text, language, (today or policy).notice),
             must_name=facts.labels,
             to_complete=tuple(_OPEN_PLACE.findall(text)),
             template=template,
@@ -145,7 +148,7 @@ def _labels(case: CaseFile, card: Card | None, language: str) -> tuple[str, ...]
     if language == CARD_LANGUAGE:
         return case.material_labels  # as they were when the advice was given
     if card is None:
-        raise NoticeUnavailableError("the bundle that advised on this case is gone from here")
+        raise NoticeUnavailableError("the version that advised on this case is not available here")
     try:
         return labels_in(case, card.in_language(language))
     except KeyError as err:

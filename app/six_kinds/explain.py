@@ -18,14 +18,15 @@ def six_kinds(
     case: CaseFile,
     served: ServedModel | None,
     *,
-    policy: Policy | None,
+    today: Policy | None,
     watched: Sequence[str],
     limits_broken: Sequence[str],
 ) -> shapes.SixKinds:
     """Return the explanation of a case that its reader may see.
 
-    ``served`` is the bundle that advised, or None where it is gone; ``policy`` is today's, if any;
-    ``watched`` are the limits that are watched, and ``limits_broken`` those that are broken now.
+    ``served`` is the version that advised, or None where it is not available; ``today`` is today's
+    policy, if any; ``watched`` are the limits of that version that are watched, and
+    ``limits_broken`` those that are broken now.
     """
     if served is None:
         files, halves = None, no_process(outcome.GONE)
@@ -42,7 +43,7 @@ def six_kinds(
                 watched=tuple(watched),
             )
         )
-    around = outcome.Around(files, policy, limits_broken)
+    around = outcome.Around(files, None if served is None else served.policy, today, limits_broken)
     kinds = {
         "rationale": shapes.Rationale(process=halves.rationale, outcome=outcome.rationale(case)),
         "responsibility": shapes.Responsibility(

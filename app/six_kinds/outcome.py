@@ -14,7 +14,7 @@ from models.card import Card
 from models.translations import CARD_LANGUAGE
 
 NO_ADVICE = "the policy gave no advice on this case, so there are no reasons of a model to tell"
-GONE = "the bundle that advised is gone from here, so its card cannot say"
+GONE = "the version that advised is not available here, so its card cannot say"
 LEAST_ASSOCIATION = 0.01
 """Below, a field tells next to nothing of an attribute."""
 _STEPS = (OWN_ASSESSMENT, CASEWORKER_DECISION, REVIEW)
@@ -22,11 +22,14 @@ _STEPS = (OWN_ASSESSMENT, CASEWORKER_DECISION, REVIEW)
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What is known around a case: the bundle that advised, today's policy, what monitoring says."""
+    """What is known around a case: the version that advised, today's policy, what monitoring says."""
 
     files: BundleFiles | None
-    """None where the bundle is gone."""
+    """None where the version is not available here."""
     policy: Policy | None
+    """Of the version that advised: what its outcomes mean."""
+    today: Policy | None
+    """Whom to turn to now; None where no version of the model is active."""
     limits_broken: Sequence[str]
 
 
@@ -89,7 +92,8 @@ def _for_this_person(case: CaseFile) -> str:
 
 def responsibility(case: CaseFile, around: Around) -> shapes.ResponsibilityOutcome:
     """Return who took part, and how a review is asked for."""
-    letter = None if around.policy is None else around.policy.notice.letters.get(CARD_LANGUAGE)
+    policy = around.today or around.policy
+    letter = None if policy is None else policy.notice.letters.get(CARD_LANGUAGE)
     return shapes.ResponsibilityOutcome(
         status="provided",
         case_status=case.status,

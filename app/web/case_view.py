@@ -200,15 +200,14 @@ def items_of(choices: Mapping[str, str]) -> Items:
 
 
 def served_by(parts: Parts, case: CaseFile) -> ServedModel | None:
-    """Return the served model that advised on the case, None where it is not served any more."""
-    digest = case.decision.content.model_digest
-    versions = (
-        version
-        for lineup in parts.served.lineups
-        for version in (lineup.live, lineup.canary)
-        if version is not None
-    )
-    return next((each for each in versions if each.bundle.digest == digest), None)
+    """Return the open version whose bundle advised on the case, None where none is open any more.
+
+    Under the case's own policy, if one is open under it.
+    """
+    content = case.decision.content
+    same = [each for each in parts.served.versions if each.bundle.digest == content.model_digest]
+    own = (each for each in same if each.policy_digest == content.policy_digest)
+    return next(own, same[0] if same else None)
 
 
 def label_of(case: CaseFile, served: ServedModel | None, name: str) -> str:

@@ -187,7 +187,7 @@ def _view(
 def case_row(row: Row, parts: Parts, texts: Texts, today: date) -> CaseRow:
     """Return a row of a list as people read it."""
     served = parts.served.get(row.model)
-    labels = {} if served is None else {band.outcome: band.label for band in served.policy.bands}
+    labels = _outcome_labels(row, parts)
     outcome = row.outcome or ""
     return CaseRow(
         id=row.id,
@@ -200,6 +200,19 @@ def case_row(row: Row, parts: Parts, texts: Texts, today: date) -> CaseRow:
         due="" if row.due is None else case_words.day(row.due, texts),
         is_overdue=row.due is not None and date.fromisoformat(row.due) < today,
     )
+
+
+def _outcome_labels(row: Row, parts: Parts) -> dict[str, str]:
+    """Return the outcomes in the words of the row's own policy; none where that is not in use."""
+    for each in parts.served.versions:
+        policy = each.policy
+        if (each.name, policy.policy, policy.version) == (
+            row.model,
+            row.policy,
+            row.policy_version,
+        ):
+            return {band.outcome: band.label for band in policy.bands}
+    return {}
 
 
 def _address(chosen: dict[str, str], **more: str) -> str:
