@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 POLICY = ROOT / "app" / "demo" / "policy.yaml"
 WIDTHS = {"desktop": 1280, "phone": 390}
 BEST = {
-    "decision": (0, 0, 1280, 1250),
-    "public-model": (0, 0, 1280, 1250),
+    "decision-contested": (0, 1470, 1280, 1700),
+    "letter": (0, 0, 1280, 1250),
     "audit-decision": (0, 0, 1280, 1250),
-    "model": (0, 0, 1280, 1250),
+    "public-model": (0, 0, 1280, 1250),
 }
 """Pages for the README, and the part that is shown."""
 
@@ -47,7 +47,8 @@ def main() -> int:
         trust_tests(directory / "trust")
         models = directory / "models"
         signed(build_demo(models / "housing-support" / "bundle"))
-        shutil.copy(POLICY, models / "housing-support" / "policy.yaml")
+        for file in (POLICY, POLICY.with_name("practice.yaml")):
+            shutil.copy(file, models / "housing-support" / file.name)
         with running_world(models, directory) as world, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
             taken = _take(browser, world, target, wanted)

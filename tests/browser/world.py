@@ -45,21 +45,24 @@ def running_world(models: Path, directory: Path) -> Iterator[World]:
     settings = Settings(models_dir=models, data_dir=directory / "data", demo_sign_in=True)
     keys = make_keys(settings)
     with ServiceProcess(settings) as service:
-        decisions = {}
-        for name, case in DEMO_CASES.items():
-            answer = httpx.post(
-                f"{service.address}/v1/models/{DEMONSTRATION}/decisions",
-                json={**request_body(case), "subject": SUBJECT},
-                headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
-                timeout=60,
-            )
-            assert answer.status_code == httpx.codes.CREATED, answer.text
-            decisions[name] = answer.json()["id"]
-        _contested(service.address, keys, decisions["large-household-adapted-home"])
+        decisions = {name: ask(service.address, keys, name) for name in DEMO_CASES}
+        contested(service.address, keys, decisions["large-household-adapted-home"])
         yield World(service.address, keys, decisions)
 
 
-def _contested(address: str, keys: Mapping[Role, str], decision: str) -> None:
+def ask(address: str, keys: Mapping[Role, str], name: str) -> str:
+    """Ask about a demonstration case; return the decision's identifier."""
+    answer = httpx.post(
+        f"{address}/v1/models/{DEMONSTRATION}/decisions",
+        json={**request_body(DEMO_CASES[name]), "subject": SUBJECT},
+        headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
+        timeout=60,
+    )
+    assert answer.status_code == httpx.codes.CREATED, answer.text
+    return str(answer.json()["id"])
+
+
+def contested(address: str, keys: Mapping[Role, str], decision: str) -> None:
     """Decide a case and contest the decision."""
     for step, body in (
         ("take", {}),

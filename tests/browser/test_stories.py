@@ -1,0 +1,162 @@
+"""What each role comes to do, from the first page to the last, with JavaScript and without."""
+
+import pytest
+from playwright.sync_api import Locator, expect
+from playwright.sync_api import Page as Window
+
+from app.domain import Role
+from tests.browser.conftest import SignedIn
+from tests.browser.world import World, ask, contested
+from tests.started import DEMONSTRATION
+
+CASE = "savings-and-steady-wages"
+MOST_TABS = 120
+"""A page's end is reached before this many."""
+
+with_and_without_javascript = pytest.mark.parametrize("javascript", [True, False])
+
+
+@pytest.fixture
+def case(world: World) -> str:
+    """The identifier of a case of this story's own."""
+    return ask(world.address, world.keys, CASE)
+
+
+def tab_to(window: Window, wanted: Locator) -> None:
+    """Press Tab until something has the focus."""
+    element = wanted.element_handle()
+    for _ in range(MOST_TABS):
+        if element.evaluate("element => element === document.activeElement"):
+            return
+        window.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {wanted}")
+
+
+def press(window: Window, wanted: Locator) -> None:
+    """Follow a link or press a button by keyboard, and wait for the page it leads to."""
+    tab_to(window, wanted)
+    with window.expect_navigation():
+        window.keyboard.press("Enter")
+
+
+def link_to(window: Window, address: str) -> Locator:
+    return window.locator(f"main a[href='{address}']")
+
+
+def button(window: Window, name: str) -> Locator:
+    return window.get_by_role("button", name=name, exact=True)
+
+
+@with_and_without_javascript
+def test_a_caseworker_decides_and_writes_with_the_keyboard_alone(
+    signed_in: SignedIn, case: str, javascript: bool
+) -> None:
+    window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
+    window.goto("/")
+    press(window, link_to(window, "/cases"))
+    press(window, link_to(window, f"/decisions/{case}"))
+    press(window, button(window, "Take this case"))
+    expect(window.get_by_text("You have this case.")).to_be_visible()
+    window.goto("/cases")
+    press(window, window.get_by_role("link", name="My cases"))
+    press(window, link_to(window, f"/decisions/{case}"))
+    for group in ("outcome", "reason_code"):
+        tab_to(window, window.locator(f"input[name={group}]").first)
+        window.keyboard.press("Space")
+    tab_to(window, window.locator("textarea[name=reason_text]"))
+    window.keyboard.type("I have read the papers.")
+    press(window, button(window, "Record the decision"))
+    expect(window.locator("main")).to_contain_text("I have read the papers.")
+    press(window, link_to(window, f"/decisions/{case}/letter"))
+    expect(window.locator("main article")).to_contain_text("We will not deal with your application")
+    press(window, button(window, "Record it as sent"))
+    expect(window.locator("main")).to_contain_text("1 letter is recorded.")
+
+
+@with_and_without_javascript
+def test_a_caseworker_who_gives_no_reason_is_told_where(
+    signed_in: SignedIn, case: str, javascript: bool
+) -> None:
+    window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
+    window.goto(f"/decisions/{case}")
+    button(window, "Record the decision").click()
+    expect(window.get_by_role("alert")).to_contain_text("There is a problem")
+    expect(button(window, "Record the decision")).to_be_visible()
+
+
+@with_and_without_javascript
+def test_a_reviewer_answers_a_contest(
+    signed_in: SignedIn, world: World, case: str, javascript: bool
+) -> None:
+    contested(world.address, world.keys, case)
+    window = signed_in(Role.REVIEWER, javascript=javascript).new_page()
+    window.goto("/reviews")
+    link_to(window, f"/decisions/{case}").click()
+    link_to(window, f"/decisions/{case}/contest").click()
+    expect(window.locator("main")).to_contain_text("Somebody else needs it more.")
+    review = window.locator(f"form[action='/decisions/{case}/review']")
+    review.get_by_label("No priority").check()
+    review.get_by_label("I know something that the model does not").check()
+    review.get_by_label("Why?").fill("The home was not visited.")
+    with window.expect_navigation():
+        button(window, "Record the review").click()
+    window.goto(f"/decisions/{case}")
+    expect(window.locator("#decision ~ dl")).to_contain_text("No priority")
+    expect(window.locator("#decision ~ dl")).to_contain_text("Reviewed by")
+    window.goto("/reviews")
+    expect(link_to(window, f"/decisions/{case}")).to_have_count(0)
+
+
+@with_and_without_javascript
+def test_an_auditor_recomputes_a_decision_and_verifies_the_log(
+    signed_in: SignedIn, case: str, javascript: bool
+) -> None:
+    window = signed_in(Role.AUDITOR, javascript=javascript).new_page()
+    window.goto("/audit/decisions")
+    window.get_by_label("Decision or entry number").fill(case)
+    button(window, "Go to it").click()
+    expect(window.locator("main")).to_contain_text("Advice given")
+    button(window, "Recompute this decision").click()
+    expect(window.locator("main")).to_contain_text("Every number came out the same, bit for bit")
+    window.goto("/audit/log")
+    button(window, "Verify the whole log").click()
+    expect(window.locator("h1")).to_have_text("Verification of the log")
+    ended = window.get_by_text("Hash over all entries")
+    if javascript:
+        expect(ended).to_be_visible(timeout=60_000)
+    else:
+        for _ in range(600):
+            if ended.count():
+                break
+            window.wait_for_timeout(100)
+            window.reload()
+    faults = window.locator("dl > div", has=window.get_by_text("Faults", exact=True))
+    expect(faults.locator("dd")).to_have_text("0")
+
+
+@with_and_without_javascript
+def test_a_model_owner_stops_a_model_and_two_people_let_it_go_on(
+    signed_in: SignedIn, world: World, javascript: bool
+) -> None:
+    window = signed_in(Role.MODEL_OWNER, javascript=javascript).new_page()
+    window.goto("/models")
+    link_to(window, f"/models/{DEMONSTRATION}").click()
+    window.get_by_role("button", name="Stop advice").click()
+    window.get_by_label("Why?").fill("The feed of rents is wrong.")
+    button(window, "Stop advice").click()
+    expect(window.locator("main")).to_contain_text("The feed of rents is wrong.")
+    with pytest.raises(AssertionError, match="advice-stopped"):
+        ask(world.address, world.keys, CASE)
+    let_it_go_on(window)
+    expect(window.locator("main")).to_contain_text("has asked that it go on")
+    second = signed_in(Role.ADMIN, javascript=javascript).new_page()
+    second.goto(f"/models/{DEMONSTRATION}")
+    let_it_go_on(second)
+    expect(second.locator("main")).to_contain_text("Gives advice")
+    ask(world.address, world.keys, CASE)
+
+
+def let_it_go_on(window: Window) -> None:
+    window.get_by_role("link", name="Let advice go on").click()
+    window.get_by_label("Why?").fill("The feed is mended.")
+    button(window, "Let advice go on").click()
