@@ -247,7 +247,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     for router in ROUTERS:
         app.include_router(router)
     app.mount(ADDRESS, AssetFiles(), name="static")
-    problems.install(app)
+    routes = [route for router in ROUTERS for route in router.routes]
+    problems.install(app, routes)
     (hot,) = (route for route in decisions.hot.routes if isinstance(route, APIRoute))
     app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
     app.add_middleware(
@@ -259,7 +260,6 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         tracing=tracing,
     )
     generate = app.openapi
-    routes = [route for router in ROUTERS for route in router.routes]
     app.openapi = lambda: completed(generate(), routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
     return app
 

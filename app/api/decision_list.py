@@ -1,12 +1,13 @@
 """``GET /v1/decisions``: decisions found by what lists know of them, a page at a time."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
@@ -30,6 +31,22 @@ Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def _is_iso(text: object) -> object:
+    """Let no number through: by itself a day is also read from seconds since 1970."""
+    if isinstance(text, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", text) is None:
+        raise ValueError("want a day such as 2026-11-23")
+    return text
+
+
+IsoDay = Annotated[date, BeforeValidator(_is_iso)]
+
+
+class PageQuery(_Shape):
+    """How much to list."""
+
+    limit: Annotated[int, Field(ge=1, le=1000, description="How many, the latest first.")] = 100
 
 
 class ListQuery(_Shape):
@@ -58,9 +75,9 @@ class ListQuery(_Shape):
     ] = False  # fmt: skip
     unassigned: Annotated[bool, Field(description="Only those that nobody has taken.")] = False
     created_from: Annotated[
-        date | None, Field(description="On this day (UTC) or later.")
+        IsoDay | None, Field(description="On this day (UTC) or later.")
     ] = None  # fmt: skip
-    created_to: Annotated[date | None, Field(description="On this day (UTC) or before.")] = None
+    created_to: Annotated[IsoDay | None, Field(description="On this day (UTC) or before.")] = None
     order: Annotated[
         Order,
         Field(description="`due`: contested decisions only, by the day they are to be answered."),

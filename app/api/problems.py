@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from app import errors
 from app.api.parts import parts_of
@@ -27,8 +28,12 @@ LONGEST_NAME = 64
 _log = structlog.get_logger("grounds.problem")
 
 
-def install(app: FastAPI) -> None:
-    """Make every exception of the table leave as a problem; the guard sees to any other."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every exception of the table leave as a problem; the guard sees to any other.
+
+    ``routes`` are all there are: an address that does not take a method says which it takes.
+    """
+    app.state.routes = tuple(routes)
     for kind in errors.PROBLEMS:
         app.add_exception_handler(kind, from_exception)
     app.add_exception_handler(RequestValidationError, _from_validation)
@@ -162,13 +167,22 @@ async def _from_framework(request: Request, error: Exception) -> Response:
             errors.METHOD_NOT_ALLOWED,
             detail=f"{request.method} is not offered here",
         )
-        if isinstance(error, HTTPException) and error.headers:
-            response.headers.update(error.headers)
+        response.headers["Allow"] = ", ".join(sorted(_offered(request)))
         return response
     if status == HTTPStatus.NOT_FOUND:
         return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
     kind = ProblemType(status, "invalid-request", HTTPStatus(status).phrase, "See `/docs`.")
     return problem_response(request, kind, detail=HTTPStatus(status).phrase)
+
+
+def _offered(request: Request) -> set[str]:
+    """Return every method of an address: the framework names only those of its first route."""
+    return {
+        method
+        for route in request.app.state.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _is_page(request: Request) -> bool:

@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import replay_schemas as shapes
 from app.api.access import CurrentCaller, admits
 from app.api.case_steps import JSON
+from app.api.decision_list import PageQuery
 from app.api.documents import problems
 from app.api.examples import DECISION, DECISION_ID
 from app.api.parts import Parts, parts_of
@@ -36,7 +37,6 @@ RunId = Annotated[
     str, Path(description="As `grounds replay` and the list have it.", max_length=64,
               examples=[DECISION_ID])
 ]  # fmt: skip
-Limit = Annotated[int, Query(ge=1, le=1000, description="How many, the latest first.")]
 
 RECEIPT = DECISION["receipt"]
 _VERDICTS = {name: 40 if name == "identical" else 0 for name in VERDICTS}
@@ -155,9 +155,9 @@ async def record_replays(
     },
     **admits(Role.AUDITOR, Role.MODEL_OWNER, Role.ADMIN),
 )
-async def list_replays(request: Request, limit: Limit = 100) -> shapes.RunList:
+async def list_replays(request: Request, asked: Annotated[PageQuery, Query()]) -> shapes.RunList:
     """Return the latest runs."""
-    runs = await run_in_threadpool(recorded_runs, parts_of(request).replay_runs, limit)
+    runs = await run_in_threadpool(recorded_runs, parts_of(request).replay_runs, asked.limit)
     return shapes.RunList.model_validate({"runs": [run.body() for run in runs]})
 
 

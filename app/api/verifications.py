@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.access import CurrentCaller, admits
+from app.api.decision_list import PageQuery
 from app.api.documents import problems
 from app.api.parts import parts_of
 from app.api.schemas import Moment
@@ -133,10 +134,10 @@ async def verify_log(
     **admits(*VERIFIERS),
 )
 async def list_verifications(
-    request: Request, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+    request: Request, asked: Annotated[PageQuery, Query()]
 ) -> VerificationList:
     """Return the latest runs, the latest first."""
-    runs = await run_in_threadpool(parts_of(request).verifications.latest, limit)
+    runs = await run_in_threadpool(parts_of(request).verifications.latest, asked.limit)
     return VerificationList(verifications=[_shape(run) for run in runs])
 
 

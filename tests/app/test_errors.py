@@ -599,3 +599,9 @@ def test_every_kind_of_problem_is_met_in_some_test() -> None:
     tests = Path(__file__).parents[1]
     sources = "".join(path.read_text() for path in sorted(tests.rglob("*.py")))
     assert {slug for slug in KINDS if f'"{slug}"' not in sources} == set()
+
+
+def test_an_address_names_every_method_that_it_takes(service: Started) -> None:
+    response = service.client.request("BREW", f"/v1/decisions/{UNKNOWN_ID}/notice")
+    assert_problem(response, slug="method-not-allowed", status=405)
+    assert response.headers["allow"] == "GET, POST"
