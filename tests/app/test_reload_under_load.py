@@ -175,7 +175,7 @@ def _reload(load: Load, owner: Owner, other: Owner, tmp_path: Path) -> None:
     tiny.write(tmp_path / "second", told=second())
     version = owner.submit(tmp_path / "second")
     owner.bring(version, "accepted", "shadow")
-    _wait(lambda: other.shown(version)["open_here"])
+    _wait(lambda: other.is_open(version))
     begun = len(load.answers)
     assert owner.move(version, "live", percent=30).status_code == 200
     lags = {"canary": load.until(lambda each: each.bundle == version.bundle, more=60)}

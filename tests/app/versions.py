@@ -98,12 +98,19 @@ class Owner:
 
     def shown(self, version: Submitted) -> dict[str, Any]:
         """Return what is shown of one version."""
-        (found,) = [
-            each
+        (found,) = self._all_shown(version)
+        return found
+
+    def is_open(self, version: Submitted) -> bool:
+        """Return whether a version is known there and open, ready to advise."""
+        return any(each["open_here"] for each in self._all_shown(version))
+
+    def _all_shown(self, version: Submitted) -> list[dict[str, Any]]:
+        return [
+            dict(each)
             for each in self.get("versions").json()["versions"]
             if (each["bundle"], each["policy"]) == (version.bundle, version.policy)
         ]
-        return dict(found)
 
 
 def report(
