@@ -94,17 +94,27 @@ def test_a_reviewer_answers_a_contest(
     link_to(window, f"/decisions/{case}").click()
     link_to(window, f"/decisions/{case}/contest").click()
     expect(window.locator("main")).to_contain_text("Somebody else needs it more.")
-    review = window.locator(f"form[action='/decisions/{case}/review']")
-    review.get_by_label("No priority").check()
-    review.get_by_label("I know something that the model does not").check()
-    review.get_by_label("Why?").fill("The home was not visited.")
+    review(window, case)
+    expect(window.get_by_role("alert")).to_contain_text("Record the letter to the person first")
+    window.goto(f"/decisions/{case}/letter?outcome=no-priority&language=en")
     with window.expect_navigation():
-        button(window, "Record the review").click()
+        button(window, "Record it as sent").click()
+    window.goto(f"/decisions/{case}/contest")
+    review(window, case)
     window.goto(f"/decisions/{case}")
     expect(window.locator("#decision ~ dl")).to_contain_text("No priority")
     expect(window.locator("#decision ~ dl")).to_contain_text("Reviewed by")
     window.goto("/reviews")
     expect(link_to(window, f"/decisions/{case}")).to_have_count(0)
+
+
+def review(window: Window, case: str) -> None:
+    form = window.locator(f"form[action='/decisions/{case}/review']")
+    form.get_by_label("No priority").check()
+    form.get_by_label("I know something that the model does not").check()
+    form.get_by_label("Why?").fill("The home was not visited.")
+    with window.expect_navigation():
+        button(window, "Record the review").click()
 
 
 @with_and_without_javascript
