@@ -116,8 +116,8 @@ def test_the_page_says_what_the_answer_says(demonstration: Started, name: str) -
     receipt = {node.all("dt")[0].text(): node.all("dd")[0].text() for node in root.all("div")
                if node.all("dt") and not node.all("div")[1:]}  # fmt: skip
     assert receipt["Case"] == body["id"]
-    assert receipt["Log"] == f"{body['receipt']['log']}, entry {body['receipt']['index']}"
-    assert receipt["Entry\N{RIGHT SINGLE QUOTATION MARK}s hash"] == body["receipt"]["leaf_hash"]
+    assert receipt["Record"] == f"{body['receipt']['log']}, entry {body['receipt']['index']}"
+    assert receipt["Fingerprint of the entry"] == body["receipt"]["leaf_hash"]
     missing = [flag for flag in body["flags"] if flag["kind"] == "missing"]
     assert text.count("Missing: the model worked without it") == len(missing)
     assert bool(missing) == (name == "figures-missing")
