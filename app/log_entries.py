@@ -9,7 +9,9 @@ from audit.records import Idempotency, NewRecord, Receipt
 
 READ = "read"
 
-Reading: TypeAlias = Literal["decision", "page", "evidence", "history", "explanation", "notice"]
+Reading: TypeAlias = Literal[
+    "decision", "page", "evidence", "history", "explanation", "notice", "provenance"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,10 @@
-"""``grounds publish``: a model's published records, from its bundle and its deployment."""
+"""``grounds publish``: a model's published records, from its bundle and its deployment.
+
+And the provenance of one decision, from the log.
+"""
 
 import json
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +14,9 @@ import typer
 if TYPE_CHECKING:
     from app.publish.subject import Subject
 
-app = typer.Typer(help="Write a model's published records.", no_args_is_help=True)
+app = typer.Typer(
+    help="Write a model's published records, or a decision's provenance.", no_args_is_help=True
+)
 
 
 class Format(StrEnum):
@@ -65,6 +71,36 @@ def register(path: BundlePath, deployment: DeploymentFile = None) -> None:
     from app.publish.register import eu_register_entry
 
     typer.echo(_json(eu_register_entry(_subject(path, deployment, None))), nl=False)
+
+
+@app.command("prov")
+def prov(
+    decision: Annotated[str, typer.Argument(help="The decision's identifier.")],
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
+    ] = None,
+) -> None:
+    """Write a decision's provenance as W3C PROV-JSON, from the log alone."""
+    from app.case_entries import following
+    from app.cli_log import OPERATOR
+    from app.domain import Caller, Role
+    from app.log_store import log_directory, log_store
+    from app.publish.prov import prov_document
+    from app.reading import check_visible
+    from app.settings import Settings
+    from audit.reader import LogReader
+
+    settings = Settings()
+    settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
+    with closing(
+        LogReader.open_readonly(
+            log_directory(settings), origin=settings.log_origin, store=log_store(settings)
+        )
+    ) as log:
+        check_visible(log, decision, reader=Caller(key_id=OPERATOR, role=Role.ADMIN))
+        made = log.read(decision)
+        later = map(log.read, following(log, {made.index}))
+        typer.echo(_json(prov_document(log, made, later)), nl=False)
 
 
 def _subject(path: Path, deployment: Path | None, live: Path | None) -> "Subject":

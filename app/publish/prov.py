@@ -1,141 +1,144 @@
-"""One decision as W3C PROV-JSON: which model and policy, what was said, and who did what with it.
+"""One decision as W3C PROV-JSON, from the log: which model and policy advised, and who did what since.
 
-It holds identifiers and digests, and nothing that the case said: who may see the case asks the service.
+It holds identifiers, digests and places in the log, and nothing that the case, the advice or a person
+said: who may see those asks the service.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import orjson
+
+from app.case_entries import FOLLOWING
+from app.records import SHADOW, parse_recommendation
+from audit.leaf import Fact
+from audit.note import encode_base64
+from audit.reader import LogReader
+from audit.records import StoredRecord
 
 NAMESPACE = "urn:grounds:"
+TOLD = FOLLOWING - {SHADOW}
+"""The later entries that are part of a decision's story; what a shadow made of it is part of none."""
+
+ProvJson: TypeAlias = dict[str, dict[str, object]]
+"""By kind of PROV record, then by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Related:
-    """A record that came after a recommendation and is about it."""
+def prov_document(log: LogReader, made: StoredRecord, later: Iterable[StoredRecord]) -> ProvJson:
+    """Return the provenance of a recommendation: how it was made, and each later record in order.
 
-    id: str
-    type: str
-    """As the log names it, such as ``caseworker-decision``."""
-    created: str
-    """RFC 3339."""
-    actor: str
-    """The key's identifier."""
-    actor_kind: Literal["person", "software"] = "person"
-
-
-def prov_document(
-    answer: Mapping[str, object], *, caller: str, related: Sequence[Related] = ()
-) -> dict[str, object]:
-    """Return the provenance of the recommendation ``answer``, stored as it was given.
-
-    Each later record was informed by the one before, and acts on the recommendation.
+    ``later`` are the entries about it, oldest first; those that are no part of its story, such as
+    readings, are left out. Of an erased record stays what its leaf says, and who erased it.
     """
-    identity, created = str(answer["id"]), str(answer["created"])
-    model, policy = _part(answer, "model"), _part(answer, "policy")
-    recommendation = _name("recommendation", identity)
-    inference = _name("inference", identity)
-    used = {
-        "model": _name("model", str(model["digest"])),
-        "policy": _name("policy", str(policy["digest"])),
-        "case": _name("case", identity),
-    }
-    agents: dict[str, dict[str, object]] = {
-        _name("software", "grounds"): {"prov:type": _qualified("prov:SoftwareAgent")},
-        _name("caller", caller): {"prov:type": _qualified("prov:SoftwareAgent")},
-    }
-    entities: dict[str, dict[str, object]] = {
-        used["model"]: {
-            "prov:type": "model",
-            "grounds:name": str(model["name"]),
-            "grounds:version": str(model["version"]),
-        },
-        used["policy"]: {
-            "prov:type": "policy",
-            "grounds:name": str(policy["name"]),
-            "grounds:version": str(policy["version"]),
-        },
-        used["case"]: {"prov:type": "case"},
-        recommendation: {"prov:type": "recommendation"},
-    }
-    activities: dict[str, dict[str, object]] = {
-        inference: {
-            "prov:startTime": created,
-            "prov:endTime": created,
-            "prov:type": "inference",
+    document = _Document(log)
+    recommendation = document.recommendation(made)
+    before = f"grounds:inference/{made.id}"
+    for record in later:
+        if record.type in TOLD:
+            before = document.step(record, recommendation=recommendation, before=before)
+    return document.written()
+
+
+class _Document:
+    """A document as it grows."""
+
+    def __init__(self, log: LogReader) -> None:
+        self._log = log
+        self._records: ProvJson = {
+            "entity": {}, "activity": {}, "agent": {}, "used": {}, "wasGeneratedBy": {},
+            "wasAssociatedWith": {}, "wasAttributedTo": {}, "wasDerivedFrom": {},
+            "wasInformedBy": {}, "wasInvalidatedBy": {},
+        }  # fmt: skip
+
+    def written(self) -> ProvJson:
+        """Return what there is; an empty kind is left out."""
+        kinds = {kind: each for kind, each in self._records.items() if each}
+        return {"prefix": {"grounds": NAMESPACE}, **kinds}
+
+    def recommendation(self, made: StoredRecord) -> str:
+        """Tell how the recommendation was made; return its name."""
+        model, policy = _part(made.facts, "model"), _part(made.facts, "policy")
+        used = {
+            f"grounds:model/sha256:{model['sha256']}": {
+                "prov:type": "model",
+                "grounds:name": model["name"],
+                "grounds:version": model["version"],
+            },
+            f"grounds:policy/sha256:{policy['sha256']}": {"prov:type": "policy"},
+            f"grounds:case/{made.id}": {"prov:type": "case"},
         }
-    }
-    relations: dict[str, dict[str, dict[str, object]]] = {
-        "used": {
-            f"_:used-{kind}": {"prov:activity": inference, "prov:entity": entity}
-            for kind, entity in used.items()
-        },
-        "wasGeneratedBy": {
-            "_:generated": {"prov:entity": recommendation, "prov:activity": inference}
-        },
-        "wasAssociatedWith": {
-            "_:ran": {"prov:activity": inference, "prov:agent": _name("software", "grounds")},
-            "_:asked": {"prov:activity": inference, "prov:agent": _name("caller", caller)},
-        },
-        "wasDerivedFrom": {},
-        "wasInformedBy": {},
-        "wasAttributedTo": {},
-    }
-    before = inference
-    for number, record in enumerate(related):
-        activity, entity = _name(record.type, record.id), _name(f"{record.type}-record", record.id)
-        agent = _name("actor", record.actor)
-        person = record.actor_kind == "person"
-        agents[agent] = {"prov:type": _qualified("prov:Person" if person else "prov:SoftwareAgent")}
-        entities[entity] = {"prov:type": record.type}
-        activities[activity] = {
-            "prov:startTime": record.created,
-            "prov:endTime": record.created,
+        inference = self._activity(f"grounds:inference/{made.id}", "inference", made.timestamp)
+        for name, told in used.items():
+            self._records["entity"][name] = told
+            self._relate("used", activity=inference, entity=name)
+        self._associate(inference, "grounds:software/grounds", "prov:SoftwareAgent")
+        if made.payload is not None:
+            caller = parse_recommendation(made.payload).caller
+            self._associate(inference, f"grounds:caller/{caller}", "prov:SoftwareAgent")
+        return self._recorded(f"grounds:recommendation/{made.id}", made, by=inference)
+
+    def step(self, record: StoredRecord, *, recommendation: str, before: str) -> str:
+        """Tell a later record, which followed the activity ``before``; return its own activity."""
+        activity = self._activity(
+            f"grounds:{record.type}/{record.id}", record.type, record.timestamp
+        )
+        entity = self._recorded(f"grounds:{record.type}-record/{record.id}", record, by=activity)
+        self._relate("used", activity=activity, entity=recommendation)
+        self._relate("wasInformedBy", informed=activity, informant=before)
+        self._relate("wasDerivedFrom", generatedEntity=entity, usedEntity=recommendation)
+        if record.payload is not None:
+            said = orjson.loads(record.payload)
+            # Only the steps of a case say whether it was a person.
+            kind = {True: "prov:Person", False: "prov:SoftwareAgent"}.get(said.get("human"))
+            agent = self._associate(activity, f"grounds:actor/{said['actor']}", kind)
+            self._relate("wasAttributedTo", entity=entity, agent=agent)
+        return activity
+
+    def _recorded(self, name: str, record: StoredRecord, *, by: str) -> str:
+        """Tell an entity that is an entry of the log, and who erased it; return its name."""
+        self._records["entity"][name] = {
             "prov:type": record.type,
+            "grounds:log": self._log.origin,
+            "grounds:index": record.index,
+            "grounds:leaf-hash": encode_base64(record.leaf_hash),
         }
-        relations["used"][f"_:used-{number}"] = {
-            "prov:activity": activity,
-            "prov:entity": recommendation,
-        }
-        relations["wasGeneratedBy"][f"_:generated-{number}"] = {
-            "prov:entity": entity,
-            "prov:activity": activity,
-        }
-        relations["wasAssociatedWith"][f"_:did-{number}"] = {
-            "prov:activity": activity,
-            "prov:agent": agent,
-        }
-        relations["wasAttributedTo"][f"_:by-{number}"] = {
-            "prov:entity": entity,
-            "prov:agent": agent,
-        }
-        relations["wasDerivedFrom"][f"_:from-{number}"] = {
-            "prov:generatedEntity": entity,
-            "prov:usedEntity": recommendation,
-        }
-        relations["wasInformedBy"][f"_:after-{number}"] = {
-            "prov:informed": activity,
-            "prov:informant": before,
-        }
-        before = activity
-    return {
-        "prefix": {"grounds": NAMESPACE},
-        "entity": entities,
-        "activity": activities,
-        "agent": agents,
-        **{name: each for name, each in relations.items() if each},
-    }
+        self._relate("wasGeneratedBy", entity=name, activity=by, time=record.timestamp)
+        erased_by = self._log.erasure_of(record.index)
+        if erased_by is not None:
+            erasure = self._log.read_index(erased_by)
+            activity = self._activity(
+                f"grounds:erasure/{erasure.id}", erasure.type, erasure.timestamp
+            )
+            self._associate(activity, f"grounds:actor/{erasure.facts['actor']}", None)
+            self._relate("wasInvalidatedBy", entity=name, activity=activity, time=erasure.timestamp)
+        return name
+
+    def _activity(self, name: str, kind: str, at: str) -> str:
+        self._records["activity"][name] = {
+            "prov:startTime": at, "prov:endTime": at, "prov:type": kind,
+        }  # fmt: skip
+        return name
+
+    def _associate(self, activity: str, agent: str, kind: str | None) -> str:
+        """Say who acted: one person or program may do so often."""
+        known = self._records["agent"].get(agent)
+        if not known:
+            self._records["agent"][agent] = {} if kind is None else {"prov:type": _qualified(kind)}
+        self._relate("wasAssociatedWith", activity=activity, agent=agent)
+        return agent
+
+    def _relate(self, kind: str, **ends: str) -> None:
+        relations = self._records[kind]
+        told = {f"prov:{name}": end for name, end in ends.items()}
+        if told not in relations.values():  # one erasure takes many records
+            relations[f"_:{kind}-{len(relations)}"] = told
 
 
-def _part(answer: Mapping[str, object], name: str) -> Mapping[str, object]:
-    part = answer[name]
+def _part(facts: Mapping[str, Fact], name: str) -> Mapping[str, Fact]:
+    part = facts[name]
     if not isinstance(part, Mapping):
-        raise TypeError(f"{name} of an answer: got {type(part).__name__}, want an object")
+        raise TypeError(f"{name} of a recommendation: got {type(part).__name__}, want an object")
     return part
-
-
-def _name(kind: str, identity: str) -> str:
-    return f"grounds:{kind}/{identity}"
 
 
 def _qualified(name: str) -> dict[str, str]:

@@ -61,6 +61,7 @@ MATRIX: dict[str, set[Role]] = {
     "read_history": READERS,
     "record_notice": DECIDERS | {Role.REVIEWER},
     "read_explanation": READERS,
+    "read_provenance": READERS,
     "write_notice": VOICES,
     "contest_decision": VOICES,
     "add_representation": VOICES,

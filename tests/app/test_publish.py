@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
-import prov.model
 import pytest
 import yaml
 from cyclonedx.schema import SchemaVersion
@@ -14,7 +13,6 @@ from cyclonedx.validation.json import JsonStrictValidator
 from app.publish.atrs import FILLED, atrs_markdown, atrs_record, schema
 from app.publish.cyclonedx import cyclonedx_bom
 from app.publish.huggingface import huggingface_card, huggingface_metadata
-from app.publish.prov import Related, prov_document
 from app.publish.register import eu_register_entry
 from app.publish.subject import Subject, read_deployment, read_live
 from models.build import write_bundle
@@ -165,28 +163,6 @@ def test_the_eu_entry_lists_what_is_missing(full: Subject, bare: Subject) -> Non
     assert {gap["id"] for gap in eu_register_entry(bare)["gaps"]} == {  # type: ignore[attr-defined]
         "C.1", "C.2", "C.3", "C.4", "C.5",
     }  # fmt: skip
-
-
-def test_a_decision_as_prov_is_read_by_the_prov_library_without_the_case(service: Started) -> None:
-    answer = service.ask(tiny.NAME, tiny.CASE).json()
-    related = [
-        Related("d1", "caseworker-decision", "2026-11-24T10:00:00.000Z", "key-7"),
-        Related("n1", "notice", "2026-11-24T10:05:00.000Z", "key-7"),
-    ]
-    text = json.dumps(prov_document(answer, caller="key-1", related=related))
-    document = prov.model.ProvDocument.deserialize(content=text, format="json")
-    records = document.get_records()
-    assert len([r for r in records if isinstance(r, prov.model.ProvActivity)]) == 3
-    assert len([r for r in records if isinstance(r, prov.model.ProvEntity)]) == 6
-    informed = [r for r in records if isinstance(r, prov.model.ProvCommunication)]
-    assert len(informed) == 2
-    again = prov.model.ProvDocument.deserialize(
-        content=document.serialize(format="json"), format="json"
-    )
-    assert again == document
-    assert answer["model"]["digest"] in text
-    assert "12.5" not in text
-    assert "amount" not in text
 
 
 @pytest.mark.parametrize(
