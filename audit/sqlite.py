@@ -1,11 +1,8 @@
 """The log's rows in a SQLite file: one process writes, through one connection and one transaction.
 
-Exactly one connection writes and checkpoints the WAL; readers have their own, read-only. Every
-``apsw`` error is converted here. SQLite's WAL before 3.51.3 can lose commits when two connections
-write at once; ``apsw`` carries its own SQLite, and older ones are refused.
-
-Copying the WAL into the file takes tens of milliseconds for some megabytes, so no commit does it: a
-thread of the writer's does, on the same connection, while the next group is being drafted.
+Exactly one connection writes; ``audit.wal_copier`` has one of its own, and readers theirs,
+read-only. Every ``apsw`` error is converted here. SQLite's WAL before 3.51.3 can lose commits when
+two connections write or copy at once; ``apsw`` carries its own SQLite, and older ones are refused.
 """
 
 import threading
@@ -30,13 +27,11 @@ from audit.files import WriterLock
 from audit.layout import DATABASE_FILE, LOCK_FILE
 from audit.rows import Group, Head, News
 from audit.store import ConstraintViolationError, SqlRow, SqlValue
+from audit.wal_copier import WalCopier
 
 _OLDEST_SQLITE = (3, 51, 3)
 _PAGE_BYTES = 8_192
 """Envelopes of 2 to 3 KB leave a third of a 4 KB page empty."""
-_WAL_PAGES = 256
-"""The WAL is copied into the file past 2 MB: about 5 ms of work, for which a group may have to wait.
-With 8 MB it is 15 to 20 ms, and with 1 MB each record costs a tenth more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +142,9 @@ class SqliteWriter:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._using = threading.Lock()
         """Held by whoever uses the connection."""
-        self._failure: str | None = None
-        self._wal_pages = 0
-        self._connection.set_wal_hook(self._note_wal)
-        self._copy_due = threading.Event()
-        self._closing = False
-        self._copier = threading.Thread(target=self._copy_wal, name="wal-copier", daemon=True)
-        self._copier.start()
+        with converted(f"{path} cannot be opened"):
+            self._copier = WalCopier(path, vfs=vfs, writing=self._using)
+        self._connection.set_wal_hook(self._hear_wal)
 
     def prepare_schema(self) -> None:
         """Make the tables of a new file, or bring an older file's up to date."""
@@ -182,9 +173,6 @@ class SqliteWriter:
                 self._write(group, old, new)
             except apsw.Error as err:
                 raise self._failed(err, old) from err
-            due = self._wal_pages >= _WAL_PAGES
-        if due:
-            self._copy_due.set()
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:  # noqa: ARG002
         """Store a signed checkpoint, durably. The same one again is no error."""
@@ -202,7 +190,7 @@ class SqliteWriter:
 
     def purge(self) -> bool:
         """Empty the WAL, so that what was erased is in no file. False when a reader holds it."""
-        with self._using:
+        with self._copier.paused(), self._using:
             self._check_sound()
             try:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -214,11 +202,9 @@ class SqliteWriter:
 
     def close(self) -> None:
         """Close the connection; the last one out copies the WAL into the file and removes it."""
-        self._closing = True
-        self._copy_due.set()
-        self._copier.join()
         try:
             with converted("closing failed"):
+                self._copier.close()
                 self._connection.close()
         finally:
             self._process_lock.release()
@@ -247,28 +233,13 @@ class SqliteWriter:
             raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         run("COMMIT")
 
-    def _note_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
-        self._wal_pages = pages
+    def _hear_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._copier.hear(pages)
         return apsw.SQLITE_OK
 
-    def _copy_wal(self) -> None:
-        """Copy the WAL into the file whenever it is due, between commits."""
-        while self._copy_due.wait() and not self._closing:
-            self._copy_due.clear()
-            with self._using:
-                if self._failure is not None:
-                    return
-                try:
-                    self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-                except (apsw.BusyError, apsw.FullError):
-                    continue  # nothing is lost: what was committed is in the WAL, which only grows
-                except apsw.Error as err:
-                    # A failed flush of the file is never tried again as if it had not happened.
-                    self._failure = f"copying the WAL failed: {type(err).__name__}: {err}"
-
     def _check_sound(self) -> None:
-        if self._failure is not None:
-            raise LogBrokenError(self._failure)
+        if self._copier.failure is not None:
+            raise LogBrokenError(self._copier.failure)
 
     def _erase(self, erased: Sequence[tuple[int, int, int]]) -> None:
         """Overwrite envelopes, keys and salts with zeros, in place: see audit.schema."""

@@ -32,7 +32,7 @@ from audit.verify import verify
 from benchmarks.log_load import FACTS, open_log
 from tests.postgres import Database, Server
 
-PAYLOADS = (2_048, 16_384)
+PAYLOADS = (2_048, 12_224)
 """Bytes of a caseworker's decision, and of a recommendation, as ``app`` pads them."""
 REPLICAS = 4
 SMALL = 1_000
