@@ -21,9 +21,11 @@ from app.main import StartRefusedError
 from app.settings import Settings
 from app.webhooks.delivery import Place
 from app.webhooks.endpoints import WebhooksError, load_endpoints
+from app.webhooks.events import KINDS
 from app.webhooks.network import is_public
 from audit.leaf import parse_leaf
 from tests.app import tiny
+from tests.app.versions import Owner
 from tests.service import ServiceProcess
 from tests.started import Started, make_keys, start
 
@@ -122,8 +124,10 @@ def running(tiny_models: Path, directory: Path, url: str, **more: object) -> Ite
 def told(started: Started) -> list[int]:
     """Return the indices of the entries that have to be told of."""
     log = started.parts.log
-    kinds = {"recommendation", "caseworker_decision", "stopped", "resume_asked", "resumed"}
-    return [row.seq for row in log.entries(0, log.size) if parse_leaf(row.leaf).type in kinds]
+    # What was in the log at the start comes to no endpoint that is new: the first version's entry.
+    begun = log.receipt("registry.1").index
+    leaves = ((row.seq, parse_leaf(row.leaf)) for row in log.entries(begun + 1, log.size))
+    return [index for index, leaf in leaves if leaf.type in KINDS]
 
 
 def test_every_kind_of_event_comes_signed_in_order_and_as_the_standards_say(
@@ -131,35 +135,64 @@ def test_every_kind_of_event_comes_signed_in_order_and_as_the_standards_say(
 ) -> None:
     with running(tiny_models, tmp_path, receiver.url) as started:
         decision = started.ask(tiny.NAME, tiny.CASE, subject=SUBJECT).json()["id"]
-        started.client.post(
-            f"/v1/decisions/{decision}/caseworker-decision",
-            json={"outcome": "yes", "reason": {"code": "other", "text": "Private words."}},
-            headers=started.key(Role.CASEWORKER),
-        )
+        reason = {"code": "other", "text": "Private words."}
+        for role, step, body in (
+            (Role.CASEWORKER, "caseworker-decision", {"outcome": "yes", "reason": reason}),
+            (Role.CALLER, "contest", {"text": "Private words."}),
+            (Role.REVIEWER, "review", {"outcome": "no", "reason": reason}),
+        ):
+            path = f"/v1/decisions/{decision}/{step}"
+            answer = started.client.post(path, json=body, headers=started.key(role))
+            assert answer.status_code == 201, answer.text
         started.client.post(
             "/v1/stop", json={"model": tiny.NAME, "reason": "Why."}, headers=started.key(Role.ADMIN)
         )
         started.resume_all()
-        receiver.wait_for(5)
+        owner = Owner(started.settings, started.client, tiny.NAME)
+        told_ = tiny.card().model_copy(update={"version": "2"})
+        tiny.write(tmp_path / "second", told=told_)
+        version = owner.submit(tmp_path / "second")
+        owner.bring(version, "accepted", "shadow", "live")
+        policy = owner.submit_policy(tmp_path, {**tiny.policy(), "version": "2"})
+        assert owner.post("policy", {"policy": policy, "reason": "Why."}).status_code == 200
+        assert owner.post("rollback", {"reason": "Why."}).status_code == 200
+        receiver.wait_for(12)
         assert receiver.indices == told(started)
         answer = started.client.get(f"/v1/decisions/{decision}", headers=started.key(Role.CALLER))
         receipt = answer.json()["receipt"]
     assert [event["type"] for event in receiver.events] == [
         "grounds.decision.recommended.v1", "grounds.decision.decided.v1",
-        "grounds.advice.stopped.v1", "grounds.advice.resume-asked.v1", "grounds.advice.resumed.v1",
+        "grounds.decision.reviewed.v1", "grounds.advice.stopped.v1",
+        "grounds.advice.resume-asked.v1", "grounds.advice.resumed.v1",
+        "grounds.model.registered.v1", *["grounds.model.stage-changed.v1"] * 3,
+        "grounds.model.policy-changed.v1", "grounds.model.stage-changed.v1",
     ]  # fmt: skip
+    assert {event["type"] for event in receiver.events} == {
+        f"grounds.{kind.type}" for kind in KINDS.values()
+    }
     first = receiver.events[0]
     assert first["data"]["decision"] == decision
     assert (first["data"]["index"], first["data"]["leaf_hash"]) == (
         receipt["index"], receipt["leaf_hash"],
     )  # fmt: skip
     assert receiver.events[1]["data"]["final"] is True
+    changes = [event["data"] for event in receiver.events[6:]]
+    assert [(each.get("stage"), each.get("rollback", False)) for each in changes] == [
+        ("submitted", False), ("accepted", False), ("shadow", False), ("live", False),
+        (None, False), ("live", True),
+    ]  # fmt: skip
+    assert [f"sha256:{each['model']['sha256']}" for each in changes] == [version.bundle] * 6
+    assert [f"sha256:{each['policy']['sha256']}" for each in changes] == [
+        *[version.policy] * 4, policy, version.policy,
+    ]  # fmt: skip
     for headers, body in receiver.taken:
         assert Webhook(SECRET).verify(body, headers) == json.loads(body)
         event = from_http_event(HTTPMessage(headers, body))
         assert event.get_id() == headers["webhook-id"] == str(json.loads(body)["data"]["index"])
         assert event.get_source() == "//localhost/grounds"
         assert event.get_specversion() == "1.0"
+        for word in (SUBJECT, "Private", "Why", owner.name, "caseworker"):
+            assert word.encode() not in body, word
     sequences = [event["sequence"] for event in receiver.events]
     assert sequences == sorted(sequences)
 
