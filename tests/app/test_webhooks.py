@@ -136,13 +136,14 @@ def test_every_kind_of_event_comes_signed_in_order_and_as_the_standards_say(
     with running(tiny_models, tmp_path, receiver.url) as started:
         decision = started.ask(tiny.NAME, tiny.CASE, subject=SUBJECT).json()["id"]
         reason = {"code": "other", "text": "Private words."}
-        for role, step, body in (
+        steps: tuple[tuple[Role, str, dict[str, object]], ...] = (
             (Role.CASEWORKER, "caseworker-decision", {"outcome": "yes", "reason": reason}),
             (Role.CALLER, "contest", {"text": "Private words."}),
             (Role.REVIEWER, "review", {"outcome": "no", "reason": reason}),
-        ):
+        )
+        for role, step, said in steps:
             path = f"/v1/decisions/{decision}/{step}"
-            answer = started.client.post(path, json=body, headers=started.key(role))
+            answer = started.client.post(path, json=said, headers=started.key(role))
             assert answer.status_code == 201, answer.text
         started.client.post(
             "/v1/stop", json={"model": tiny.NAME, "reason": "Why."}, headers=started.key(Role.ADMIN)
