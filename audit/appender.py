@@ -2,7 +2,8 @@
 
 Order of writes for a group, and what a crash in between means:
 
-1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened.
+1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened. Any thread may
+   do that beforehand.
 2. Other writers are kept out, and what they appended is taken in. Crash: the same.
 3. Drafts are numbered and hashed on a copy of the tree, and one transaction writes entries,
    payloads, keys, tiles and the head. Crash before the end of COMMIT: the database drops all of it
@@ -76,19 +77,26 @@ class Appender:
             finally:
                 self._writer.roll_back()
 
-    def append(self, records: Sequence[NewRecord]) -> list[Receipt]:
-        """Append records in order, all or none: see ``Log.append``."""
+    def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
+        """Return the records' drafts: see ``Log.draft``."""
+        # Read first: an erasure made meanwhile must show.
+        erasures = self._erasures
+        timestamp = format_timestamp(self._clock())
+        return self._groups.draft(records, timestamp=timestamp, erasures=erasures)
+
+    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Append drafts in order, all or none: see ``Log.append_drafts``."""
+        records = [draft.record for draft in drafts]
         check_records(records)
         self.check_usable()
-        if not records:
+        if not drafts:
             return []
-        erasures = self._erasures
-        drafts = self._draft(records)
+        stored = self._groups.stored(drafts)
         with self.exclusively(drafts) as news:
-            if erasures != self._erasures:
-                group = self._groups.finish(self._tree, self._draft(records))
-            else:
-                group = self._groups.finish(self._tree, drafts, news=news)
+            if any(draft.erasures != self._erasures for draft in drafts):
+                drafts = self.draft(records)
+                stored = self._groups.stored(drafts)
+            group = self._groups.finish(self._tree, drafts, stored=stored, news=news)
             return self._commit(group, records)
 
     @contextmanager
@@ -112,7 +120,9 @@ class Appender:
 
         ``erased`` are (entry, the entry that says so, subject).
         """
-        group = self._groups.finish(self._tree, self._draft(records))
+        drafts = self.draft(records)
+        stored = self._groups.stored(drafts)
+        group = self._groups.finish(self._tree, drafts, stored=stored)
         group.rows.erased = list(erased)
         receipts = self._commit(group, records)
         if erased:
@@ -158,9 +168,6 @@ class Appender:
         """Give the writer's connections and locks back."""
         self._closed = True
         self._writer.close()
-
-    def _draft(self, records: Sequence[NewRecord]) -> list[Draft]:
-        return self._groups.draft(records, timestamp=format_timestamp(self._clock()))
 
     def _take_in(self, news: News) -> None:
         """Bring the tree up to what other writers have appended.

@@ -1,8 +1,8 @@
 """Turning records into the rows of one transaction: leaves, envelopes, keys, tiles, head.
 
-In two steps. *Drafting* does what costs most and needs no place in the log: encryption, digests,
-canonical facts. *Finishing* numbers the drafts, hashes their leaves and grows the tree; it alone is
-done while other writers wait. Nothing here is written, and nothing is remembered until the caller
+In two steps. *Drafting* does what costs most and needs neither a place in the log nor the store:
+encryption, digests, canonical facts. *Finishing* numbers the drafts, hashes their leaves and grows the
+tree; it alone is done while other writers wait. Nothing here is written, and nothing is remembered until the caller
 says that the group is durable.
 """
 
@@ -12,6 +12,7 @@ from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
@@ -36,6 +37,9 @@ from audit.rows import Group, News, SubjectRow
 from audit.tiles import GrowingTree
 
 _CACHED_SUBJECTS = 4_096
+
+Subjects: TypeAlias = Mapping[bytes, tuple[int, bytes] | SubjectRow]
+"""Subjects' numbers and keys, or their rows as stored, by handle."""
 
 
 class SubjectKeys:
@@ -75,9 +79,11 @@ class SubjectKeys:
 
 @dataclass(slots=True, repr=False)
 class Draft:
-    """One record, done as far as can be without knowing its index."""
+    """One record, done as far as can be without knowing its index, nor what is stored."""
 
-    id: str
+    record: NewRecord
+    erasures: int
+    """How many erasures its log had seen when it was begun: it may hold the keys of later ones."""
     leaf: tuple[bytes, bytes]
     """Before and after the wrapped key's digest."""
     sealed: SealedPayload | None = None
@@ -110,14 +116,12 @@ class GroupBuilder:
         self._rows = rows
         self._known = SubjectKeys()
 
-    def draft(self, records: Sequence[NewRecord], *, timestamp: str) -> list[Draft]:
-        """Return the records' drafts.
+    def draft(self, records: Sequence[NewRecord], *, timestamp: str, erasures: int) -> list[Draft]:
+        """Return the records' drafts. Reads nothing, and may be called from any thread.
 
-        Raises RecordRejectedError naming the record whose facts cannot become a leaf, or whose
-        subject's stored key does not open.
+        Raises RecordRejectedError naming the record whose facts cannot become a leaf.
         """
         handles = [self._handle(record, position) for position, record in enumerate(records)]
-        subjects = self._find(frozenset(handle for handle in handles if handle is not None))
         facts: dict[int, str] = {}
         drafts = []
         for position, record in enumerate(records):
@@ -128,21 +132,33 @@ class GroupBuilder:
                 if canonical is None:
                     canonical = facts[id(record.facts)] = canonical_facts(record.facts)
                 drafts.append(
-                    self._draft(record, handles[position], subjects, canonical, timestamp)
+                    self._draft(record, handles[position], canonical, timestamp, erasures)
                 )
-            except (DamagedLogError, LeafError) as err:
+            except LeafError as err:
                 raise RecordRejectedError(str(err), position=position) from err
         return drafts
 
+    def stored(self, drafts: Iterable[Draft]) -> Subjects:
+        """Return, by handle, the subjects that drafts did not know of and that have a key by now."""
+        return self._find(
+            {draft.handle for draft in drafts if draft.handle is not None and draft.subject is None}
+        )
+
     def finish(
-        self, tree: GrowingTree, drafts: Sequence[Draft], *, news: News | None = None
+        self,
+        tree: GrowingTree,
+        drafts: Sequence[Draft],
+        *,
+        stored: Subjects,
+        news: News | None = None,
     ) -> PreparedGroup:
         """Return the rows and receipts of drafts appended to ``tree``, which is left as it is.
 
-        ``news`` are what others appended since the drafts were begun. Raises RecordRejectedError.
+        ``stored`` are the ``stored`` subjects of the drafts, ``news`` what other writers appended
+        since the drafts were begun, if they did. Raises RecordRejectedError naming the record whose
+        subject's stored key does not open.
         """
         group = PreparedGroup(tree.copy())
-        subjects = None if news is None else news.subjects
         rows, tree = group.rows, group.tree
         for position, draft in enumerate(drafts):
             index = tree.size
@@ -150,7 +166,7 @@ class GroupBuilder:
             sealed = draft.sealed
             if sealed is not None:
                 try:
-                    subject, wrapped = self._own(group, draft, sealed.record_key, subjects)
+                    subject, wrapped = self._own(group, draft, sealed.record_key, stored, news)
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
                 digest = wrapped_key_commitment(wrapped, subject=subject)
@@ -160,7 +176,7 @@ class GroupBuilder:
                 if draft.idempotency is not None:
                     rows.idempotency.append((draft.idempotency, index))
             hashed = leaf_hash(leaf)
-            rows.entries.append((index, draft.id, leaf, hashed))
+            rows.entries.append((index, draft.record.id, leaf, hashed))
             filled = tree.append(hashed)
             if filled:
                 rows.tiles += filled
@@ -195,7 +211,7 @@ class GroupBuilder:
                 f"the subject is not Unicode text: {err.reason}", position=position
             ) from err
 
-    def _find(self, handles: Iterable[bytes]) -> dict[bytes, tuple[int, bytes] | SubjectRow]:
+    def _find(self, handles: Iterable[bytes]) -> Subjects:
         """Return what is known or stored of subjects, by handle."""
         found: dict[bytes, tuple[int, bytes] | SubjectRow] = {}
         unknown = []
@@ -213,23 +229,18 @@ class GroupBuilder:
         self,
         record: NewRecord,
         handle: bytes | None,
-        subjects: dict[bytes, tuple[int, bytes] | SubjectRow],
         facts: str,
         timestamp: str,
+        erasures: int,
     ) -> Draft:
         if record.payload is None:
             leaf = encode_around_key(
                 record.type, record.id, timestamp, facts, payload=None, idempotency=None
             )
-            return Draft(record.id, leaf)
+            return Draft(record, erasures, leaf)
         sealed = seal(record.payload, record_id=record.id)
-        subject: int | None = None
-        key: bytes | None = None
-        if handle is not None and handle in subjects:
-            subject, key = self._opened(subjects[handle])
-            subjects[handle] = subject, key
-        if key is None:
-            key = os.urandom(KEY_BYTES)
+        known = None if handle is None else self._known.get(handle)
+        subject, key = known or (None, os.urandom(KEY_BYTES))
         tag: IdempotencyTag | None = None
         if record.idempotency is not None:
             tag = IdempotencyTag(
@@ -240,7 +251,8 @@ class GroupBuilder:
             record.type, record.id, timestamp, facts, payload=sealed.digests, idempotency=tag
         )
         return Draft(
-            record.id,
+            record,
+            erasures,
             leaf,
             sealed,
             handle,
@@ -270,22 +282,25 @@ class GroupBuilder:
         group: PreparedGroup,
         draft: Draft,
         record_key: RecordKey,
-        subjects: Mapping[bytes, SubjectRow] | None,
+        stored: Subjects,
+        news: News | None,
     ) -> tuple[int, bytes]:
         """Return (subject's number, wrapped key) of a draft that is about to get its index.
 
         Since it was begun, another draft or writer may have made its subject's key, or an erasure
-        taken it: ``subjects`` say how they are now, None that no other writer has written.
+        taken it: ``news`` say how they all are now, and without news the stored ones are.
         """
         index, handle = group.tree.size, draft.handle
         if handle is None:
             self._add_subject(group, index, unlinked_handle(index), draft.subject_key)
             return index, draft.wrapped_key
         now = group.used_subjects.get(handle)
-        if now is None and subjects is not None and handle in subjects:
-            now = self._opened(subjects[handle])
-        if now is None and subjects is None and draft.subject is not None:
-            now = draft.subject, draft.subject_key
+        if now is None:
+            current = (stored if news is None else news.subjects).get(handle)
+            if current is not None:
+                now = self._opened(current)
+            elif news is None and draft.subject is not None:
+                now = draft.subject, draft.subject_key
         if now is None:
             # A key that was known and is erased must not come back.
             now = index, draft.subject_key if draft.subject is None else os.urandom(KEY_BYTES)

@@ -27,6 +27,7 @@ from audit.errors import (
     LogRolledBackError,
     LogStateError,
 )
+from audit.group import Draft
 from audit.keys import (
     LogKeys,
     create_keys,
@@ -142,7 +143,18 @@ class Log(LogReader):
         there is no room; the log can be used on. Raises LogBrokenError when a write failed in a way
         that leaves the disk's state unknown: then, and from then on, until reopened.
         """
-        return self._appender.append(records)
+        return self._appender.append(self._appender.draft(records))
+
+    def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
+        """Return records done as far as can be without the store; from any thread, reading nothing.
+
+        Raises RecordRejectedError naming the record whose facts cannot become a leaf.
+        """
+        return self._appender.draft(records)
+
+    def append_drafts(self, drafts: Sequence[Draft]) -> list[Receipt]:
+        """Append what was drafted before, in order: as ``append``, which does both."""
+        return self._appender.append(drafts)
 
     def erase_subject(
         self,
