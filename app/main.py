@@ -420,11 +420,13 @@ def assemble(
 
     registered()
     registry.on_change(registered)
+    service = Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops)
     engine = Engine(
         log,
         queue_limit=settings.queue_limit,
         group_limit=settings.group_limit,
         on_group=metrics.observe_group,
+        prepare=service.prepare,
     )
     practice_cases = PracticeCases()
     for model in served.values():
@@ -447,7 +449,7 @@ def assemble(
         engine=engine,
         slow_lane=SlowLane(limit=settings.slow_limit),
         batches=Batches(limit=settings.batch_limit),
-        service=Service(clock=clock, metrics=metrics, runtime=runtime, stops=stops),
+        service=service,
         stops=stops,
         sessions=sessions,
         provider=provider,

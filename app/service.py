@@ -1,11 +1,15 @@
 """The straight line of one decision: score, explain, apply the policy, make the record.
 
+It is a generator that yields after every stage, so that a group of cases can go along it in step:
+one stage of all of them before the next, which leaves each stage's code and tables in the processor's
+caches (decision 0032). Each case is scored and explained by itself all the same.
+
 Two invariants hold here and nowhere else needs to know them. No answer without an explanation:
 ``explain`` raises unless its numbers add up to the model's own output. No answer without a receipt:
 what ``recommend`` returns is only prepared, and the engine lets it go after the commit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -18,7 +22,8 @@ from app import records
 from app.alternatives import Alternatives, find_alternatives
 from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Advice, Caller, Circumstances, Clock
-from app.engine import Prepared, Unfinished
+from app.engine import Made, Prepared, Unfinished, Work, alone
+from app.in_step import Steps, in_step, to_the_end
 from app.metrics import Metrics
 from app.monitoring.decided import WITHHELD, Decided
 from app.served import ServedModel
@@ -55,7 +60,7 @@ class Application:
 
     def prepare(self) -> Prepared | Unfinished:
         """Return the recommendation for the engine to record, or what it needs first."""
-        return self.service.recommend(self)
+        return to_the_end(self.service.recommend(self))
 
     def recorded(self, prepared: Prepared) -> None:
         """Count the recommendation."""
@@ -114,7 +119,13 @@ class Service:
                 )
             )
 
-    def assess(self, application: Application) -> Assessment:
+    def prepare(self, works: Sequence[Work]) -> list[Made]:
+        """Return what the engine is to record, in order: recommendations in step, all else alone."""
+        made = alone([work for work in works if not isinstance(work, Application)])
+        told = in_step([self.recommend(work) for work in works if isinstance(work, Application)])
+        return [told.pop(0) if isinstance(work, Application) else made.pop(0) for work in works]
+
+    def assess(self, application: Application) -> Steps[Assessment]:
         """Return the model's output for a case with its explanation and what the policy says.
 
         Raises ScoringError, ExplanationError when there is no explanation that adds up, or
@@ -124,19 +135,22 @@ class Service:
         stages = self._metrics.stages
         start = perf_counter()
         scored = served.bundle.session.run_row(case.feeds)
-        ran = perf_counter()
+        stages["infer"].observe(perf_counter() - start)
+        yield
+        start = perf_counter()
         explanation = explain(served, case, scored, decision_id=application.id)
-        stages["infer"].observe(ran - start)
-        stages["explain"].observe(perf_counter() - ran)
+        stages["explain"].observe(perf_counter() - start)
+        yield
         familiarity = served.sureness.familiarity.check(case.values)
+        yield
         circumstances, created = application.circumstances, self._clock()
         advice = advise(served, case, scored, familiarity, circumstances, created=created)
         return Assessment(scored, explanation, familiarity, advice, None, circumstances, created)
 
     def finish(self, application: Application, assessment: Assessment | None) -> Application:
-        """Return the application with everything that is slow done. Not for the engine's thread."""
+        """Return the application with everything that is slow done. Not for the event loop's thread."""
         if assessment is None:
-            assessment = self.assess(application)
+            assessment = to_the_end(self.assess(application))
         return replace(application, assessment=self._searched(application, assessment))
 
     def _searched(self, application: Application, assessment: Assessment) -> Assessment:
@@ -148,27 +162,29 @@ class Service:
         self._metrics.stages["alternatives"].observe(perf_counter() - start)
         return replace(assessment, alternatives=alternatives)
 
-    def recommend(self, application: Application) -> Prepared | Unfinished:
+    def recommend(self, application: Application) -> Steps[Prepared | Unfinished]:
         """Return the explained recommendation for a case, ready to be recorded.
 
         Unfinished when something slow is needed first. Raises ScoringError, ExplanationError or
         PolicyError; then nothing is advised.
         """
-        served = application.served
-        # Here once more: whatever waited while somebody stopped the advice is stopped too.
-        self._stops.check(served.name, manual_route=served.policy.manual_route)
-        assessment = application.assessment
+        served, assessment = application.served, application.assessment
         if assessment is None:
             if served.is_slow:
                 return Unfinished(partial(self.finish, application, None))
-            assessment = self.assess(application)
+            assessment = yield from self.assess(application)
+            yield
             if served.policy.asks_what_would_change(assessment.advice):
                 if not served.changeable.is_quick:
                     return Unfinished(partial(self.finish, application, assessment))
                 assessment = self._searched(application, assessment)
+                yield
         scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
         start = perf_counter()
         answer = answer_body(served, application.case, assessment, decision_id=application.id)
+        written = perf_counter() - start
+        yield
+        start = perf_counter()
         payload = records.recommendation_payload(
             caller=application.caller.key_id,
             subject=application.subject,
@@ -180,7 +196,7 @@ class Service:
             runtime=self._runtime,
             trace=application.trace,
         )
-        self._metrics.stages["encode"].observe(perf_counter() - start)
+        self._metrics.stages["encode"].observe(written + perf_counter() - start)
         return Prepared(
             record=NewRecord(
                 type=records.RECOMMENDATION,
@@ -194,6 +210,8 @@ class Service:
             # Where the advice is kept back, no counter may tell it either.
             result=WITHHELD if is_kept_back(served, advice) else advice.outcome,
             assessment=assessment,
+            # Whatever waits while somebody stops the advice is stopped too.
+            check=partial(self._stops.check, served.name, manual_route=served.policy.manual_route),
         )
 
 

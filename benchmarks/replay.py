@@ -122,7 +122,7 @@ def _make(settings: Settings, count: int) -> None:
                 idempotency=None,
                 service=service,
             )
-            prepared = service.recommend(asked)
+            prepared = asked.prepare()
             if isinstance(prepared, Unfinished):
                 prepared = prepared.finish().prepare()
             if not isinstance(prepared, Prepared):

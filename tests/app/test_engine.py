@@ -12,6 +12,7 @@ from app.engine import Engine, Outcome, Prepared, Recorded, Unfinished, Work
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
 from audit.errors import DuplicateIdError, LogFullError
+from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
 
@@ -55,11 +56,14 @@ class FullDisk:
         self._failures = failures
         self.broken: str | None = None
 
-    def append(self, records: Sequence[NewRecord]) -> list[Receipt]:
+    def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
+        return self._log.draft(records)
+
+    def append_drafts(self, drafts: Sequence[Draft]) -> list[Receipt]:
         if self._failures:
             self._failures -= 1
             raise LogFullError("no room")
-        return self._log.append(records)
+        return self._log.append_drafts(drafts)
 
     def find_idempotent(self, request: Idempotency) -> object:
         return self._log.find_idempotent(request)
