@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import apsw
@@ -30,6 +32,8 @@ from audit.store import ConstraintViolationError, SqlRow, SqlValue
 from audit.wal_copier import WalCopier
 
 _OLDEST_SQLITE = (3, 51, 3)
+_MOST_ROWS = 64
+"""Of one statement."""
 _PAGE_BYTES = 8_192
 """Envelopes of 2 to 3 KB leave a third of a 4 KB page empty."""
 
@@ -211,18 +215,16 @@ class SqliteWriter:
 
     def _write(self, group: Group, old: Head, new: Head) -> None:
         run = self._cursor.execute
-        many = self._cursor.executemany
         run("BEGIN IMMEDIATE")
-        many("INSERT INTO entry VALUES (?, ?, ?, ?)", group.entries)
-        many("INSERT INTO payload VALUES (?, ?)", group.payloads)
-        many("INSERT INTO record_key VALUES (?, ?, ?)", group.record_keys)
-        many("INSERT INTO subject_key VALUES (?, ?, ?, ?)", group.subject_keys)
-        many("INSERT INTO idempotency VALUES (?, ?)", group.idempotency)
+        self._insert("entry", group.entries)
+        self._insert("payload", group.payloads)
+        self._insert("record_key", group.record_keys)
+        self._insert("subject_key", group.subject_keys)
+        self._insert("idempotency", group.idempotency)
         if group.erased:
             self._erase(group.erased)
-        many(
-            "INSERT INTO tile VALUES (?, ?, ?, ?)",
-            [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles],
+        self._insert(
+            "tile", [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles]
         )
         run(
             "UPDATE head SET size = ?, frontier = ?, root = ? WHERE size = ? AND root = ?",
@@ -232,6 +234,21 @@ class SqliteWriter:
             self._roll_back(old)
             raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         run("COMMIT")
+
+    def _insert(self, table: str, rows: Sequence[tuple[SqlValue, ...]]) -> None:
+        """Insert rows, many with one statement.
+
+        Every statement gives the interpreter's lock away and must win it back: with one a row, a busy
+        event loop makes a group of 64 wait hundreds of times.
+        """
+        at = 0
+        while at < len(rows):
+            # Powers of two, so that there are few different statements and each stays compiled.
+            count = min(_MOST_ROWS, 1 << ((len(rows) - at).bit_length() - 1))
+            self._cursor.execute(
+                _insertion(table, len(rows[at]), count), [*chain(*rows[at : at + count])]
+            )
+            at += count
 
     def _hear_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._copier.hear(pages)
@@ -295,6 +312,12 @@ def converted(what: str) -> Iterator[None]:
         raise DamagedLogError(f"{what}: {err}") from err
     except apsw.Error as err:
         raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err
+
+
+@cache
+def _insertion(table: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES {', '.join([row] * rows)}"  # noqa: S608  # names of ours
 
 
 def check_sqlite() -> None:
