@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +102,27 @@ def test_work_that_fails_costs_only_its_own_answer(log: Log) -> None:
     assert isinstance(bad, ZeroDivisionError)
     assert isinstance(other, Recorded)
     assert log.size == 3  # genesis and two notes
+
+
+@dataclass(frozen=True)
+class Forbidden(Note):
+    """Work that was allowed when it was prepared, and is not when it would be recorded."""
+
+    def prepare(self) -> Prepared | Unfinished:
+        prepared = super().prepare()
+        assert isinstance(prepared, Prepared)
+
+        def check() -> None:
+            raise PermissionError
+
+        return replace(prepared, check=check)
+
+
+def test_what_is_forbidden_while_it_waits_is_not_recorded(log: Log) -> None:
+    good, stopped = run(log, [Note(new_id()), Forbidden(new_id())])
+    assert isinstance(good, Recorded)
+    assert isinstance(stopped, PermissionError)
+    assert log.size == 2
 
 
 def test_a_record_that_the_log_refuses_costs_the_others_nothing(log: Log) -> None:
