@@ -9,7 +9,6 @@ from audit.log import Log
 from tests.audit.check_log import check_open_log
 from tests.audit.conftest import MakeRecord, OpenLog, on_both_stores
 
-
 NUMBERS = itertools.count()
 
 
