@@ -27,10 +27,11 @@ from app.api.lean import parse_body
 from app.api.parts import Parts
 from app.demo.asking import request_body
 from app.domain import Caller, Role
+from app.engine import MOST_TOGETHER
 from app.ids import new_id, utc_now
 from app.keys import KeyStore
 from app.main import create_app
-from app.service import advise, bits_of, explain
+from app.service import Application, advise, bits_of, explain
 from app.settings import Settings
 from audit.envelope import seal
 from audit.records import NewRecord, Receipt
@@ -173,6 +174,14 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
         "search what would change (if asked)": search,
     }
     found = [(name, _micros(stage, len(cases))) for name, stage in stages.items()]
+    lines = [
+        Application(new_id(), served, caller, case, None, None, parts.service, terms)
+        for case, terms in zip(cases, admitted, strict=True)
+    ]
+    found += [
+        (f"score to payload, {count} in step", _in_step(parts, lines, count))
+        for count in (1, MOST_TOGETHER)
+    ]
     found += [
         (f"append, a group of {size}, sealing included", _append(parts, payloads, size))
         for size in (1, AT_ONCE)
@@ -188,6 +197,16 @@ def _micros(stage: Stage, count: int) -> float:
             stage(at)
         best = min(best, time.thread_time() - start)
     return best / count * 1e6
+
+
+def _in_step(parts: Parts, applications: Sequence[Application], count: int) -> float:
+    """Return the cost of one case on the whole line, so many going it together."""
+    groups = [applications[first : first + count] for first in range(0, len(applications), count)]
+    return (
+        _micros(lambda at: parts.service.prepare(groups[at]), len(groups))
+        * len(groups)
+        / len(applications)
+    )
 
 
 def _append(parts: Parts, payloads: Sequence[bytes], size: int) -> float:
