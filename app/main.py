@@ -245,6 +245,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         redoc_url=None,
         # A redirect would send the key again, and without TLS where a proxy ends it.
         redirect_slashes=False,
+        # The framework's own would export addresses, queries and the text of exceptions wherever an
+        # environment variable says. Ours is app.spans.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     for router in ROUTERS:
         app.include_router(router)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
@@ -112,6 +114,17 @@ def test_without_a_parent_nothing_is_returned_and_a_trace_begins(
     for secret in ("no-such", "BREW", service.keys[Role.ADMIN], "12.5"):
         assert secret not in text
     service.client.__enter__()
+
+
+def test_the_frameworks_own_telemetry_tells_nothing(
+    service: Started, exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", lambda: provider)
+    found = service.client.get("/v1/decisions?subject=Ann", headers=service.key(Role.ADMIN))
+    assert found.status_code < 500
+    assert exporter.get_finished_spans() == ()
 
 
 def test_a_trace_that_is_not_sampled_is_not_exported(
