@@ -104,21 +104,13 @@ class PostgresScanner:
         self._session.close()
 
     def _fetch(self, statement: str, parameters: Sequence[SqlValue]) -> list[SqlRow]:
-        text = _numbered(statement)
-
         async def fetch(connection: Connection) -> list[SqlRow]:
             # A page that cannot be read fails the statement; the snapshot must survive that.
             async with connection.transaction():
-                return [tuple(row) for row in await connection.fetch(text, *parameters)]
+                return [tuple(row) for row in await connection.fetch(statement, *parameters)]
 
         return self._session.run(fetch, what="checking")
 
 
 async def _begin(connection: Connection) -> None:
     await connection.transaction(isolation="repeatable_read", readonly=True).start()
-
-
-def _numbered(statement: str) -> str:
-    """Return the statement with its places written ``$1``, ``$2`` instead of ``?``."""
-    first, *rest = statement.split("?")
-    return first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))
