@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.timestamps import Timestamps, read_root_file
 from app.witnesses import Witnesses, load_policy_file
 from audit.checkpoint import unverified_checkpoint
-from audit.errors import AuditError, TimestampError
+from audit.errors import AuditError, LogUnavailableError, TimestampError
 from audit.log import Log
 from audit.publish import prune, publish
 
@@ -50,6 +50,9 @@ class Checkpointer:
         self._witnesses = witnesses
         self._timestamps = timestamps
         self._publish_to = publish_to
+        self.fault: str | None = None
+        """Why nothing can be recorded, as seen a second ago at most: with nobody asking, nobody else
+        would notice that a database is gone."""
         self._one_at_a_time = asyncio.Lock()
         self._signing_fault: str | None = None
         self._publishing_fault: str | None = None
@@ -107,12 +110,23 @@ class Checkpointer:
         except AuditError as err:
             self._signing_fault = f"no checkpoint can be signed ({type(err).__name__})"
             _log.error("checkpoint", error=type(err).__name__, reason=str(err))
+            self.fault = await asyncio.to_thread(self._database_fault)
             return
-        self._signing_fault = None
+        self._signing_fault = self.fault = None
         self._newest = await self._cosigned(note)
         await self._publish(self._newest)
         if self._timestamps is not None:
             await self._timestamps.stamp_if_due(note)
+
+    def _database_fault(self) -> str | None:
+        """Return whether it is the database; another service that is signing is no fault."""
+        try:
+            self._log.root()
+        except LogUnavailableError:
+            return "the log's database does not answer"
+        except AuditError:
+            return None  # the alarm says it; what can be appended is for the engine to say
+        return None
 
     async def _cosigned(self, note: bytes) -> bytes:
         """Return the note with the cosignatures that witnesses give for it."""

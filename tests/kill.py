@@ -45,7 +45,9 @@ LONGEST_SECONDS = 0.4
 """Between the first answer after a restart and the next kill."""
 PATIENCE_SECONDS = 120
 AGAIN_SECONDS = 0.02
-STARTS = 3
+STARTS = 10
+NOT_YET = ("LockNotAvailable", "TimeoutError")
+"""What a start fails with, harmlessly, while the database is busy with what was killed before."""
 
 Say = Callable[[str], None]
 
@@ -192,12 +194,12 @@ def _service(settings: Settings, load: Load, at: int) -> Iterator[ServiceProcess
 
 
 def _started(settings: Settings) -> ServiceProcess:
-    """Start a service; again, as a supervisor would, when another one keeps it from signing."""
+    """Start a service; again, as a supervisor would, when the database does not answer it yet."""
     for _ in range(STARTS - 1):
         try:
             return ServiceProcess(settings).__enter__()
         except AssertionError as err:
-            if "LockNotAvailable" not in str(err):
+            if not any(reason in str(err) for reason in NOT_YET):
                 raise
     return ServiceProcess(settings).__enter__()
 

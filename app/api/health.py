@@ -36,7 +36,7 @@ async def live() -> schemas.Alive:
 async def ready(request: Request, response: Response) -> schemas.Ready:
     """Return whether a decision sent now would be recorded."""
     parts = parts_of(request)
-    fault = parts.engine.fault or parts.registry.fault
+    fault = _fault(parts)
     response.status_code = 200 if fault is None else 503
     return schemas.Ready(
         status="ready" if fault is None else "not_ready",
@@ -76,4 +76,8 @@ def _measure(parts: Parts) -> None:
     parts.metrics.queue_depth.set(parts.engine.waiting)
     parts.metrics.queue_limit.set(parts.settings.queue_limit)
     parts.metrics.log_alarms.set(len(parts.checkpointer.alarms))
-    parts.metrics.ready.set(0 if parts.engine.fault or parts.registry.fault else 1)
+    parts.metrics.ready.set(0 if _fault(parts) else 1)
+
+
+def _fault(parts: Parts) -> str | None:
+    return parts.engine.fault or parts.registry.fault or parts.checkpointer.fault
