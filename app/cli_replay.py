@@ -264,5 +264,10 @@ def _lines_to(path: Path | None) -> Iterator[Callable[[bytes], object]]:
         yield lambda _lines: None
         return
     file: BinaryIO
-    with path.open("wb") as file:
-        yield file.write
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file.write
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)  # it is there unless all went well

@@ -1,39 +1,51 @@
 """Replaying a log of decisions: how many a second, by how many processes.
 
 ``python -m benchmarks.replay`` makes a log of the demonstration's decisions, as the service would have
-recorded them, replays it whole, and tries its cases under another policy. Everything is read from the
-disk and decrypted; every decision is scored, explained, worded and compared byte for byte.
+recorded them, replays it whole, and tries its latest cases under another policy. Each case is advised
+on once and recorded again under other identifiers; a replay does not know, and does all its work.
+Everything is read from the disk and decrypted; every decision is scored, explained, worded and compared
+byte for byte. How far it is, it says on standard error.
 """
 
 import argparse
 import os
 import platform
 import resource
+import sys
 import tempfile
 import time
 from contextlib import closing
-from itertools import cycle, islice
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import yaml
 
+from app.bundle_store import store_of
 from app.domain import Caller, Role
 from app.engine import Prepared, Unfinished
 from app.environment import environment
+from app.first_start import find_models
 from app.ids import new_id, utc_now
 from app.log_store import log_directory, log_store
 from app.main import ROUTE_PATHS
 from app.metrics import Metrics
 from app.replay_report import RunReport
 from app.replay_run import Run, run_replay
-from app.served import open_all
+from app.served import ServedModel, join
 from app.service import Application, Service
 from app.settings import Settings
 from app.stops import Stops
+from app.trust import vouched
 from audit.log import Log
+from audit.records import NewRecord
 from models.demo.build import build_demo, demo_applications
+from models.rows import Row
 
 GROUP = 256
+CASES = 1_000
+COMPARED = 10_000
+PROGRESS_SECONDS = 10.0
 POLICY = Path(__file__).parents[1] / "app" / "demo" / "policy.yaml"
 CALLER = Caller(key_id="benchmark", role=Role.CALLER)
 
@@ -42,7 +54,9 @@ def main() -> None:
     """Make the log and replay it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--decisions", type=int, default=100_000)
-    parser.add_argument("--workers", default="1,2", help="numbers of processes, one run each")
+    parser.add_argument(
+        "--workers", default=str(os.cpu_count()), help="numbers of processes, one run each"
+    )
     parser.add_argument(
         "--what-would-change",
         default="adverse_or_near_threshold",
@@ -76,12 +90,15 @@ def main() -> None:
             report = _measured("replay", Run(settings), workers)
             if not report.all_same or report.sums.decisions != options.decisions:
                 raise SystemExit(f"not all identical: {report.body()['verdicts']}")
-            _measured("another policy", Run(settings, with_policy=other), workers)
+            latest = min(COMPARED, options.decisions)
+            tried = Run(settings, with_policy=other)
+            _measured(f"the latest {latest:,} under another policy", tried, workers, limit=latest)
 
 
-def _measured(what: str, run: Run, workers: int) -> RunReport:
+def _measured(what: str, run: Run, workers: int, *, limit: int | None = None) -> RunReport:
     cpu, start = _cpu(), time.perf_counter()
-    report = run_replay(run, clock=utc_now, workers=workers)
+    advance = _Progress(what).advance
+    report = run_replay(run, clock=utc_now, workers=workers, limit=limit, advance=advance)
     elapsed, used = time.perf_counter() - start, _cpu() - cpu
     count = report.sums.decisions
     who = resource.RUSAGE_SELF if workers == 1 else resource.RUSAGE_CHILDREN
@@ -94,7 +111,7 @@ def _measured(what: str, run: Run, workers: int) -> RunReport:
 
 
 def _make(settings: Settings, count: int) -> None:
-    (served,) = open_all(settings, lambda _: None).values()
+    served = _served(settings)
     with closing(
         Log.open(
             log_directory(settings),
@@ -110,27 +127,72 @@ def _make(settings: Settings, count: int) -> None:
             runtime=environment(settings),
             stops=Stops(log),
         )
-        cases = islice(cycle(demo_applications().cases), count)
-        group: list[Prepared] = []
-        for number, values in enumerate(cases, start=1):
-            asked = Application(
-                id=new_id(),
-                served=served,
-                caller=CALLER,
-                case=served.bundle.schema.encode(values),
-                subject=None,
-                idempotency=None,
-                service=service,
-            )
-            prepared = asked.prepare()
-            if isinstance(prepared, Unfinished):
-                prepared = prepared.finish().prepare()
-            if not isinstance(prepared, Prepared):
-                raise TypeError("a finished decision is not ready to be recorded")
-            group.append(prepared)
-            if len(group) == GROUP or number == count:
-                log.append([each.record for each in group])
-                group = []
+        made = [
+            _prepared(served, values, service)
+            for values in islice(demo_applications().cases, CASES)
+        ]
+        for start in range(0, count, GROUP):
+            numbers = range(start, min(start + GROUP, count))
+            log.append([_again(made[number % len(made)]) for number in numbers])
+
+
+def _prepared(served: ServedModel, values: Row, service: Service) -> NewRecord:
+    prepared = Application(
+        id=new_id(),
+        served=served,
+        caller=CALLER,
+        case=served.bundle.schema.encode(values),
+        subject=None,
+        idempotency=None,
+        service=service,
+    ).prepare()
+    if isinstance(prepared, Unfinished):
+        prepared = prepared.finish().prepare()
+    if not isinstance(prepared, Prepared):
+        raise TypeError("a finished decision is not ready to be recorded")
+    return prepared.record
+
+
+def _again(record: NewRecord) -> NewRecord:
+    """Return the record of the same case asked again: another identifier, wherever it is told."""
+    if record.payload is None:
+        raise TypeError("a recommendation has a payload")
+    again = new_id()
+    return replace(
+        record, id=again, payload=record.payload.replace(record.id.encode(), again.encode())
+    )
+
+
+def _served(settings: Settings) -> ServedModel:
+    (found,) = find_models(settings, store_of(settings)).values()
+    return join(
+        found.files,
+        found.policy,
+        settings,
+        vouched_for=vouched(found.files, settings),
+        directory=found.directory,
+    )
+
+
+class _Progress:
+    """Says now and then, on standard error, how far something is and how long it will take."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._start = self._last = time.perf_counter()
+
+    def advance(self, done: int, total: int) -> None:
+        """Hear how many of how many are done."""
+        now = time.perf_counter()
+        if now - self._last < PROGRESS_SECONDS or not done:
+            return
+        self._last = now
+        rate = done / (now - self._start)
+        print(
+            f"{self._what}: {done:,} of {total:,}, {rate:,.0f}/s, {(total - done) / rate:,.0f} s to go",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _cpu() -> float:
