@@ -35,6 +35,7 @@ def letter_pdf(text: str, *, language: str) -> bytes:
         topMargin=25 * mm,
         bottomMargin=25 * mm,
         title=_TITLES[language],
+        displayDocTitle=True,
         lang=language,
         invariant=1,
     )

@@ -10,8 +10,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 ROW_HEIGHT = 52
 LABEL_HEIGHT = 20
-BAR_WIDTH = 130
-VALUE_WIDTH = 110
+BAR_WIDTH = 95
+VALUE_WIDTH = 100
 WIDTH = 2 * BAR_WIDTH + 2 * VALUE_WIDTH
 """Labels stand above their bars, so that the whole chart fits a phone and can still be read."""
 LONGEST_LABEL = 48
@@ -81,7 +81,7 @@ def counts(label: str, first: int, second: int) -> Pair:
 
 
 PAIR_HEIGHT = 64
-PAIR_WIDTH = 360
+PAIR_WIDTH = 290
 
 
 def paired_bars(pairs: Sequence[Pair], *, legend: tuple[str, str], title: str) -> str:

@@ -54,7 +54,11 @@ def chrome_of(request: Request, language: Language) -> Chrome:
         csrf="" if session is None else session.csrf,
         role=None if caller is None else role_name(caller.role, texts),
         can_change_role=session is not None and caller is not None and len(session.roles) > 1,
-        links=links_for(None if caller is None else caller.role, texts, request.url.path),
+        links=tuple(
+            link
+            for link in links_for(None if caller is None else caller.role, texts, request.url.path)
+            if link.address != "/docs"  # the footer of every page has it
+        ),
         is_demonstration=parts_of(request).settings.demo_sign_in,
     )
 

@@ -283,7 +283,7 @@ def _impact_parts(impact: Mapping[str, Any] | None, texts: Texts) -> dict[str, A
     legend = (_("Then"), _("Instead"))
     outcomes = [counts(name, before.get(name, 0), after.get(name, 0)) for name in names]
     bins = [] if impact["scores"] is None else impact["scores"]["bins"]
-    scores = [counts(f"{each['at_least']:.1f}", each["recorded"], each["instead"]) for each in bins]
+    scores = [counts(f"{each['at_least']:g}", each["recorded"], each["instead"]) for each in bins]
     return {
         "outcomes_chart": paired_bars(outcomes, legend=legend, title=_("Cases by outcome")),
         "outcomes": [(pair.label, pair.first_text, pair.second_text) for pair in outcomes],

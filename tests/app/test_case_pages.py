@@ -302,6 +302,9 @@ def test_the_typeface_of_letters_has_every_welsh_letter() -> None:
     )
     assert once == again
     assert b"/FontFile2" in once
+    # What a screen reader asks a file for: its language, and its title in place of its name.
+    for told in (b"/Lang (cy)", b"/Title (Llythyr)", b"/DisplayDocTitle true"):
+        assert told in once
 
 
 def test_that_a_case_was_read_is_recorded_before_it_is_shown(concurrent: Governed) -> None:

@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, StorageState, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    StorageState,
+    ViewportSize,
+    sync_playwright,
+)
 
 from app.demo.people import PEOPLE
 from app.domain import Role
@@ -16,10 +22,10 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-DESKTOP = {"width": 1000, "height": 800}
+DESKTOP: ViewportSize = {"width": 1000, "height": 800}
 
 SignedIn = Callable[..., BrowserContext]
-"""``signed_in(role, javascript=True, width=1000, zoom=1, language="en")`` opens a new window's context."""
+"""``signed_in(role, javascript=True, language="en")`` opens a new window's context."""
 
 
 def chromium_path() -> str | None:
@@ -83,17 +89,13 @@ def signed_in(
         role: Role | None,
         *,
         javascript: bool = True,
-        width: int = DESKTOP["width"],
-        zoom: int = 1,
         language: str = "en",
     ) -> BrowserContext:
         context = chromium.new_context(
             base_url=world.address,
             storage_state=None if role is None else people[role],
             java_script_enabled=javascript,
-            # Zoom gives a page fewer of its own pixels, and each more of the screen's.
-            viewport={"width": width // zoom, "height": DESKTOP["height"] // zoom},
-            device_scale_factor=zoom,
+            viewport=DESKTOP,
         )
         context.add_cookies([{"name": "grounds-language", "value": language, "url": world.address}])
         opened.append(context)
