@@ -45,7 +45,8 @@ class Relied:
     decisions: int
     departed: int
     reasons: Mapping[str, tuple[int, int]]
-    """By kind of reason: how often with decisions that follow, and with those that depart."""
+    """By kind of reason: how often with decisions that follow, and with those that depart. Empty with
+    fewer than SMALLEST_CELL decisions."""
     dwell: Dwell | None
     """None where fewer than SMALLEST_CELL times are known."""
     groups: tuple[GroupShare, ...]
@@ -71,7 +72,9 @@ def relied(store: IndexStore, model: str, groups: Mapping[str, Mapping[str, str]
     return Relied(
         decisions=len(told),
         departed=sum(bool(row[1]) for row in told),
-        reasons={name: (counts[0], counts[1]) for name, counts in sorted(reasons.items())},
+        reasons={name: (counts[0], counts[1]) for name, counts in sorted(reasons.items())}
+        if len(told) >= SMALLEST_CELL
+        else {},
         dwell=_dwell(times),
         groups=_by_group([(str(row[0]), bool(row[1])) for row in told], groups),
     )

@@ -99,8 +99,9 @@ EXAMPLE = {
     "/v1/models/{model}/reliance",
     operation_id="read_reliance",
     summary="How people rely on the advice",
-    description="All people together, never one by one. The latest decisions with advice; groups "
-    "with too few decisions are not told, and none that could be worked out from them. `practice` "
+    description="All people together, never one by one. The latest decisions with advice; reasons, "
+    "times and groups with too few decisions are not told, and no group that could be worked out from "
+    "them. `practice` "
     "is of cases whose answer is known: there it shows whether people follow wrong advice.",
     responses={
         200: {"content": {JSON: {"example": EXAMPLE}}},

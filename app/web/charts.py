@@ -41,8 +41,8 @@ def signed_bars(bars: Sequence[Bar], *, title: str, description: str) -> str:
     return (
         f'<svg class="app-bars" role="img" viewBox="0 0 {WIDTH} {height}" '
         f"aria-label={quoteattr(f'{title}. {description}')}>"
-        f"{_STRIPES}{rows}"
-        f'<line class="middle" x1="{middle}" x2="{middle}" y1="0" y2="{height}"/></svg>'
+        f"{_STRIPES}"
+        f'<line class="middle" x1="{middle}" x2="{middle}" y1="0" y2="{height}"/>{rows}</svg>'
     )
 
 

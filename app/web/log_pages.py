@@ -243,10 +243,9 @@ def _run_view(told: Mapping[str, Any], texts: Texts) -> RunView:
     report = told["report"]
     impact = report["impact"]
     verdicts = [(verdict_words(name, texts), count) for name, count in report["verdicts"].items()]
-    is_clean = report["verdicts"].get("identical", 0) == report["decisions"]
     return RunView(
         is_counterfactual=impact is not None,
-        verdict=_run_verdict(impact, is_clean=is_clean, texts=texts),
+        verdict=_run_verdict(report, texts),
         recorded=_moment(told["recorded"]),
         actor=told["actor"],
         index=told["receipt"]["index"],
@@ -256,7 +255,10 @@ def _run_view(told: Mapping[str, Any], texts: Texts) -> RunView:
             (name, str(value)) for name, value in report["selection"].items() if value is not None
         ],
         changed_environment=report["environment_changed"],
-        exceptions=report["exceptions"],
+        exceptions=[
+            {**each, "verdict": verdict_words(each["verdict"], texts)}
+            for each in report["exceptions"]
+        ],
         exceptions_omitted=report["exceptions_omitted"],
         results_sha256=report["results_sha256"],
         instead=[
@@ -299,15 +301,18 @@ def _impact_parts(impact: Mapping[str, Any] | None, texts: Texts) -> dict[str, A
     }
 
 
-def _run_verdict(impact: Mapping[str, Any] | None, *, is_clean: bool, texts: Texts) -> str:
+def _run_verdict(report: Mapping[str, Any], texts: Texts) -> str:
     _ = texts.gettext
+    impact, verdicts = report["impact"], report["verdicts"]
     if impact is not None:
         return _("%(changed)s of %(compared)s cases would have had another outcome.") % {
             "changed": f"{impact['changed']:,}",
             "compared": f"{impact['compared']:,}",
         }
-    if is_clean:
+    if verdicts["identical"] == report["decisions"]:
         return _("All decisions came out the same, bit for bit.")
+    if verdicts["identical"] + verdicts["erased"] == report["decisions"]:
+        return _("All decisions whose content is still there came out the same, bit for bit.")
     return _("Not all decisions came out the same.")
 
 

@@ -49,11 +49,15 @@ def test_it_counts_departures_reasons_and_times(tmp_path: Path) -> None:
         assert relied(store, "another", {}).decisions == 0
 
 
-def test_few_times_are_not_told(tmp_path: Path) -> None:
+def test_few_times_and_reasons_are_not_told(tmp_path: Path) -> None:
     with closing(filled(tmp_path / "a", [(0, "other", 5.0)] * (SMALLEST_CELL - 1))) as store:
-        assert relied(store, "m", {}).dwell is None
+        told = relied(store, "m", {})
+        assert told.dwell is None
+        assert told.reasons == {}
     with closing(filled(tmp_path / "b", [(0, "other", 5.0)] * SMALLEST_CELL)) as store:
-        assert relied(store, "m", {}).dwell is not None
+        told = relied(store, "m", {})
+        assert told.dwell is not None
+        assert told.reasons == {"other": (SMALLEST_CELL, 0)}
 
 
 def test_a_small_group_is_not_told_and_cannot_be_worked_out(tmp_path: Path) -> None:
