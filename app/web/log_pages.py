@@ -80,6 +80,9 @@ class VerificationView:
     verdict: str
     is_running: bool
     percent: int
+    begun: str
+    ended: str
+    """Empty while it is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,8 @@ async def show_verification(request: Request, verification_id: VerificationId) -
             verdict=verdict,
             is_running=run.status == "running",
             percent=0 if run.total == 0 else min(100, 100 * run.done // run.total),
+            begun=_moment(run.started),
+            ended=_moment(run.ended or ""),
         ),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.routing import APIRoute
-from playwright.sync_api import BrowserContext, StorageState
+from playwright.sync_api import Browser, BrowserContext, StorageState
 
 from app.domain import Role
 from app.main import PAGES as ROUTERS
@@ -106,6 +106,14 @@ def in_words(role: Role) -> str:
     return {Role.EQUALITY: "equality officer", Role.ADMIN: "administrator"}.get(
         role, role.value.replace("_", " ")
     )
+
+
+def test_what_axe_finds_is_noticed(chromium: Browser) -> None:
+    window = chromium.new_page()
+    window.set_content('<main><h1>Nothing</h1><img src="data:,"></main>')
+    with pytest.raises(AssertionError, match="image-alt"):
+        assert_accessible(window)
+    window.close()
 
 
 def said(text: str) -> str:
