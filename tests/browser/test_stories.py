@@ -1,4 +1,4 @@
-"""What each role comes to do, from the first page to the last, with JavaScript and without."""
+"""What each role comes to do, by keyboard alone, with JavaScript and without."""
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -12,6 +12,7 @@ from tests.started import DEMONSTRATION
 CASE = "savings-and-steady-wages"
 MOST_TABS = 120
 """A page's end is reached before this many."""
+MOST_CHOICES = 8
 
 with_and_without_javascript = pytest.mark.parametrize("javascript", [True, False])
 
@@ -39,6 +40,24 @@ def press(window: Window, wanted: Locator) -> None:
         window.keyboard.press("Enter")
 
 
+def choose(window: Window, wanted: Locator) -> None:
+    """Choose one of some radios: Tab leads to them, and arrows from one to the next."""
+    name = wanted.get_attribute("name")
+    tab_to(window, wanted.locator(f"xpath=ancestor::form//input[@name='{name}']").first)
+    window.keyboard.press("Space")
+    for _ in range(MOST_CHOICES):
+        if wanted.is_checked():
+            return
+        window.keyboard.press("ArrowDown")
+    raise AssertionError(f"no arrow leads to {wanted}")
+
+
+def write(window: Window, wanted: Locator, text: str) -> None:
+    """Write into a field."""
+    tab_to(window, wanted)
+    window.keyboard.type(text)
+
+
 def link_to(window: Window, address: str) -> Locator:
     return window.locator(f"main a[href='{address}']")
 
@@ -48,9 +67,7 @@ def button(window: Window, name: str) -> Locator:
 
 
 @with_and_without_javascript
-def test_a_caseworker_decides_and_writes_with_the_keyboard_alone(
-    signed_in: SignedIn, case: str, javascript: bool
-) -> None:
+def test_a_caseworker_decides_and_writes(signed_in: SignedIn, case: str, javascript: bool) -> None:
     window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
     window.goto("/")
     press(window, link_to(window, "/cases"))
@@ -61,10 +78,8 @@ def test_a_caseworker_decides_and_writes_with_the_keyboard_alone(
     press(window, window.get_by_role("link", name="My cases"))
     press(window, link_to(window, f"/decisions/{case}"))
     for group in ("outcome", "reason_code"):
-        tab_to(window, window.locator(f"input[name={group}]").first)
-        window.keyboard.press("Space")
-    tab_to(window, window.locator("textarea[name=reason_text]"))
-    window.keyboard.type("I have read the papers.")
+        choose(window, window.locator(f"input[name={group}]").first)
+    write(window, window.locator("textarea[name=reason_text]"), "I have read the papers.")
     press(window, button(window, "Record the decision"))
     expect(window.locator("main")).to_contain_text("I have read the papers.")
     press(window, link_to(window, f"/decisions/{case}/letter"))
@@ -79,7 +94,7 @@ def test_a_caseworker_who_gives_no_reason_is_told_where(
 ) -> None:
     window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
     window.goto(f"/decisions/{case}")
-    button(window, "Record the decision").click()
+    press(window, button(window, "Record the decision"))
     expect(window.get_by_role("alert")).to_contain_text("There is a problem")
     expect(button(window, "Record the decision")).to_be_visible()
 
@@ -91,14 +106,13 @@ def test_a_reviewer_answers_a_contest(
     contested(world.address, world.keys, case)
     window = signed_in(Role.REVIEWER, javascript=javascript).new_page()
     window.goto("/reviews")
-    link_to(window, f"/decisions/{case}").click()
-    link_to(window, f"/decisions/{case}/contest").click()
+    press(window, link_to(window, f"/decisions/{case}"))
+    press(window, link_to(window, f"/decisions/{case}/contest"))
     expect(window.locator("main")).to_contain_text("Somebody else needs it more.")
     review(window, case)
     expect(window.get_by_role("alert")).to_contain_text("Record the letter to the person first")
     window.goto(f"/decisions/{case}/letter?outcome=no-priority&language=en")
-    with window.expect_navigation():
-        button(window, "Record it as sent").click()
+    press(window, button(window, "Record it as sent"))
     window.goto(f"/decisions/{case}/contest")
     review(window, case)
     window.goto(f"/decisions/{case}")
@@ -110,11 +124,10 @@ def test_a_reviewer_answers_a_contest(
 
 def review(window: Window, case: str) -> None:
     form = window.locator(f"form[action='/decisions/{case}/review']")
-    form.get_by_label("No priority").check()
-    form.get_by_label("I know something that the model does not").check()
-    form.get_by_label("Why?").fill("The home was not visited.")
-    with window.expect_navigation():
-        button(window, "Record the review").click()
+    choose(window, form.get_by_label("No priority"))
+    choose(window, form.get_by_label("I know something that the model does not"))
+    write(window, form.get_by_label("Why?"), "The home was not visited.")
+    press(window, button(window, "Record the review"))
 
 
 @with_and_without_javascript
@@ -123,13 +136,13 @@ def test_an_auditor_recomputes_a_decision_and_verifies_the_log(
 ) -> None:
     window = signed_in(Role.AUDITOR, javascript=javascript).new_page()
     window.goto("/audit/decisions")
-    window.get_by_label("Decision or entry number").fill(case)
-    button(window, "Go to it").click()
+    write(window, window.get_by_label("Decision or entry number"), case)
+    press(window, button(window, "Go to it"))
     expect(window.locator("main")).to_contain_text("Advice given")
-    button(window, "Recompute this decision").click()
+    press(window, button(window, "Recompute this decision"))
     expect(window.locator("main")).to_contain_text("Every number came out the same, bit for bit")
     window.goto("/audit/log")
-    button(window, "Verify the whole log").click()
+    press(window, button(window, "Verify the whole log"))
     expect(window.locator("h1")).to_have_text("Verification of the log")
     ended = window.get_by_text("Hash over all entries")
     if javascript:
@@ -150,10 +163,10 @@ def test_a_model_owner_stops_a_model_and_two_people_let_it_go_on(
 ) -> None:
     window = signed_in(Role.MODEL_OWNER, javascript=javascript).new_page()
     window.goto("/models")
-    link_to(window, f"/models/{DEMONSTRATION}").click()
-    window.get_by_role("button", name="Stop advice").click()
-    window.get_by_label("Why?").fill("The feed of rents is wrong.")
-    button(window, "Stop advice").click()
+    press(window, link_to(window, f"/models/{DEMONSTRATION}"))
+    press(window, button(window, "Stop advice"))
+    write(window, window.get_by_label("Why?"), "The feed of rents is wrong.")
+    press(window, button(window, "Stop advice"))
     expect(window.locator("main")).to_contain_text("The feed of rents is wrong.")
     with pytest.raises(AssertionError, match="advice-stopped"):
         ask(world.address, world.keys, CASE)
@@ -167,6 +180,33 @@ def test_a_model_owner_stops_a_model_and_two_people_let_it_go_on(
 
 
 def let_it_go_on(window: Window) -> None:
-    window.get_by_role("link", name="Let advice go on").click()
-    window.get_by_label("Why?").fill("The feed is mended.")
-    button(window, "Let advice go on").click()
+    press(window, window.get_by_role("link", name="Let advice go on"))
+    write(window, window.get_by_label("Why?"), "The feed is mended.")
+    press(window, button(window, "Let advice go on"))
+
+
+@with_and_without_javascript
+def test_anybody_reads_what_a_model_is_for_and_how_to_question_it(
+    signed_in: SignedIn, javascript: bool
+) -> None:
+    window = signed_in(None, javascript=javascript).new_page()
+    window.goto("/")
+    press(window, link_to(window, "/transparency"))
+    press(window, link_to(window, f"/transparency/{DEMONSTRATION}"))
+    for heading in ("What it does", "On what authority", "How to question a decision"):
+        expect(window.get_by_role("heading", name=heading)).to_be_visible()
+    press(window, link_to(window, f"/transparency/{DEMONSTRATION}/record.json"))
+    expect(window.locator("body")).to_contain_text(DEMONSTRATION)
+
+
+@with_and_without_javascript
+def test_an_equality_officer_sees_for_whom_a_model_was_tried(
+    signed_in: SignedIn, javascript: bool
+) -> None:
+    window = signed_in(Role.EQUALITY, javascript=javascript).new_page()
+    window.goto("/")
+    press(window, link_to(window, "/models"))
+    press(window, link_to(window, f"/models/{DEMONSTRATION}"))
+    expect(window.get_by_role("heading", name="Is it fair?")).to_be_visible()
+    expect(window.locator("main")).to_contain_text("Nobody compares groups by: age, sex")
+    expect(button(window, "Stop advice")).to_have_count(0)
