@@ -89,7 +89,7 @@ class Changing:
         if stage in ("shadow", "live"):
             held.enter_context(self.registry.held_open(id_))
         if stage == "live":
-            self._check_may_advise(id_)
+            self._check_may_advise(id_, state)
         said = self._said(caller, reason)
         return stage_record(state, version, stage, said, percent=percent, acceptance=acceptance)
 
@@ -116,7 +116,7 @@ class Changing:
             raise StageRefusedError("this policy is the active version's already")
         _, policy = self.registry.files(id_)
         served = held.enter_context(self.registry.held_open(id_))
-        self._check_may_advise(id_)
+        self._check_may_advise(id_, state)
         said = self._said(caller, reason)
         return policy_record(state, state.version(active), policy, served.vouched, said)
 
@@ -138,12 +138,19 @@ class Changing:
                 raise StageRefusedError("there is no canary to end")
             return stage_record(state, canary, "shadow", said, rollback=True)
         held.enter_context(self.registry.held_open(target))
-        self._check_may_advise(target)
+        self._check_may_advise(target, state)
         return stage_record(state, state.version(target), "live", said, rollback=True)
 
-    def _check_may_advise(self, id_: VersionId) -> None:
+    def _check_may_advise(self, id_: VersionId, state: RegistryState) -> None:
         files, policy = self.registry.files(id_)
-        check_may_advise(files, policy, self.settings, on=self.clock().date())
+        earlier = state.model(id_.model).taken_over_by(id_)
+        check_may_advise(
+            files,
+            policy,
+            self.settings,
+            on=self.clock().date(),
+            earlier=None if earlier is None else self.registry.files(earlier)[0].card,
+        )
 
     def _said(self, caller: Caller, reason: str) -> Said:
         return Said(caller, timestamp(self.clock()), reason)

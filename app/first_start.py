@@ -95,7 +95,7 @@ def register_found(
                 signed_by = vouched(model.files, settings)
             else:
                 signed_by = registry.open(model.id).vouched
-                check_may_advise(model.files, model.policy, settings, on=now.date())
+                check_may_advise(model.files, model.policy, settings, on=now.date(), earlier=None)
             record = registered_record(
                 state,
                 model.files,

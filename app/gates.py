@@ -16,19 +16,31 @@ from app.settings import Settings
 from app.supplied.report import Report, verify_report
 from models.aia import ROMAN, requirements
 from models.bundle import BundleFiles
+from models.card import Card
+from models.card_sections import AssessmentKind
 from models.coverage import coverage
 from models.errors import CardRefusedError, SigningError
 from models.forbidden import check_fields
 from models.profile import Profile, load_profile
 
+AGAIN: tuple[AssessmentKind, ...] = (
+    "data_protection", "algorithmic_impact", "equality", "fundamental_rights", "oversight_test",
+)  # fmt: skip
+"""What is looked at again for every new model. A review by experts stands until they make another."""
+_OVERSIGHT = "Green (2022), The flaws of policies requiring human oversight"
 _AIA = "Canada's algorithmic impact assessment, level {}"
 
 
-def check_may_advise(files: BundleFiles, policy: Policy, settings: Settings, *, on: date) -> None:
-    """Raise ObligationsUnmetError unless the version may advise on this day."""
+def check_may_advise(
+    files: BundleFiles, policy: Policy, settings: Settings, *, on: date, earlier: Card | None
+) -> None:
+    """Raise ObligationsUnmetError unless the version may advise on this day.
+
+    ``earlier`` is the card of another bundle whose place it takes; None where it takes none.
+    """
     if settings.profile == "none":
         return
-    unmet = tuple(_unmet(files, policy, load_profile(settings.profile), on=on))
+    unmet = tuple(_unmet(files, policy, load_profile(settings.profile), on=on, earlier=earlier))
     if unmet:
         raise ObligationsUnmetError(unmet)
 
@@ -47,7 +59,9 @@ def check_accepted(envelope: bytes | None, id_: VersionId, settings: Settings) -
     return signer
 
 
-def _unmet(files: BundleFiles, policy: Policy, profile: Profile, *, on: date) -> Iterator[Unmet]:
+def _unmet(
+    files: BundleFiles, policy: Policy, profile: Profile, *, on: date, earlier: Card | None
+) -> Iterator[Unmet]:
     try:
         check_fields(files.card, profile)
     except CardRefusedError as err:
@@ -55,6 +69,8 @@ def _unmet(files: BundleFiles, policy: Policy, profile: Profile, *, on: date) ->
                     err.want)  # fmt: skip
     yield from _coverage(files, profile, on=on)
     yield from _dates(files, profile, on=on)
+    if earlier is not None:
+        yield from _anew(files.card, earlier, profile)
     yield from _proxies(files, profile)
     yield from _level(files, policy)
 
@@ -83,6 +99,18 @@ def _dates(files: BundleFiles, profile: Profile, *, on: date) -> Iterator[Unmet]
             yield Unmet("assessed-again-in-time", profile.title,
                         f"{each.title} had to be looked at again by {each.review_by}",
                         "the assessment looked at again, with a later review_by")  # fmt: skip
+
+
+def _anew(card: Card, earlier: Card, profile: Profile) -> Iterator[Unmet]:
+    """Yield assessments that nobody has made, or looked at, again since they were of another model."""
+    for kind in AGAIN:
+        then = max((each.date for each in earlier.assessments if each.kind == kind), default=None)
+        now = max((each.date for each in card.assessments if each.kind == kind), default=None)
+        if then is not None and (now is None or now <= then):
+            yield Unmet("assessed-anew", profile.title,
+                        f"the assessment {kind} is dated {now or 'never'}, and the one of the "
+                        f"version before {then}",
+                        "the assessment looked at again for this version, with the day of it")  # fmt: skip
 
 
 def _proxies(files: BundleFiles, profile: Profile) -> Iterator[Unmet]:
@@ -117,6 +145,11 @@ def _level(files: BundleFiles, policy: Policy) -> Iterator[Unmet]:
     if asked.gender_analysis and not any(e.kind == "equality" for e in files.card.assessments):
         yield Unmet("gender-analysis", source, "no analysis by gender and group",
                     "an assessment of the kind equality")  # fmt: skip
+    tests = any(e.kind == "oversight_test" and e.link is not None for e in files.card.assessments)
+    if asked.human_final_decision and not tests:
+        yield Unmet("oversight-test", _OVERSIGHT,
+                    "no report of a test whether people notice advice that is wrong",
+                    "an assessment of the kind oversight_test with a link")  # fmt: skip
 
 
 def _acceptance(

@@ -73,6 +73,15 @@ class ModelState:
         """The versions in shadow, in the order of their registration."""
         return tuple(id_ for id_, each in self.versions.items() if each.stage == "shadow")
 
+    def taken_over_by(self, id_: VersionId) -> VersionId | None:
+        """Return the version whose cases another bundle would take over by going live.
+
+        None where there is none, and for a bundle that was active before.
+        """
+        active = (*self.before, *(() if self.active is None else (self.active,)))
+        known = any(each.bundle == id_.bundle for each in active)
+        return active[-1] if active and not known else None
+
 
 @dataclass(frozen=True, slots=True)
 class RegistryState:

@@ -168,6 +168,7 @@ AssessmentKind = Literal[
     "fundamental_rights",
     "security",
     "peer_review",
+    "oversight_test",
     "other",
 ]
 

@@ -318,6 +318,36 @@ def test_going_live_without_an_obligation_is_refused_by_its_name(
     assert owner.shown(version)["stage"] == "shadow"
 
 
+def test_another_model_needs_its_assessments_looked_at_again(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    # Of the very day of the active version's: nobody has looked since.
+    stale = tuple(
+        each.model_copy(update={"title": f"{each.title}, as before"})
+        for each in service.parts.served[tiny.NAME].bundle.card.assessments
+    )
+    old = submitted(owner, tmp_path / "stale", second(assessments=stale))
+    owner.bring(old, "accepted", "shadow")
+    for body in ({}, {"percent": 5}):
+        answer = owner.move(old, "live", **body)
+        problem = assert_problem(answer, slug="obligations-not-met", status=409)
+        assert [each["field"] for each in problem["errors"]] == ["assessed-anew"] * 4
+        assert (
+            "data_protection is dated 2020-01-02, and the one of the version before 2020-01-02"
+            in problem["detail"]
+        )
+    assert owner.move(old, "retired").status_code == 200
+    first = ask(service)["model"]["digest"]
+    new = submitted(owner, tmp_path / "fresh")
+    owner.bring(new, "accepted", "shadow", "live")
+    # The same model under another policy was looked at, and so was one that was active before.
+    policy = owner.submit_policy(tmp_path, {**tiny.policy(), "version": "2"})
+    assert owner.post("policy", {"policy": policy, "reason": "Guidance."}).status_code == 200
+    for _ in range(2):
+        assert owner.post("rollback", {"reason": "Not in force."}).status_code == 200
+    assert ask(service)["model"]["digest"] == first
+
+
 def test_below_the_threshold_every_gap_is_named(owner: Owner, tmp_path: Path) -> None:
     """Nothing essential is missing, but too much that is not."""
     card = second(supplier=None, model_parameters=None)
@@ -459,7 +489,8 @@ def test_a_high_impact_level_needs_reviews_and_people(tmp_path: Path) -> None:
     tiny.write(tmp_path / "models" / tiny.NAME)
     settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
     documents = {"aia.json": assessed(90)}
-    alone = tuple(each for each in told.ASSESSMENTS if each.kind not in ("peer_review", "equality"))
+    people = ("peer_review", "equality", "oversight_test")
+    alone = tuple(each for each in told.ASSESSMENTS if each.kind not in people)
     with start(settings) as service:
         owner = Owner(settings, service.client, tiny.NAME)
         tiny.write(tmp_path / "second", told=second(assessments=alone), documents=documents)
@@ -468,8 +499,10 @@ def test_a_high_impact_level_needs_reviews_and_people(tmp_path: Path) -> None:
         owner.bring(version, "accepted", "shadow")
         answer = owner.move(version, "live")
         problem = assert_problem(answer, slug="obligations-not-met", status=409)
-        assert {"peer-review", "gender-analysis"} <= set(faults(problem))
+        assert {"peer-review", "gender-analysis", "oversight-test"} <= set(faults(problem))
         assert "level III" in problem["detail"]
+        tiny.write(tmp_path / "third", told=second(version="3"), documents=documents)
+        owner.bring(owner.submit(tmp_path / "third"), "accepted", "shadow", "live")
         # A policy that lets a machine decide cannot even be opened around such a bundle.
         policy.write_text(
             yaml.safe_dump({**tiny.policy(), "final_decision": "machine_where_favourable"})

@@ -16,6 +16,7 @@ from models.bundle import DATASHEET, BundleFiles
 from models.card import Card, Output
 from models.rows import Row, Sample
 from tests.app.told import DATASHEET as DATASHEET_TEXT
+from tests.app.told import reviewed
 from tests.app.told import told as whole
 from tests.models.graphs import field, make_model, tensor
 from tests.signed import signed
@@ -148,7 +149,7 @@ def write(
     documents: Mapping[str, bytes] | None = None,
 ) -> BundleFiles:
     """Make ``directory`` a served model: its bundle, and a policy with one line at one half."""
-    told = told or card(name, takes_unknown=takes_unknown)
+    told = reviewed(told or card(name, takes_unknown=takes_unknown))
     files = write_bundle(
         directory / "bundle",
         model=model(),

@@ -1,6 +1,6 @@
 """Everything that a card and a datasheet can say, so that a test's bundle may be made live."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from models.card import Card
 from models.card_sections import (
@@ -36,9 +36,28 @@ ASSESSMENTS = (
         kind="peer_review", title="One", date=date(2020, 1, 4), link="https://one.example/review"
     ),
     Assessment(
+        kind="oversight_test",
+        title="Noticed",
+        date=date(2020, 1, 6),
+        link="https://one.example/test",
+    ),
+    Assessment(
         kind="peer_review", title="Two", date=date(2020, 1, 5), link="https://two.example/review"
     ),
 )
+
+
+def reviewed(card: Card) -> Card:
+    """Return the card of a numbered version as if somebody had looked again at each assessment."""
+    days = timedelta(days=int(card.version) if card.version.isdigit() else 0)
+    return card.model_copy(
+        update={
+            "assessments": tuple(
+                each.model_copy(update={"date": each.date + days}) if each in ASSESSMENTS else each
+                for each in card.assessments
+            )
+        }
+    )
 
 
 def told(card: Card) -> Card:
