@@ -208,7 +208,7 @@ def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
     limits = parts.monitor.watched(name).monitoring.limits if is_watched else {}
     return six_kinds(
         case,
-        model_of(parts, case),
+        model_of(parts, case.decision),
         today=None if active is None else active.policy,
         watched=[
             f"{limit.replace('_', ' ')}, {'at least' if limit.endswith('_ratio') else 'at most'} "

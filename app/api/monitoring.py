@@ -11,6 +11,7 @@ from app.api import monitoring_schemas as shapes
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
 from app.api.documents import problems
+from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
 from app.domain import Caller, Role
 from app.engine import Recorded
@@ -134,6 +135,8 @@ async def report_attributes(
     """Keep what was reported."""
     parts = parts_of(request)
     _, served = await run_in_threadpool(_decision, parts, decision_id, caller)
+    if served.name not in parts.monitor.models:
+        raise InvalidRequestError("attributes: no version of this model is watched")
     known = parts.monitor.watched(served.name).monitoring.protected_attributes
     for attribute, group in report.attributes.items():
         if attribute not in known:
@@ -326,12 +329,12 @@ def _estimate(estimate: Estimate) -> shapes.EstimateShape:
 
 
 def _decision(parts: Parts, decision_id: str, caller: Caller) -> tuple[StoredDecision, ServedModel]:
-    """Return a decision and the served model that made it; both must be there still."""
+    """Return a decision and the version that made it, active or not; both must be there still."""
     stored = read_decision(parts.log, decision_id, reader=caller)
-    for served in parts.served.values():
-        if served.bundle.digest == stored.content.model_digest:
-            return stored, served
-    raise InvalidRequestError("the model that made this decision is no longer served")
+    made = model_of(parts, stored)
+    if made is None:
+        raise InvalidRequestError("the version that made this decision is not available here")
+    return stored, made
 
 
 async def _record(parts: Parts, event: Event) -> shapes.Recorded:

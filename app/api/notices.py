@@ -107,7 +107,7 @@ async def record_notice(
     made: ServedModel | None = None
     if asked.language != CARD_LANGUAGE:
         found = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
-        made = await run_in_threadpool(model_of, parts, found)
+        made = await run_in_threadpool(model_of, parts, found.decision)
 
     def check(case: CaseFile, _: datetime) -> Step:
         case.check_notifying(caller, outcome=asked.outcome)
@@ -128,7 +128,7 @@ def drafted(parts: Parts, case: CaseFile, outcome: str, language: str, reader: C
 
     Raises NoticeUnavailableError.
     """
-    made = model_of(parts, case)
+    made = model_of(parts, case.decision)
     if made is None:
         raise NoticeUnavailableError("the version that advised on this case is not available here")
     return parts.notices.write(

@@ -3,9 +3,9 @@
 import structlog
 
 from app.api.parts import Parts
-from app.cases import CaseFile
 from app.library import MissingModelError
 from app.policy import PolicyError
+from app.reading import StoredDecision
 from app.served import ServedModel
 from explainers.errors import ExplanationError
 from models.errors import ModelError
@@ -13,14 +13,14 @@ from models.errors import ModelError
 _log = structlog.get_logger("grounds.versions")
 
 
-def model_of(parts: Parts, case: CaseFile) -> ServedModel | None:
+def model_of(parts: Parts, decision: StoredDecision) -> ServedModel | None:
     """Return the version that advised on a case, or None where it is not available here.
 
     It is found by the digests of bundle and policy in the case's record, never by its name: by that
     one finds the active version, whose words and thresholds are not this case's. Opening one that is
     not in use takes a while: not for the event loop.
     """
-    content = case.decision.content
+    content = decision.content
     try:
         return parts.library.find(
             content.model_digest, content.policy_digest, among=parts.served.versions

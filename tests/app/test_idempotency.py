@@ -189,7 +189,7 @@ def test_what_was_accepted_keeps_its_answer_after_a_restart_and_a_stricter_model
         first = service.client.post(PATH, json=body, headers={**key, "Idempotency-Key": "kept"})
         owner = Owner(settings, service.client, tiny.NAME)
         told = tiny.card(takes_unknown=False).model_copy(update={"version": "2"})
-            tiny.write(tmp_path / "stricter", told=told)
+        tiny.write(tmp_path / "stricter", told=told)
         owner.bring(owner.submit(tmp_path / "stricter"), "accepted", "shadow", "live")
     with start(settings) as service:
         refused = service.client.post(PATH, json=body, headers={**key, "Idempotency-Key": "new"})

@@ -20,7 +20,9 @@ from app.monitoring import fairness
 from app.monitoring.attributes import AttributeStore
 from app.monitoring.monitor import Monitor
 from app.settings import Settings
+from audit.leaf import parse_leaf
 from tests.app import tiny
+from tests.app.versions import Owner, Submitted
 from tests.problems import assert_problem
 from tests.started import Started, start
 
@@ -252,6 +254,37 @@ def test_an_erased_decision_takes_its_attributes_along(service: Started) -> None
     parts.log.erase_records([decision], basis="art-17", actor="k", new_id=parts.new_id)
     parts.monitor.step()
     assert parts.attributes.latest(tiny.NAME, 10) == []
+
+
+@pytest.mark.parametrize("after", ["another version", "none"])
+def test_a_case_of_an_earlier_version_still_takes_its_outcome_and_its_persons_groups(
+    service: Started, tmp_path: Path, after: str
+) -> None:
+    decision = decide(service, YES)
+    old = service.parts.served[tiny.NAME].facts["model"]
+    owner = Owner(service.settings, service.client, tiny.NAME)
+    if after == "none":
+        (state,) = service.parts.registry.state.models.values()
+        (only,) = state.versions
+        retired = Submitted(only.bundle, only.policy)
+        assert owner.move(retired, "retired").status_code == 200
+    else:
+        second = tiny.card().model_copy(update={"version": "2"})
+        tiny.write(tmp_path / "second", told=second)
+        owner.bring(owner.submit(tmp_path / "second"), "accepted", "shadow", "live")
+        decide(service, YES)
+    turn_out(service, decision, 1)
+    tell(service, decision, sex="female")
+    log = service.parts.log
+    (newest,) = log.entries(log.size - 1, log.size)
+    leaf = parse_leaf(newest.leaf)
+    assert (leaf.type, leaf.facts["model"]) == ("outcome", old)
+    assert [each.decision for each in service.parts.attributes.latest(tiny.NAME, 9)] == [decision]
+    if after != "none":
+        # They are no figures of the version that is active now.
+        told = monitoring(service)
+        assert told["decisions"] == 1
+        assert all(group["people"] is None for group in told["attributes"][0]["groups"])
 
 
 def test_an_outcome_is_an_entry_and_a_later_one_corrects_it(service: Started) -> None:
