@@ -102,14 +102,17 @@ def _dates(files: BundleFiles, profile: Profile, *, on: date) -> Iterator[Unmet]
 
 
 def _anew(card: Card, earlier: Card, profile: Profile) -> Iterator[Unmet]:
-    """Yield assessments that nobody has made, or looked at, again since they were of another model."""
+    """Yield assessments that nobody has looked at again since they were of another model.
+
+    Which there have to be is said by the country's rules and the level's table.
+    """
     for kind in AGAIN:
         then = max((each.date for each in earlier.assessments if each.kind == kind), default=None)
         now = max((each.date for each in card.assessments if each.kind == kind), default=None)
-        if then is not None and (now is None or now <= then):
+        if then is not None and now is not None and now <= then:
             yield Unmet("assessed-anew", profile.title,
-                        f"the assessment {kind} is dated {now or 'never'}, and the one of the "
-                        f"version before {then}",
+                        f"the assessment {kind} is dated {now}, and the one of the version before "
+                        f"{then}",
                         "the assessment looked at again for this version, with the day of it")  # fmt: skip
 
 
