@@ -12,6 +12,10 @@ from tests.browser.pages import PAGES
 from tests.browser.world import running_world
 
 HOSTILE = "\"'><script>window.taken=1</script><img src=x onerror=window.taken=1>{{7*191}}${7*191}"
+WHAT_FORMS_SEND = """(forms, text) => forms.map(form => {
+  const fields = [...form.querySelectorAll(text)].map(field => field.name);
+  return fields.length ? [form.getAttribute('action'), ...fields].join(' ') : null;
+})"""
 TEXT = "input[type=text], input[type=search], input:not([type]), textarea"
 
 
@@ -31,10 +35,17 @@ def test_no_script_in_a_field_becomes_part_of_a_page(
             for role in {page.role for page in PAGES}
         }
         filled = 0
+        sent: set[tuple[Role | None, str]] = set()
         for page in PAGES:
             window, path = windows[page.role], world.fill(page.path)
             window.goto(path)
-            for number in range(window.locator("form").count()):
+            for number, form in enumerate(
+                window.locator("form").evaluate_all(WHAT_FORMS_SEND, TEXT)
+            ):
+                # The same form of another page, and what has nothing to write in.
+                if form is None or (page.role, form) in sent:
+                    continue
+                sent.add((page.role, form))
                 window.goto(path)
                 filled += fill_and_send(window, window.locator("form").nth(number))
                 assert_untaken(window)
