@@ -8,7 +8,6 @@ of one size whatever the number of processes, so that a run's report does not de
 import hashlib
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -272,15 +271,15 @@ def _spread(
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """Let processes that begin meanwhile not hear Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let processes that begin meanwhile never hear Ctrl-C, which this one hears afterwards.
+
+    They inherit what is blocked. Were it ignored here meanwhile, it would be lost.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _tasks(start: int, stop: int) -> Iterator[tuple[int, int]]:
