@@ -37,13 +37,20 @@ class Running:
 
     def memory_mib(self) -> float:
         """Return its memory, shared pages in proportion (PSS)."""
+        return self._rollup("Pss:")
+
+    def own_memory_mib(self) -> float:
+        """Return the memory that is its alone: no file's pages, whose proportion depends on others."""
+        return self._rollup("Pss_Anon:")
+
+    def _rollup(self, name: str) -> float:
         kib = 0
         for pid in self._pids():
             try:
                 lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             except OSError:
                 continue
-            kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            kib += sum(int(line.split()[1]) for line in lines if line.startswith(name))
         return kib / 1024
 
     def processes(self) -> int:

@@ -93,7 +93,7 @@ def _steady(place: Path, rows: Path, prepared: Prepared, minutes: float, rate: f
                 seconds=min(SLICE_SECONDS, minutes * 60 - passed + 1),
                 seed=len(samples),
             )
-            sample = Sample((time.monotonic() - start) / 60, latency, running.memory_mib())
+            sample = Sample((time.monotonic() - start) / 60, latency, running.own_memory_mib())
             samples.append(sample)
             print(
                 f"| {sample.minute:.1f} | {latency.sent} | {latency.failed} | {latency.p50:.2f} "
