@@ -1,15 +1,19 @@
 """Lists over HTTP: who finds what, taking cases on, and corrected cases."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.domain import Role
+from app.engine import Engine, Outcome, Work
 from app.errors import EngineStoppedError
 from app.index.follower import Follower
 from app.index.store import IndexStore
+from app.service import Application
 from tests.app import tiny
 from tests.app.governed import Governed, governed
 from tests.problems import assert_problem
@@ -163,11 +167,19 @@ def test_a_correction_is_a_new_case_and_each_names_the_other(tmp_path: Path) -> 
         )
 
 
-class _NothingIsAdvised:
-    """A service at the moment at which it can no longer advise."""
+class NothingIsAdvised:
+    """An engine that records all but recommendations: the service stops between the two."""
 
-    def recommend(self, _: object) -> None:
-        raise EngineStoppedError
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def submit(self, work: Work) -> asyncio.Future[Outcome]:
+        if isinstance(work, Application):
+            raise EngineStoppedError
+        return self._engine.submit(work)
 
 
 def test_a_correction_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -175,7 +187,7 @@ def test_a_correction_that_was_cut_off_goes_on_where_it_stopped(tmp_path: Path) 
         decision = service.ask().json()["id"]
         ann = service.person("ann")
         body = {"fields": {"count": 1}, "reason": "Read wrongly."}
-        with service.started.replaced(service=_NothingIsAdvised()):
+        with service.started.replaced(engine=NothingIsAdvised(service.started.parts.engine)):
             cut_off = service.step(decision, "correction", ann, **body)
             assert_problem(cut_off, slug="not-ready", status=503)
         other = service.step(decision, "correction", ann, **{**body, "fields": {"count": 2}})

@@ -448,7 +448,7 @@ def log_failing(
 ) -> Iterator[Failing]:
     """Let the service run on a log that fails to append, with an engine of its own."""
     parts = service.parts
-    failing = Failing(parts.log, "append", error, gate=gate)
+    failing = Failing(parts.log, "append_drafts", error, gate=gate)
     other = assemble(
         parts.settings.model_copy(update=settings),
         failing,  # type: ignore[arg-type]
