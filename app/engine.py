@@ -13,7 +13,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from itertools import islice
+from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("grounds.engine")
 
 MOST_TOGETHER = 32
-"""How much work is prepared before the event loop sees to its sockets again: some 5 ms of it."""
+"""How many pieces of work are prepared together."""
+TURN_SECONDS = 0.005
+"""About how long, before the event loop sees to its sockets again: fewer where each takes longer."""
 
 RECOVERY_SECONDS = 5.0
 """How long after a failed append the service says that it is not ready. Then it offers itself again:
@@ -186,10 +189,15 @@ class Engine:
         self._on_group = on_group
         self._arrived: deque[_Waiting] = deque()
         """Not yet prepared; of the event loop's thread alone."""
+        self._each_seconds = 0.0
+        """How long each took to prepare, of those prepared last."""
         self._queue: SimpleQueue[Sequence[_Waiting] | None] = SimpleQueue()
-        """Prepared together, and waiting to be appended."""
+        """Prepared together, on the way to the engine's thread."""
+        self._taken: deque[_Waiting] = deque()
+        """Taken by the engine's thread, and not settled yet."""
         self._waiting = 0
         self._accepting = False
+        self._ended = False
         self._last_failure: _Failure | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -266,14 +274,27 @@ class Engine:
 
     def _prepare_arrived(self) -> None:
         """Prepare what arrived in this turn of the event loop, and hand it to the thread."""
-        count = min(len(self._arrived), MOST_TOGETHER)
+        fitting = MOST_TOGETHER
+        if self._each_seconds > 0:
+            fitting = max(1, min(fitting, int(TURN_SECONDS / self._each_seconds)))
+        count = min(len(self._arrived), fitting)
         entries = [self._arrived.popleft() for _ in range(count)]
         if self._arrived and self._loop is not None:
             self._loop.call_soon(self._prepare_arrived)
         # Where nobody waits any more, nothing has been recorded: then nothing shall be.
-        self._make([entry for entry in entries if not entry.waiter.future.done()])
+        waited_for = [entry for entry in entries if not entry.waiter.future.done()]
+        start = perf_counter()
+        try:
+            self._make(waited_for)
+        except Exception as error:  # noqa: BLE001  # a fault of ours; whoever waits must hear of it
+            for entry in waited_for:
+                entry.made = error
+        if waited_for:
+            self._each_seconds = (perf_counter() - start) / len(waited_for)
         if entries:
             self._queue.put(entries)
+            if self._ended:
+                self._give_up()
 
     def _make(self, entries: Sequence[_Waiting]) -> None:
         """Prepare and draft; what cannot be costs the others nothing."""
@@ -302,24 +323,33 @@ class Engine:
             self._work()
         finally:
             self._accepting = False
-            while not self._queue.empty():
-                entries = self._queue.get()
-                if entries is not None:
-                    self._deliver([(entry, EngineStoppedError()) for entry in entries])
+            self._ended = True  # before giving up: whoever hands over later sees to it there
+            self._deliver([(entry, EngineStoppedError()) for entry in self._taken])
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Let go of whatever nobody will take any more."""
+        while True:
+            try:
+                entries = self._queue.get_nowait()
+            except Empty:
+                return
+            self._deliver([(entry, EngineStoppedError()) for entry in entries or ()])
 
     def _work(self) -> None:
         stopping = False
-        waiting: deque[_Waiting] = deque()
-        while not stopping or waiting:
+        taken = self._taken
+        while not stopping or taken:
             # Whatever queued while the last group was committed; when nothing did, what comes next.
-            while not stopping and (not waiting or not self._queue.empty()):
+            while not stopping and (not taken or not self._queue.empty()):
                 entries = self._queue.get()
-                if entries is None:
-                    stopping = True
-                else:
-                    waiting.extend(entries)
-            count = min(len(waiting), self._group_limit)
-            waiting.extendleft(reversed(self._commit([waiting.popleft() for _ in range(count)])))
+                stopping = entries is None
+                taken.extend(entries or ())
+            group = list(islice(taken, self._group_limit))
+            postponed = self._commit(group)
+            for _ in group:
+                taken.popleft()
+            taken.extendleft(reversed(postponed))
 
     def _commit(self, group: list[_Waiting]) -> list[_Waiting]:
         """Append a group; return those that must wait for another of it."""

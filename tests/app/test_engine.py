@@ -1,14 +1,16 @@
 """The engine: groups, what fails alone, what fails together, and the way back."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app import engine as engine_module
-from app.engine import Engine, Outcome, Prepared, Recorded, Unfinished, Work
+from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Work, alone
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
 from audit.errors import DuplicateIdError, LogFullError
@@ -102,6 +104,80 @@ def test_work_that_fails_costs_only_its_own_answer(log: Log) -> None:
     assert isinstance(bad, ZeroDivisionError)
     assert isinstance(other, Recorded)
     assert log.size == 3  # genesis and two notes
+
+
+class Faulty:
+    """A log that fails in a way nobody foresaw, once, at one of two places."""
+
+    broken: str | None = None
+
+    def __init__(self, log: Log, method: str) -> None:
+        self._log, self._method = log, method
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._method:
+            return getattr(self._log, name)
+        self._method = ""
+        raise OSError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("method", ["draft", "append_drafts"])
+def test_a_fault_nobody_foresaw_reaches_those_who_wait_and_the_next_go_on(
+    log: Log, method: str
+) -> None:
+    async def go() -> list[Outcome | BaseException]:
+        engine = Engine(
+            Faulty(log, method),  # type: ignore[arg-type]  # a fake of the parts that are used
+            queue_limit=2,
+            group_limit=64,
+            on_group=lambda _size, _seconds: None,
+        )
+        engine.start()
+        first = await asyncio.gather(
+            *(engine.submit(Note(new_id())) for _ in range(2)), return_exceptions=True
+        )
+        assert engine.waiting == 0
+        after = await engine.submit(Note(new_id()))
+        await engine.stop()
+        return [*first, after]
+
+    one, other, after = asyncio.run(go())
+    assert isinstance(one, OSError)
+    assert isinstance(other, OSError)
+    assert isinstance(after, Recorded)
+
+
+@pytest.mark.filterwarnings("ignore:Exception in thread engine")  # that it dies is the point
+def test_should_the_thread_die_nobody_is_left_waiting(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_engine: Engine, _group: object) -> None:
+        raise SystemExit  # what no handler of the engine's takes
+
+    monkeypatch.setattr(Engine, "_commit", die)
+    outcomes = run(log, [Note(new_id()) for _ in range(70)])
+    assert all(isinstance(each, EngineStoppedError) for each in outcomes)
+
+
+def test_what_takes_long_is_prepared_a_little_at_a_time(log: Log) -> None:
+    """So that the event loop sees to its sockets in between."""
+    groups: list[int] = []
+
+    def slowly(works: Sequence[Work]) -> list[Made]:
+        groups.append(len(works))
+        time.sleep(0.004 * len(works))
+        return alone(works)
+
+    async def go() -> None:
+        engine = Engine(
+            log, queue_limit=100, group_limit=64, on_group=lambda *_: None, prepare=slowly
+        )
+        engine.start()
+        await asyncio.gather(*(engine.submit(Note(new_id())) for _ in range(40)))
+        await engine.stop()
+
+    asyncio.run(go())
+    assert groups == [32, *[1] * 8]
 
 
 @dataclass(frozen=True)
