@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 import asyncpg
+import pytest
 
 from audit.postgres_schema import migrate
 
@@ -177,3 +178,16 @@ class Server:
             [str(self._programs / program), *arguments],
             check=True, capture_output=True, text=True, user=self._user, cwd=self.directory,
         )  # fmt: skip
+
+
+@contextmanager
+def server_or_skip() -> Iterator[Server]:
+    """A server until the block ends; the test is skipped, loudly, where none can be run."""
+    try:
+        server = Server()
+    except PostgresMissingError as err:
+        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
+    try:
+        yield server
+    finally:
+        server.remove()

@@ -19,7 +19,7 @@ from audit.leaf import parse_leaf
 from audit.reader import LogReader
 from audit.verify import verify
 from tests.app import tiny
-from tests.postgres import PostgresMissingError, Server
+from tests.postgres import Server, server_or_skip
 from tests.service import ServiceProcess
 
 PATIENCE_SECONDS = 120
@@ -27,12 +27,8 @@ PATIENCE_SECONDS = 120
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    try:
-        server = Server()
-    except PostgresMissingError as err:
-        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
-    yield server
-    server.remove()
+    with server_or_skip() as server:
+        yield server
 
 
 @pytest.mark.parametrize("end", [Server.kill, Server.stop], ids=["killed", "stopped"])

@@ -16,7 +16,6 @@ from time import monotonic, sleep
 from typing import Any
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from app.domain import Role
@@ -28,7 +27,7 @@ from audit.verify import verify
 from tests.app import tiny
 from tests.app.test_lifecycle import second
 from tests.app.versions import Owner
-from tests.postgres import PostgresMissingError, Server
+from tests.postgres import server_or_skip
 from tests.service import ServiceProcess
 
 THREADS = 2
@@ -122,15 +121,8 @@ def loaded(addresses: Sequence[str], key: str) -> Iterator[Load]:
 
 
 def test_versions_change_and_advice_stops_on_two_services_under_load(tmp_path: Path) -> None:
-    try:
-        server = Server()
-    except PostgresMissingError as err:
-        pytest.skip(f"NOTHING OF TWO SERVICES IS TESTED: {err}")
-    try:
-        with server.database() as database:
-            _run(tmp_path, SecretStr(database.url))
-    finally:
-        server.remove()
+    with server_or_skip() as server, server.database() as database:
+        _run(tmp_path, SecretStr(database.url))
 
 
 def _run(tmp_path: Path, url: SecretStr) -> None:

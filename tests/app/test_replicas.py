@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from app.domain import Role
@@ -17,22 +16,15 @@ from app.settings import Settings
 from audit.reader import LogReader
 from audit.verify import verify
 from tests.app import tiny
-from tests.postgres import PASSWORD, PostgresMissingError, Server
+from tests.postgres import PASSWORD, server_or_skip
 from tests.service import ServiceProcess
 
 EACH = 40
 
 
 def test_two_services_share_one_log(tmp_path: Path) -> None:
-    try:
-        server = Server()
-    except PostgresMissingError as err:
-        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
-    try:
-        with server.database() as database:
-            _run(tmp_path, SecretStr(database.url))
-    finally:
-        server.remove()
+    with server_or_skip() as server, server.database() as database:
+        _run(tmp_path, SecretStr(database.url))
 
 
 def _run(tmp_path: Path, url: SecretStr) -> None:

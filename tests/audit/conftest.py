@@ -13,7 +13,7 @@ from audit.postgres import PostgresStore
 from audit.records import Idempotency, NewRecord
 from audit.sqlite import SqliteStore
 from audit.store import Store
-from tests.postgres import Database, PostgresMissingError, Server
+from tests.postgres import Database, Server, server_or_skip
 
 ORIGIN = "example.com/log"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -38,12 +38,8 @@ class Clock:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
     """One PostgreSQL for all tests of a run."""
-    try:
-        server = Server()
-    except PostgresMissingError as err:
-        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
-    yield server
-    server.remove()
+    with server_or_skip() as server:
+        yield server
 
 
 @pytest.fixture

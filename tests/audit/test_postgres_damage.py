@@ -21,7 +21,7 @@ from audit.verify import Report, verify
 from tests.audit.check_log import check_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.test_damage import KEYS, OWNERS
-from tests.postgres import Database, PostgresMissingError, Server
+from tests.postgres import Database, Server, server_or_skip
 
 SIZE = 300
 ROWS = 10 if os.environ.get("GROUNDS_LONG") else 1
@@ -31,12 +31,8 @@ TABLES = schema.TABLES
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server of its own, because it is stopped and its files are changed."""
-    try:
-        server = Server()
-    except PostgresMissingError as err:
-        pytest.skip(f"NOTHING OF THE POSTGRESQL STORE IS TESTED: {err}")
-    yield server
-    server.remove()
+    with server_or_skip() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
