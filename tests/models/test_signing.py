@@ -2,12 +2,14 @@
 
 import base64
 import datetime
+import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -140,6 +142,99 @@ def test_a_signature_made_elsewhere_or_from_a_relative_path_holds(
     assert done.returncode == 0, done.stderr
     (tmp_path / "away.sig").rename(bundle / SIGNATURE)
     assert verify_signature(read(bundle), suppliers).supplier == "acme"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()])
+def test_a_signature_on_every_curve_of_the_format_holds(
+    curve: ec.EllipticCurve, bundle: Path, tmp_path: Path
+) -> None:
+    """Made by the project's library, read by us: each curve prescribes a hash of its own."""
+    key, suppliers = _pair(tmp_path, ec.generate_private_key(curve))
+    sign_bundle(bundle, key=key)
+    assert verify_signature(read(bundle), load_suppliers(suppliers)).supplier == "acme"
+
+
+def test_a_curve_outside_the_format_is_refused(bundle: Path, tmp_path: Path) -> None:
+    key, suppliers = _pair(tmp_path, ec.generate_private_key(ec.SECP256K1()))
+    _sign_by_hand(bundle, key, lambda _: None)
+    with pytest.raises(SignatureRefusedError, match="curve secp256k1"):
+        verify_signature(read(bundle), load_suppliers(suppliers))
+
+
+def _statement_type(statement: dict[str, Any]) -> None:
+    statement["_type"] = "https://in-toto.io/Statement/v0.1"
+
+
+def _root_digest(statement: dict[str, Any]) -> None:
+    statement["subject"][0]["digest"]["sha256"] = 64 * "0"
+
+
+def _two_subjects(statement: dict[str, Any]) -> None:
+    statement["subject"] *= 2
+
+
+def _nothing(statement: dict[str, Any]) -> None:
+    del statement
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [(_nothing, True), (_statement_type, False), (_root_digest, False), (_two_subjects, False)],
+)
+def test_ours_and_the_library_agree_on_what_a_key_really_signed(
+    change: Callable[[dict[str, Any]], None],
+    holds: bool,
+    bundle: Path,
+    key: Path,
+    tmp_path: Path,
+) -> None:
+    """The key's holder signed it, so only what is signed can be wrong."""
+    _sign_by_hand(bundle, key, change)
+    suppliers = tmp_path / "suppliers"
+    done = _tool("verify", "key", bundle, "--public_key", suppliers / "acme.pem",
+                 "--signature", bundle / SIGNATURE)  # fmt: skip
+    assert (done.returncode == 0) is holds, done.stderr
+    if holds:
+        verify_signature(read(bundle), load_suppliers(suppliers))
+        return
+    with pytest.raises(SignatureRefusedError):
+        verify_signature(read(bundle), load_suppliers(suppliers))
+
+
+def _pair(tmp_path: Path, key: ec.EllipticCurvePrivateKey) -> tuple[Path, Path]:
+    """Write a key; return its path and the directory where it is trusted."""
+    private, suppliers = tmp_path / "own.key", tmp_path / "trusted"
+    private.write_bytes(_private(key))
+    suppliers.mkdir()
+    (suppliers / "acme.pem").write_bytes(_public(key))
+    return private, suppliers
+
+
+def _public(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _sign_by_hand(bundle: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Sign a changed statement as DSSE says, with any key."""
+    throwaway, _ = make_key(bundle.parent / "throwaway", "any")
+    sign_bundle(bundle, key=throwaway)
+    made = json.loads((bundle / SIGNATURE).read_bytes())
+    envelope = made["dsseEnvelope"]
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    change(statement)
+    payload = json.dumps(statement).encode()
+    key = serialization.load_pem_private_key(path.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    kind = envelope["payloadType"].encode()
+    signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+    envelope["payload"] = base64.b64encode(payload).decode()
+    envelope["signatures"][0]["sig"] = base64.b64encode(
+        key.sign(signed, ec.ECDSA(hashes.SHA256()))
+    ).decode()
+    made["verificationMaterial"]["publicKey"]["hint"] = hashlib.sha256(_public(key)).hexdigest()
+    (bundle / SIGNATURE).write_text(json.dumps(made))
 
 
 def _tool(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
