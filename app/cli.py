@@ -1,5 +1,6 @@
 """The command ``grounds``. Exit codes: 0 all is well, 1 a check found faults, 2 it could not be done."""
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ def main() -> None:
 @app.command()
 def serve() -> None:
     """Start the service with the settings in the environment (GROUNDS_...)."""
+    gc.disable()  # until all that stays is loaded: the application turns it on again
     from app.server import run  # the other commands start faster without it
 
     sys.exit(run(Settings()))

@@ -226,6 +226,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
                 # What is loaded by now stays: keep the collector from walking it again and again.
                 gc.collect()
                 gc.freeze()
+                gc.enable()
                 _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
                 yield
         except REFUSALS as err:

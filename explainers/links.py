@@ -10,8 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.errors import GraphError
 from explainers.explanation import Vector
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from explainers.compiled import njit
 from explainers.explanation import Matrix, Vector
 
 BLOCK = 128

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from explainers.compiled import njit
 from explainers.links import link_row
 
 

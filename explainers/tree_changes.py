@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.cuts import Ints
 from explainers.ensemble import Ensemble
 from explainers.tree_game import TreeGame

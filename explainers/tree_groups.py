@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.cuts import Cuts, Ints
 from explainers.tree_paths import LeafPaths
 

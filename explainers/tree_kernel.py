@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.explanation import ALLOWED, LINKED, MARGIN, OUTPUT, RESIDUAL
 from explainers.links import link_row
 from explainers.prefetch import prefetch

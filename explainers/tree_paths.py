@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from explainers.compiled import njit
 from explainers.cuts import Cuts, Ints
 from explainers.ensemble import Ensemble
 

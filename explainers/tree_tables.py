@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.cuts import Cuts, Ints
 from explainers.explanation import Matrix, Vector
 from explainers.tree_groups import MAX_CELLS

@@ -14,8 +14,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from explainers.compiled import njit
 from explainers.explanation import Matrix
 
 
