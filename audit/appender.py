@@ -166,8 +166,9 @@ class Appender:
 
     def close(self) -> None:
         """Give the writer's connections and locks back."""
-        self._closed = True
-        self._writer.close()
+        with self._lock:
+            self._closed = True
+            self._writer.close()
 
     def _take_in(self, news: News) -> None:
         """Bring the tree up to what other writers have appended.

@@ -263,14 +263,15 @@ class Log(LogReader):
         return self._proof_under(note, record_id)
 
     def close(self) -> None:
-        """Close connections and give the writer's lock back."""
+        """Close connections and give the writer's lock back, once whoever signs or appends is done."""
         if self._closed:
             return
         self._closed = True
-        try:
-            super().close()
-        finally:
-            self._appender.close()
+        with self._checkpoint_lock:
+            try:
+                super().close()
+            finally:
+                self._appender.close()
 
     def _start(self, facts: Facts) -> None:
         """Take in what is stored, make the first entry if there is none, and sign what there is."""

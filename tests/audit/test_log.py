@@ -5,6 +5,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -224,6 +226,32 @@ def test_a_proof_file_is_checkable_with_the_public_key_alone(
             trusted=[VerifierKey.parse(vkey)],
         )
         assert checkpoint.size == 2
+
+
+@on_both_stores
+def test_closing_waits_for_whoever_is_signing(
+    open_log: OpenLog, record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that ends cannot call a signing thread back."""
+    log = open_log()
+    log.append([record() for _ in range(200)])
+    signing, going_on = threading.Event(), threading.Event()
+
+    def rest(_seconds: float) -> None:
+        signing.set()
+        assert going_on.wait(10)
+
+    monkeypatch.setattr("audit.signer.sleep", rest)
+    with ThreadPoolExecutor() as threads:
+        note = threads.submit(log.checkpoint)
+        assert signing.wait(10)
+        closed = threads.submit(log.close)
+        with pytest.raises(TimeoutError):
+            closed.result(0.2)
+        going_on.set()
+        closed.result(10)
+        assert note.result(10) == (log.directory / "checkpoint").read_bytes()
+    open_log(create=False)
 
 
 @on_both_stores
