@@ -1,11 +1,14 @@
 """Grounds as it is measured: signed bundles, a key, an empty log; on SQLite or on PostgreSQL."""
 
+import re
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copytree
 
+import httpx
 from pydantic import SecretStr
 
 from app.domain import Role
@@ -26,6 +29,9 @@ WITH_CHANGE = "gbc-change"
 
 ENTRIES = 10_000
 """How many entries of the log are read at a time."""
+
+
+_BEHIND = re.compile(r"^grounds_(monitoring_lag|index_behind)_entries (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,14 @@ def grounds_environment(settings: Settings, port: int) -> dict[str, str]:
     if settings.log_url is not None:
         told["GROUNDS_LOG_URL"] = settings.log_url.get_secret_value()
     return told
+
+
+def wait_until_read(address: str) -> None:
+    """Wait until whatever follows the log of a service has read it through, as after each start."""
+    while any(
+        float(entries) for _, entries in _BEHIND.findall(httpx.get(f"{address}/metrics").text)
+    ):
+        time.sleep(0.1)
 
 
 def recorded(settings: Settings) -> int:

@@ -39,7 +39,7 @@ from audit.log import Log
 from audit.reader import LogReader
 from audit.records import NewRecord, Receipt, StoredRecord
 from benchmarks import machine
-from benchmarks.grounds_service import grounds_environment
+from benchmarks.grounds_service import grounds_environment, wait_until_read
 from benchmarks.processes import end_in_order, free_port, server
 from models.demo.build import build_demo
 from models.demo.cases import DEMO_CASES
@@ -249,18 +249,10 @@ def _asking(settings: Settings, decisions: Sequence[str], place: Path) -> Iterat
             (token, *_) = re.findall(r'name="csrf" value="([^"]+)"', browser.get("/sign-in").text)
             browser.post("/sign-in/demonstration", data={"csrf": token, "person": name})
             browsers[PEOPLE[name]] = browser
-        _caught_up(address)
+        begun = time.monotonic()
+        wait_until_read(address)
+        print(f"  read its log through in {time.monotonic() - begun:.0f} s", flush=True)
         yield Asking(decisions, browsers)
-
-
-def _caught_up(address: str) -> None:
-    """Wait until the service has read the log through, as it does after each start."""
-    begun = time.monotonic()
-    while not re.search(
-        r"^grounds_monitoring_lag_entries 0\.0$", httpx.get(f"{address}/metrics").text, re.M
-    ):
-        time.sleep(0.5)
-    print(f"  read its log through in {time.monotonic() - begun:.0f} s", flush=True)
 
 
 def _measured(few: Asking, many: Asking, rounds: int) -> dict[str, tuple[list[float], list[float]]]:

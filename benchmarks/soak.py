@@ -22,7 +22,7 @@ from app.settings import Settings
 from audit.log import Log
 from audit.records import NewRecord
 from benchmarks import machine, open_loop, targets
-from benchmarks.grounds_service import MODEL, Prepared, prepare_grounds
+from benchmarks.grounds_service import MODEL, Prepared, prepare_grounds, wait_until_read
 from benchmarks.log_load import FACTS
 from benchmarks.processes import end_in_order, free_port, server
 from benchmarks.shared_model import cases as made_cases
@@ -123,7 +123,7 @@ def _full(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespac
     print(f"\n{chosen.records:,} entries made in {(time.monotonic() - begin) / 60:.1f} minutes")
     cases = made_cases(rows)
     with ExitStack() as stack:
-        loads: list[Load] = []
+        loads: list[tuple[str, Load]] = []
         for number, each in enumerate((prepared, replace(prepared, settings=settings))):
             target = targets.grounds(each, cases, free_port())
             stack.enter_context(
@@ -134,11 +134,14 @@ def _full(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespac
                     environment=target.environment,
                 )
             )
-            loads.append(_load(place, f"full-{number}", target))
-            loads[-1].run(64, 2)
+            load = _load(place, f"full-{number}", target)
+            load.run(64, 2)
+            loads.append((target.ready.removesuffix("/health/ready"), load))
         runs: tuple[list[Run], list[Run]] = ([], [])
         for _ in range(chosen.rounds):
-            for load, found in zip(loads, runs, strict=True):
+            for (_, load), found in zip(loads, runs, strict=True):
+                for address, _ in loads:  # what one follows in its log is not to slow the other
+                    wait_until_read(address)
                 found.append(load.run(16, chosen.seconds))
     empty, full = (_middle(found) for found in runs)
     print("\n| log | answers a second | p99 ms |\n|---|---|---|")

@@ -94,10 +94,10 @@ def notice_facts(
     """
     letter = _letter(policy, today, language)
     if letter is None:
-        others = ", ".join(f"'{each}'" for each in policy.notice.letters)
+        known = ", ".join(f"'{each}'" for each in policy.notice.letters)
         raise NoticeUnavailableError(
             f"the policy that advised on this case has no words for a letter in '{language}'"
-            + (f"; it has them in {others}" if others else ", nor in another language")
+            + (f"; it has them in {known}" if known else ", nor in another language")
         )
     if outcome not in letter.outcomes:
         raise NoticeUnavailableError("the letters of this case's policy have no such outcome")
