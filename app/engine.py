@@ -3,9 +3,9 @@
 What was submitted in one turn of the event loop is prepared together, on its thread: each piece
 alone, and the whole group through one stage before the next, so that a stage's code and tables are
 still in the processor's caches (decision 0032). One thread of the engine's own does what waits for
-the disk. It drains whatever queued while the previous group was committed (no timer: waiting would
-only add latency), appends it in one transaction, and only then lets the answers go. A failed append
-fails every waiting answer.
+the disk. It drains whatever queued while the previous group was committed, and while other writers
+were waited for (no timer: waiting would only add latency), appends it in one transaction, and only then
+lets the answers go. A failed append fails every waiting answer.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
@@ -158,6 +159,20 @@ class _Waiting:
     """What preparing it gave."""
 
 
+@dataclass(slots=True)
+class _Group:
+    """Entries that the engine's thread deals with together."""
+
+    size: int = 0
+    ready: list[tuple[_Waiting, _Drafted]] = field(default_factory=list)
+    """To be appended, with one transaction."""
+    settled: list[tuple[_Waiting, Outcome | Exception]] = field(default_factory=list)
+    """Known already."""
+    postponed: list[_Waiting] = field(default_factory=list)
+    """To wait for another of this group."""
+    keys: set[tuple[str, str]] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """A group that could not be appended."""
@@ -195,6 +210,8 @@ class Engine:
         """Prepared together, on the way to the engine's thread."""
         self._taken: deque[_Waiting] = deque()
         """Taken by the engine's thread, and not settled yet."""
+        self._stopping = False
+        """Whether all that will ever come is taken; of the engine's thread alone."""
         self._waiting = 0
         self._accepting = False
         self._ended = False
@@ -337,50 +354,60 @@ class Engine:
             self._deliver([(entry, EngineStoppedError()) for entry in entries or ()])
 
     def _work(self) -> None:
-        stopping = False
-        taken = self._taken
-        while not stopping or taken:
-            # Whatever queued while the last group was committed; when nothing did, what comes next.
-            while not stopping and (not taken or not self._queue.empty()):
-                entries = self._queue.get()
-                stopping = entries is None
-                taken.extend(entries or ())
-            group = list(islice(taken, self._group_limit))
-            postponed = self._commit(group)
-            for _ in group:
-                taken.popleft()
-            taken.extendleft(reversed(postponed))
+        while not self._stopping or self._taken:
+            self._take()
+            group = _Group()
+            for entry in islice(self._taken, self._group_limit):
+                self._add(group, entry)
+            settled = self._append(group)
+            for _ in range(group.size):
+                self._taken.popleft()
+            self._taken.extendleft(reversed(group.postponed))
+            self._deliver([*group.settled, *settled])
 
-    def _commit(self, group: list[_Waiting]) -> list[_Waiting]:
-        """Append a group; return those that must wait for another of it."""
-        settled: list[tuple[_Waiting, Outcome | Exception]] = []
-        ready: list[tuple[_Waiting, _Drafted]] = []
-        postponed: list[_Waiting] = []
-        keys_in_group: set[tuple[str, str]] = set()
-        for entry in group:
-            key = entry.work.idempotency
-            if key is not None and (key.scope, key.key) in keys_in_group:
-                # The first request with this key is in this very group: answer from its record.
-                postponed.append(entry)
-                continue
-            try:
-                earlier = None if key is None else self._find_earlier(key)
-                if earlier is None and isinstance(entry.made, _Drafted):
-                    entry.made.prepared.check()
-            except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
-                settled.append((entry, error))
-                continue
-            if earlier is not None:
-                settled.append((entry, earlier))
-            elif isinstance(entry.made, _Drafted):
-                ready.append((entry, entry.made))
-                if key is not None:
-                    keys_in_group.add((key.scope, key.key))
-            else:
-                settled.append((entry, entry.made))
-        settled.extend(self._append(ready))
-        self._deliver(settled)
-        return postponed
+    def _take(self) -> None:
+        """Take whatever queued meanwhile; when nothing is taken, wait for what comes next."""
+        while not self._stopping and (not self._taken or not self._queue.empty()):
+            entries = self._queue.get()
+            self._stopping = entries is None
+            self._taken.extend(entries or ())
+
+    def _add_late(self, group: _Group) -> list[Draft]:
+        """Add what came while other writers were waited for, and return its drafts.
+
+        Only up to the first with a key: looking that up would make the other writers wait.
+        """
+        self._take()
+        before = len(group.ready)
+        for entry in list(islice(self._taken, group.size, self._group_limit)):
+            if entry.work.idempotency is not None:
+                break
+            self._add(group, entry)
+        return [made.draft for _, made in group.ready[before:]]
+
+    def _add(self, group: _Group, entry: _Waiting) -> None:
+        """Add an entry to the group that is about to be appended."""
+        group.size += 1
+        key = entry.work.idempotency
+        if key is not None and (key.scope, key.key) in group.keys:
+            # The first request with this key is in this very group: answer from its record.
+            group.postponed.append(entry)
+            return
+        try:
+            earlier = None if key is None else self._find_earlier(key)
+            if earlier is None and isinstance(entry.made, _Drafted):
+                entry.made.prepared.check()
+        except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
+            group.settled.append((entry, error))
+            return
+        if earlier is not None:
+            group.settled.append((entry, earlier))
+        elif isinstance(entry.made, _Drafted):
+            group.ready.append((entry, entry.made))
+            if key is not None:
+                group.keys.add((key.scope, key.key))
+        else:
+            group.settled.append((entry, entry.made))
 
     def _find_earlier(self, key: Idempotency) -> Earlier | None:
         found = self._log.find_idempotent(key)
@@ -390,18 +417,19 @@ class Engine:
             raise IdempotencyConflictError
         return Earlier(found.id)
 
-    def _append(
-        self, ready: list[tuple[_Waiting, _Drafted]]
-    ) -> list[tuple[_Waiting, Outcome | Exception]]:
+    def _append(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
+        ready = group.ready
         if not ready:
             return []
         start = perf_counter()
         try:
-            receipts = self._log.append_drafts([made.draft for _, made in ready])
+            receipts = self._log.append_drafts(
+                [made.draft for _, made in ready], partial(self._add_late, group)
+            )
         except RecordRejectedError as error:
             # One record at fault must not cost the others theirs.
-            refused = (ready[error.position][0], error)
-            return [refused, *self._append(ready[: error.position] + ready[error.position + 1 :])]
+            refused, _ = ready.pop(error.position)
+            return [(refused, error), *self._append(group)]
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
             self._last_failure = _Failure(type(error).__name__, monotonic())
             return [(entry, error) for entry, _ in ready]

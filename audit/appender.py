@@ -4,7 +4,8 @@ Order of writes for a group, and what a crash in between means:
 
 1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened. Any thread may
    do that beforehand.
-2. Other writers are kept out, and what they appended is taken in. Crash: the same.
+2. Other writers are kept out, what they appended is taken in, and drafts that came meanwhile join
+   the group. Crash: the same.
 3. Drafts are numbered and hashed on a copy of the tree, and one transaction writes entries,
    payloads, keys, tiles and the head. Crash before the end of COMMIT: the database drops all of it
    or keeps all of it; nobody was told, either is right.
@@ -33,11 +34,18 @@ from audit.keys import LogKeys
 from audit.leaf import format_timestamp
 from audit.records import NewRecord, Receipt, check_records
 from audit.row_reader import RowReader
-from audit.rows import Head, News
+from audit.rows import Head, News, SubjectRow
 from audit.store import ConstraintViolationError, Writer
 from audit.tiles import GrowingTree
 
 Clock = Callable[[], datetime]
+More = Callable[[], Sequence[Draft]]
+"""Drafts that came while other writers were waited for."""
+
+
+def no_more() -> Sequence[Draft]:
+    """Return no drafts."""
+    return ()
 
 
 class Appender:
@@ -50,13 +58,13 @@ class Appender:
         self._digest_key = keys.digest
         self._rows = rows
         self._writer = writer
-        self._groups = GroupBuilder(origin=origin, keys=keys, rows=rows)
+        self._groups = GroupBuilder(origin=origin, keys=keys)
         self._lock = threading.Lock()
         self._broken: str | None = None
         self._closed = False
         self._tree = GrowingTree()
         self._erasures = 0
-        """How many erasures this process has made: drafts begun before the last may hold its keys."""
+        """How often this process has made or met erasures: drafts begun before may hold their keys."""
 
     @property
     def size(self) -> int:
@@ -84,28 +92,31 @@ class Appender:
         timestamp = format_timestamp(self._clock())
         return self._groups.draft(records, timestamp=timestamp, erasures=erasures)
 
-    def append(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append(self, drafts: Sequence[Draft], more: More = no_more) -> list[Receipt]:
         """Append drafts in order, all or none: see ``Log.append_drafts``."""
-        records = [draft.record for draft in drafts]
-        check_records(records)
         self.check_usable()
         if not drafts:
             return []
-        stored = self._groups.stored(drafts)
         with self.exclusively(drafts) as news:
+            asked = 0 if news is None else len(drafts)
+            drafts = [*drafts, *more()]
+            records = [draft.record for draft in drafts]
+            check_records(records)
             if any(draft.erasures != self._erasures for draft in drafts):
-                drafts = self.draft(records)
-                stored = self._groups.stored(drafts)
-            group = self._groups.finish(self._tree, drafts, stored=stored, news=news)
-            return self._commit(group, records)
+                drafts, asked = self.draft(records), 0
+            stored = self._stored(drafts[asked:])
+            if news is not None and asked:
+                stored |= news.subjects
+            return self._commit(self._groups.finish(self._tree, drafts, stored), records)
 
     @contextmanager
     def exclusively(self, drafts: Sequence[Draft] = ()) -> Iterator[News | None]:
         """Keep all other writers out, and take in what they have appended."""
+        unknown = self._groups.unknown(drafts)
         with self._lock:
             self.check_usable()
             with self.stopping():
-                news = self._writer.begin(self._tree.size, self._groups.handles(drafts))
+                news = self._writer.begin(self._tree.size, unknown)
                 try:
                     if news is not None:
                         self._take_in(news)
@@ -121,13 +132,13 @@ class Appender:
         ``erased`` are (entry, the entry that says so, subject).
         """
         drafts = self.draft(records)
-        stored = self._groups.stored(drafts)
-        group = self._groups.finish(self._tree, drafts, stored=stored)
+        group = self._groups.finish(self._tree, drafts, self._stored(drafts))
         group.rows.erased = list(erased)
         receipts = self._commit(group, records)
         if erased:
-            self._erasures += 1
+            # In this order: a draft made in between may hold a key that is gone, and shows it.
             self._groups.forget(subject for _, _, subject in erased)
+            self._erasures += 1
         return receipts
 
     def purge(self) -> bool:
@@ -170,6 +181,10 @@ class Appender:
             self._closed = True
             self._writer.close()
 
+    def _stored(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
+        """Return those of the drafts' unknown subjects that are stored, by handle."""
+        return self._rows.find_subjects(self._groups.unknown(drafts))
+
     def _take_in(self, news: News) -> None:
         """Bring the tree up to what other writers have appended.
 
@@ -183,12 +198,12 @@ class Appender:
             )
         if news.erased:
             self._groups.forget_all()
+            self._erasures += 1
         if news.hashes is None:
             self._tree = self._load_tree()
             return
         tree = self._tree.copy()
-        for leaf_hash in news.hashes:
-            tree.append(leaf_hash)
+        tree.append(news.hashes)
         if _head(tree) != news.head:
             raise DamagedLogError(
                 f"the stored head of {news.head.size} entries is not the one they lead to; run verify"

@@ -12,12 +12,10 @@ from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
     KEY_BYTES,
-    RecordKey,
     SealedPayload,
     seal,
     subject_row_digest,
@@ -32,14 +30,11 @@ from audit.keys import LogKeys
 from audit.leaf import IdempotencyTag, canonical_facts, encode_around_key
 from audit.merkle import leaf_hash
 from audit.records import NewRecord, Receipt
-from audit.row_reader import RowReader
-from audit.rows import Group, News, SubjectRow
+from audit.rows import Group, SubjectRow
 from audit.tiles import GrowingTree
 
-_CACHED_SUBJECTS = 4_096
-
-Subjects: TypeAlias = Mapping[bytes, tuple[int, bytes] | SubjectRow]
-"""Subjects' numbers and keys, or their rows as stored, by handle."""
+_CACHED_SUBJECTS = 16_384
+"""About 6 MB."""
 
 
 class SubjectKeys:
@@ -77,6 +72,17 @@ class SubjectKeys:
             self._keys.clear()
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Keyed:
+    """What of an entry depends on whose it is."""
+
+    subject: int
+    subject_key: bytes
+    wrapped_key: bytes
+    leaf: bytes
+    leaf_hash: bytes
+
+
 @dataclass(slots=True, repr=False)
 class Draft:
     """One record, done as far as can be without knowing its index, nor what is stored."""
@@ -89,12 +95,9 @@ class Draft:
     sealed: SealedPayload | None = None
     handle: bytes | None = None
     """Of the record's subject; None when it has none, so that its key is its alone."""
-    subject: int | None = None
-    """Its number; None for one not met before."""
-    subject_key: bytes = b""
-    """Its key, or what becomes its key."""
-    wrapped_key: bytes = b""
     idempotency: bytes | None = None
+    keyed: Keyed | None = None
+    """None while it is not known whether its subject has a key, nor which."""
 
 
 @dataclass(slots=True, repr=False)
@@ -104,16 +107,15 @@ class PreparedGroup:
     tree: GrowingTree
     rows: Group = field(default_factory=Group)
     receipts: list[Receipt] = field(default_factory=list)
-    used_subjects: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
+    met_subjects: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
 
 class GroupBuilder:
     """Prepares groups for one log."""
 
-    def __init__(self, *, origin: str, keys: LogKeys, rows: RowReader) -> None:
+    def __init__(self, *, origin: str, keys: LogKeys) -> None:
         self._origin = origin
         self._keys = keys
-        self._rows = rows
         self._known = SubjectKeys()
 
     def draft(self, records: Sequence[NewRecord], *, timestamp: str, erasures: int) -> list[Draft]:
@@ -138,54 +140,51 @@ class GroupBuilder:
                 raise RecordRejectedError(str(err), position=position) from err
         return drafts
 
-    def stored(self, drafts: Iterable[Draft]) -> Subjects:
-        """Return, by handle, the subjects that drafts did not know of and that have a key by now."""
-        return self._find(
-            {draft.handle for draft in drafts if draft.handle is not None and draft.subject is None}
-        )
+    def unknown(self, drafts: Iterable[Draft]) -> list[bytes]:
+        """Return the handles of subjects whose keys neither the drafts nor we know by now."""
+        handles = set()
+        for draft in drafts:
+            if draft.keyed is None and draft.handle is not None:
+                draft.keyed = self._known_key(draft)
+                if draft.keyed is None:
+                    handles.add(draft.handle)
+        return list(handles)
 
     def finish(
-        self,
-        tree: GrowingTree,
-        drafts: Sequence[Draft],
-        *,
-        stored: Subjects,
-        news: News | None = None,
+        self, tree: GrowingTree, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]
     ) -> PreparedGroup:
         """Return the rows and receipts of drafts appended to ``tree``, which is left as it is.
 
-        ``stored`` are the ``stored`` subjects of the drafts, ``news`` what other writers appended
-        since the drafts were begun, if they did. Raises RecordRejectedError naming the record whose
-        subject's stored key does not open.
+        ``stored`` are those of the drafts' ``unknown`` subjects that are stored, by handle. Raises
+        RecordRejectedError naming the record whose subject's stored key does not open.
         """
         group = PreparedGroup(tree.copy())
         rows, tree = group.rows, group.tree
+        hashes = []
         for position, draft in enumerate(drafts):
-            index = tree.size
-            leaf = draft.leaf[0]
-            sealed = draft.sealed
-            if sealed is not None:
+            index = tree.size + position
+            if draft.sealed is None:
+                leaf = draft.leaf[0]
+                hashed = leaf_hash(leaf)
+            else:
                 try:
-                    subject, wrapped = self._own(group, draft, sealed.record_key, stored, news)
+                    keyed = draft.keyed or self._own(group, draft, index, stored)
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
-                digest = wrapped_key_commitment(wrapped, subject=subject)
-                leaf += b2a_base64(digest, newline=False) + draft.leaf[1]
-                rows.payloads.append((index, sealed.envelope))
-                rows.record_keys.append((index, subject, wrapped))
+                leaf, hashed = keyed.leaf, keyed.leaf_hash
+                rows.payloads.append((index, draft.sealed.envelope))
+                rows.record_keys.append((index, keyed.subject, keyed.wrapped_key))
                 if draft.idempotency is not None:
                     rows.idempotency.append((draft.idempotency, index))
-            hashed = leaf_hash(leaf)
             rows.entries.append((index, draft.record.id, leaf, hashed))
-            filled = tree.append(hashed)
-            if filled:
-                rows.tiles += filled
+            hashes.append(hashed)
             group.receipts.append(Receipt(self._origin, index, hashed))
+        rows.tiles = tree.append(hashes)
         return group
 
     def committed(self, group: PreparedGroup) -> None:
         """Remember the keys of the subjects that the group, durable now, is about."""
-        for handle, (subject, key) in group.used_subjects.items():
+        for handle, (subject, key) in group.met_subjects.items():
             self._known.add(handle, subject, key)
 
     def forget(self, subjects: Iterable[int]) -> None:
@@ -196,11 +195,6 @@ class GroupBuilder:
         """Drop every subject's key."""
         self._known.forget_all()
 
-    @staticmethod
-    def handles(drafts: Iterable[Draft]) -> list[bytes]:
-        """Return the handles of the drafts' subjects."""
-        return list({draft.handle for draft in drafts if draft.handle is not None})
-
     def _handle(self, record: NewRecord, position: int) -> bytes | None:
         if record.subject is None:
             return None
@@ -210,20 +204,6 @@ class GroupBuilder:
             raise RecordRejectedError(
                 f"the subject is not Unicode text: {err.reason}", position=position
             ) from err
-
-    def _find(self, handles: Iterable[bytes]) -> Subjects:
-        """Return what is known or stored of subjects, by handle."""
-        found: dict[bytes, tuple[int, bytes] | SubjectRow] = {}
-        unknown = []
-        for handle in handles:
-            known = self._known.get(handle)
-            if known is None:
-                unknown.append(handle)
-            else:
-                found[handle] = known
-        if unknown:
-            found.update(self._rows.find_subjects(unknown))
-        return found
 
     def _draft(
         self,
@@ -239,8 +219,6 @@ class GroupBuilder:
             )
             return Draft(record, erasures, leaf)
         sealed = seal(record.payload, record_id=record.id)
-        known = None if handle is None else self._known.get(handle)
-        subject, key = known or (None, os.urandom(KEY_BYTES))
         tag: IdempotencyTag | None = None
         if record.idempotency is not None:
             tag = IdempotencyTag(
@@ -250,22 +228,17 @@ class GroupBuilder:
         leaf = encode_around_key(
             record.type, record.id, timestamp, facts, payload=sealed.digests, idempotency=tag
         )
-        return Draft(
-            record,
-            erasures,
-            leaf,
-            sealed,
-            handle,
-            subject,
-            key,
-            wrap_record_key(sealed.record_key, subject_key=key),
-            None if tag is None else tag.key,
-        )
+        draft = Draft(record, erasures, leaf, sealed, handle, None if tag is None else tag.key)
+        draft.keyed = self._known_key(draft)
+        return draft
 
-    def _opened(self, subject: tuple[int, bytes] | SubjectRow) -> tuple[int, bytes]:
+    def _known_key(self, draft: Draft) -> Keyed | None:
+        """Return the rest of a draft whose subject's key is remembered."""
+        known = None if draft.handle is None else self._known.get(draft.handle)
+        return None if known is None else _keyed(draft, *known)
+
+    def _opened(self, subject: SubjectRow) -> tuple[int, bytes]:
         """Return (subject's number, key)."""
-        if not isinstance(subject, SubjectRow):
-            return subject
         try:
             key = unwrap_subject_key(
                 self._keys.master,
@@ -281,37 +254,40 @@ class GroupBuilder:
         self,
         group: PreparedGroup,
         draft: Draft,
-        record_key: RecordKey,
-        stored: Subjects,
-        news: News | None,
-    ) -> tuple[int, bytes]:
-        """Return (subject's number, wrapped key) of a draft that is about to get its index.
+        index: int,
+        stored: Mapping[bytes, SubjectRow],
+    ) -> Keyed:
+        """Return the rest of a draft that is about to get its index.
 
-        Since it was begun, another draft or writer may have made its subject's key, or an erasure
-        taken it: ``news`` say how they all are now, and without news the stored ones are.
+        Its subject's key is stored, or made by an earlier draft of this group, or made now.
         """
-        index, handle = group.tree.size, draft.handle
+        handle = draft.handle
         if handle is None:
-            self._add_subject(group, index, unlinked_handle(index), draft.subject_key)
-            return index, draft.wrapped_key
-        now = group.used_subjects.get(handle)
-        if now is None:
-            current = (stored if news is None else news.subjects).get(handle)
-            if current is not None:
-                now = self._opened(current)
-            elif news is None and draft.subject is not None:
-                now = draft.subject, draft.subject_key
-        if now is None:
-            # A key that was known and is erased must not come back.
-            now = index, draft.subject_key if draft.subject is None else os.urandom(KEY_BYTES)
-            self._add_subject(group, index, handle, now[1])
-        group.used_subjects[handle] = now
-        if now[1] == draft.subject_key:
-            return now[0], draft.wrapped_key
-        return now[0], wrap_record_key(record_key, subject_key=now[1])
+            key = os.urandom(KEY_BYTES)
+            self._add_subject(group, index, unlinked_handle(index), key)
+            return _keyed(draft, index, key)
+        found = group.met_subjects.get(handle)
+        if found is None:
+            if handle in stored:
+                found = self._opened(stored[handle])
+            else:
+                found = index, os.urandom(KEY_BYTES)
+                self._add_subject(group, index, handle, found[1])
+            group.met_subjects[handle] = found
+        return _keyed(draft, *found)
 
     def _add_subject(self, group: PreparedGroup, index: int, handle: bytes, key: bytes) -> None:
         """Make the row of a subject not met before, whose number is its first record's index."""
         wrapped = wrap_subject_key(self._keys.master, key, subject=index, handle=handle)
         digest = subject_row_digest(index, handle, wrapped)
         group.rows.subject_keys.append((index, handle, wrapped, digest))
+
+
+def _keyed(draft: Draft, subject: int, subject_key: bytes) -> Keyed:
+    """Return the rest of a sealed draft, once its subject's number and key are known."""
+    if draft.sealed is None:
+        raise ValueError("a draft without a payload is no subject's")
+    wrapped = wrap_record_key(draft.sealed.record_key, subject_key=subject_key)
+    digest = wrapped_key_commitment(wrapped, subject=subject)
+    leaf = draft.leaf[0] + b2a_base64(digest, newline=False) + draft.leaf[1]
+    return Keyed(subject, subject_key, wrapped, leaf, leaf_hash(leaf))

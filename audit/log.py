@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from audit.appender import Appender, Clock
+from audit.appender import Appender, Clock, More, no_more
 from audit.digests import subject_handle
 from audit.erasing import erase
 from audit.errors import (
@@ -152,9 +152,13 @@ class Log(LogReader):
         """
         return self._appender.draft(records)
 
-    def append_drafts(self, drafts: Sequence[Draft]) -> list[Receipt]:
-        """Append what was drafted before, in order: as ``append``, which does both."""
-        return self._appender.append(drafts)
+    def append_drafts(self, drafts: Sequence[Draft], more: More = no_more) -> list[Receipt]:
+        """Append what was drafted before, in order: as ``append``, which does both.
+
+        Once other writers are kept out, which can take as long as several groups, ``more`` is asked
+        for drafts that came meanwhile: they are appended after the others.
+        """
+        return self._appender.append(drafts, more)
 
     def erase_subject(
         self,

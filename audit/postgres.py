@@ -4,6 +4,9 @@ Each process commits groups of its own. Whoever holds the advisory lock on appen
 numbers its group and commits; the lock goes with the transaction, so a process that dies or hangs
 cannot hold it, and one that comes back late finds its transaction undone. Unique indexes decide on
 identifiers and idempotency keys, whoever tries to use them twice.
+
+While one process holds the lock the others wait, so what is done then is what bounds all of them: one
+call that reads, one that writes, and COMMIT (decision 0034).
 """
 
 import time
@@ -31,29 +34,25 @@ _MOST_NEWS = 8_192
 _RESOLVE_SECONDS = 5.0
 """How long to try to learn what became of a COMMIT that was not answered."""
 
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED;"
-    f"SELECT pg_advisory_xact_lock({_LOCKS}, {_APPENDING})"  # a statement of its own: those after
-    # it see all that was committed before the lock was had
-)
-_NEWS = """
-SELECT size, frontier, root,
-  EXISTS (SELECT FROM erased WHERE erasure >= $1),
-  ARRAY(SELECT leaf_hash FROM entry
-        WHERE seq >= $1 AND seq < size AND size - $1 <= $2 ORDER BY seq)
-FROM head"""
-_SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key WHERE handle = ANY ($1)"
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_LOCK = f"SELECT pg_advisory_xact_lock({_LOCKS}, {_APPENDING})"
+_NEWS = "SELECT * FROM begin_appending($1, $2, $3, $4, $5)"
 _WRITE = """
 WITH
-e AS (INSERT INTO entry SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bytea[])),
-p AS (INSERT INTO payload SELECT * FROM unnest($5::bigint[], $6::bytea[])),
-r AS (INSERT INTO record_key SELECT * FROM unnest($7::bigint[], $8::bigint[], $9::bytea[])),
+e AS (INSERT INTO entry
+      SELECT unnest($1::bigint[]), unnest($2::text[]), unnest($3::bytea[]), unnest($4::bytea[])),
+p AS (INSERT INTO payload SELECT unnest($5::bigint[]), unnest($6::bytea[])),
+r AS (INSERT INTO record_key
+      SELECT unnest($7::bigint[]), unnest($8::bigint[]), unnest($9::bytea[])),
 s AS (INSERT INTO subject_key
-      SELECT * FROM unnest($10::bigint[], $11::bytea[], $12::bytea[], $13::bytea[])),
-i AS (INSERT INTO idempotency SELECT * FROM unnest($14::bytea[], $15::bigint[])),
+      SELECT unnest($10::bigint[]), unnest($11::bytea[]), unnest($12::bytea[]),
+        unnest($13::bytea[])),
+i AS (INSERT INTO idempotency SELECT unnest($14::bytea[]), unnest($15::bigint[])),
 t AS (INSERT INTO tile
-      SELECT * FROM unnest($16::bigint[], $17::bigint[], $18::bytea[], $19::bytea[]))
+      SELECT unnest($16::bigint[]), unnest($17::bigint[]), unnest($18::bytea[]),
+        unnest($19::bytea[]))
 SELECT advance_head($20, $21, $22, $23, $24)"""
+"""``unnest`` among what is selected gives row after row; in FROM it would copy all of them first."""
 _ERASE = "SELECT erase($1, $2, $3, $4, $5, $6)"
 _STORE_CHECKPOINT = """
 INSERT INTO checkpoint SELECT $1, $2
@@ -121,7 +120,10 @@ class PostgresWriter:
     """The connection that appends, and the one that signs beside it."""
 
     def __init__(self, url: str) -> None:
-        self._session = Session(url, writes=True)
+        # A plan made for the values of each group would begin by copying them.
+        self._session = Session(
+            url, writes=True, settings={"plan_cache_mode": "force_generic_plan"}
+        )
         self._signing = Session(url, writes=True)
         self._begun = False
         self._erased_files: tuple[int, ...] | None = None
@@ -136,19 +138,17 @@ class PostgresWriter:
         """Check that the tables are of this version. They are made by ``grounds log migrate``."""
         postgres_schema.check_version(self._session)
 
-    def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
+    def begin(self, known: int, handles: Sequence[bytes]) -> News:
         """Take the lock on appending; see ``audit.store``."""
 
-        async def begin(connection: Connection) -> News | None:
+        async def begin(connection: Connection) -> News:
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
             await connection.execute(_BEGIN)
-            size, frontier, root, erased, hashes = await connection.fetchrow(
-                _NEWS, known, _MOST_NEWS
+            size, frontier, root, erased, hashes, *subjects = await connection.fetchrow(
+                _NEWS, _LOCKS, _APPENDING, known, _MOST_NEWS, handles
             )
-            if size == known:
-                return None
-            rows = await connection.fetch(_SUBJECTS, handles) if handles else ()
+            rows = zip(*subjects, strict=True) if subjects[0] else ()
             return News(
                 Head(size, frontier, root),
                 tuple(hashes) if size - known <= _MOST_NEWS else None,
@@ -274,6 +274,7 @@ class PostgresWriter:
             # With the lock, the doubtful transaction is over. And this one has a number of its own,
             # so that its COMMIT too waits for the disk and for standbys, behind the doubtful one.
             await connection.execute(_BEGIN)
+            await connection.execute(_LOCK)
             await connection.fetchval("SELECT pg_current_xact_id()::text")
             stored = await connection.fetchval(
                 "SELECT leaf_hash FROM entry WHERE seq = $1", first[0]

@@ -56,6 +56,6 @@ class News:
     hashes: tuple[bytes, ...] | None
     """Of the new entries' leaves, in order; None when they are too many to be read one by one."""
     subjects: Mapping[bytes, SubjectRow]
-    """The subjects that were asked for, as they are now, by handle; erased ones are not there."""
+    """The subjects that were asked for and are there, by handle."""
     erased: bool
     """Whether records were erased: then what is remembered of subjects' keys may be gone."""

@@ -131,12 +131,12 @@ class Signer:
         while recomputed.size < head.size:
             stop = min(recomputed.size + _CHUNK, head.size)
             start = perf_counter()
-            for row in self._rows.entries(recomputed.size, stop):
-                if row.seq != recomputed.size:
-                    raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
-                recomputed.append(merkle.leaf_hash(row.leaf))
-            if recomputed.size != stop:
-                raise DamagedLogError(f"entry {recomputed.size} is missing; not signing")
+            rows = self._rows.entries(recomputed.size, stop)
+            if [row.seq for row in rows] != [*range(recomputed.size, stop)]:
+                raise DamagedLogError(
+                    f"of entries {recomputed.size} to {stop} one is missing; not signing"
+                )
+            recomputed.append([merkle.leaf_hash(row.leaf) for row in rows])
             if stop < head.size:  # as long as that took, others have the interpreter to themselves
                 sleep(perf_counter() - start)
         if recomputed.root() != head.root:

@@ -45,8 +45,8 @@ class Writer(Protocol):
     def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
         """Keep all other writers out until ``commit`` or ``roll_back``.
 
-        Returns what others have appended after the first ``known`` entries, and how the subjects
-        with these ``handles`` are now; None if nobody has appended anything.
+        Returns what others have appended after the first ``known`` entries, with those of the
+        subjects with these ``handles`` that are there; None where nobody else can append.
         Raises LogStateError when that cannot be; then there is nothing to roll back.
         """
         ...

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from audit.errors import ProofError
-from audit.merkle import HASH_SIZE, extend, frontier_root, node_hash, perfect_subtrees, root_of
+from audit.merkle import HASH_SIZE, extend_by, frontier_root, node_hash, perfect_subtrees, root_of
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -43,24 +43,27 @@ class GrowingTree:
         """Return an independent copy."""
         return GrowingTree(self.size, list(self.frontier), [list(row) for row in self.unfinished])
 
-    def append(self, leaf: bytes) -> list[FullTile]:
-        """Append one leaf hash and return the tiles it fills, lowest level first."""
-        extend(self.frontier, self.size, leaf)
-        self.size += 1
+    def append(self, leaves: Sequence[bytes]) -> list[FullTile]:
+        """Append leaf hashes and return the tiles they fill, lowest level first."""
+        extend_by(self.frontier, self.size, leaves)
         filled: list[FullTile] = []
-        level, value = 0, leaf
-        while True:
-            row = self.unfinished[level]
-            row.append(value)
-            if len(row) < TILE_WIDTH:
-                return filled
-            position = (self.size >> (TILE_HEIGHT * (level + 1))) - 1
-            value = root_of(row)
-            filled.append(FullTile(level, position, value, b"".join(row)))
-            row.clear()
-            level += 1
+        level, position, values = 0, self.size // TILE_WIDTH, leaves
+        self.size += len(leaves)
+        while values:
             if level == len(self.unfinished):
                 self.unfinished.append([])
+            row = self.unfinished[level]
+            row += values
+            whole = len(row) // TILE_WIDTH
+            tiles = [row[at * TILE_WIDTH : (at + 1) * TILE_WIDTH] for at in range(whole)]
+            del row[: whole * TILE_WIDTH]
+            values = [root_of(tile) for tile in tiles]
+            filled += [
+                FullTile(level, position + at, values[at], b"".join(tile))
+                for at, tile in enumerate(tiles)
+            ]
+            level, position = level + 1, position // TILE_WIDTH
+        return filled
 
     def root(self) -> bytes:
         """Return the tree's root."""

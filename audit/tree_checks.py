@@ -56,7 +56,7 @@ class TreeChecks:
                 self._compare(kind, checkpoint, found.frontiers.get(checkpoint.size, ()))
                 at += 1
             if root is not None:
-                for tile in self._tiles.append(root):
+                for tile in self._tiles.append([root]):
                     self._check_tile(tile)
         self._tail = found.tail
 

@@ -1,8 +1,9 @@
 """The steps by which a store's tables came to be what they are: plain SQL, numbered, in order.
 
-To change the schema, add a file with the next number for *both* engines, and nothing else: never
-edit a step that was released, because stores out there were made by it. All steps that a store has
-not had run in one transaction. A step must leave every signed root as it was; leaves are never
+To change the schema, add a file with an engine's next number, and nothing else: never edit a step
+that was released, because stores out there were made by it. What changes tables changes them in
+*both* engines; a function or an index may be one engine's alone. All steps that a store has not had
+run in one transaction. A step must leave every signed root as it was; leaves are never
 rewritten.
 """
 

@@ -1,6 +1,7 @@
 """The engine: groups, what fails alone, what fails together, and the way back."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from app import engine as engine_module
 from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Work, alone
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
+from audit.appender import More
 from audit.errors import DuplicateIdError, LogFullError
 from audit.group import Draft
 from audit.log import Log
@@ -61,11 +63,11 @@ class FullDisk:
     def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         return self._log.draft(records)
 
-    def append_drafts(self, drafts: Sequence[Draft]) -> list[Receipt]:
+    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
         if self._failures:
             self._failures -= 1
             raise LogFullError("no room")
-        return self._log.append_drafts(drafts)
+        return self._log.append_drafts(drafts, more)
 
     def find_idempotent(self, request: Idempotency) -> object:
         return self._log.find_idempotent(request)
@@ -104,6 +106,62 @@ def test_work_that_fails_costs_only_its_own_answer(log: Log) -> None:
     assert isinstance(bad, ZeroDivisionError)
     assert isinstance(other, Recorded)
     assert log.size == 3  # genesis and two notes
+
+
+class Waited:
+    """A log that other writers hold until more work was submitted here."""
+
+    broken: str | None = None
+
+    def __init__(self, log: Log, arrive: Callable[[], None]) -> None:
+        self._log, self._arrive = log, arrive
+        self.groups: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
+        if not self.groups:
+            self._arrive()
+        receipts = self._log.append_drafts(drafts, more)
+        self.groups.append(len(receipts))
+        return receipts
+
+
+def test_what_comes_while_other_writers_are_waited_for_joins_the_group(log: Log) -> None:
+    """Up to the first with a key, which has to be looked up."""
+    key = Idempotency(scope="a", key="k", fingerprint=b"f")
+    late = [Note(new_id()), Forbidden(new_id()), Note(new_id()), Note(new_id(), idempotency=key)]
+
+    async def go() -> tuple[list[int], list[Outcome | BaseException]]:
+        loop = asyncio.get_running_loop()
+        outcomes: list[asyncio.Future[Outcome]] = []
+
+        def arrive() -> None:
+            arrived = threading.Event()
+            loop.call_soon_threadsafe(lambda: outcomes.extend(map(engine.submit, late)))
+            # Prepared in the turn of the event loop after that.
+            loop.call_soon_threadsafe(lambda: loop.call_soon(lambda: loop.call_soon(arrived.set)))
+            assert arrived.wait(10)
+
+        waited = Waited(log, arrive)
+        engine = Engine(
+            waited,  # type: ignore[arg-type]  # a fake of the parts that are used
+            queue_limit=10,
+            group_limit=64,
+            on_group=lambda *_: None,
+        )
+        engine.start()
+        first = await engine.submit(Note(new_id()))
+        others = await asyncio.gather(*outcomes, return_exceptions=True)
+        await engine.stop()
+        return waited.groups, [first, *others]
+
+    groups, outcomes = asyncio.run(go())
+    assert groups == [3, 1]
+    assert [type(each) for each in outcomes] == [
+        *(Recorded, Recorded, PermissionError, Recorded, Recorded)
+    ]
 
 
 class Faulty:
@@ -154,7 +212,7 @@ def test_should_the_thread_die_nobody_is_left_waiting(
     def die(_engine: Engine, _group: object) -> None:
         raise SystemExit  # what no handler of the engine's takes
 
-    monkeypatch.setattr(Engine, "_commit", die)
+    monkeypatch.setattr(Engine, "_append", die)
     outcomes = run(log, [Note(new_id()) for _ in range(70)])
     assert all(isinstance(each, EngineStoppedError) for each in outcomes)
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from audit.errors import RecordRejectedError
+from audit.errors import DuplicateIdError, RecordRejectedError
 from audit.log import Log
 from tests.audit.check_log import check_open_log
 from tests.audit.conftest import MakeRecord, OpenLog, on_both_stores
@@ -59,6 +59,36 @@ def test_a_subject_of_an_earlier_run_is_found_again(open_log: OpenLog, record: M
     log.append([record(b"new", subject="s"), record(b"newer", subject="s")])
     assert erased(log, "s") == (1, 2, 3)
     check_open_log(log)
+
+
+@on_both_stores
+def test_drafts_that_come_while_others_are_waited_for_join_the_group(
+    open_log: OpenLog, record: MakeRecord
+) -> None:
+    log = open_log()
+    old = record(b"old", subject="old")
+    log.append([old])
+    log.close()
+    log = open_log()  # which remembers no subject's key
+    first, late = record(b"first", subject="s"), record(b"late", subject="s")
+    more = [late, record(b"older", subject="old"), record(b"nobody's", subject=None)]
+    receipts = log.append_drafts(log.draft([first]), lambda: log.draft(more))
+    assert [receipt.index for receipt in receipts] == [2, 3, 4, 5]
+    assert [log.read(each.id).payload for each in more] == [b"late", b"older", b"nobody's"]
+    assert erased(log, "s") == (2, 3)
+    assert erased(log, "old") == (1, 4)
+    check_open_log(log)
+
+
+def test_a_late_draft_that_is_refused_is_named_by_its_place_in_the_group(
+    open_log: OpenLog, record: MakeRecord
+) -> None:
+    log = open_log()
+    first, late = record(b"first"), record(b"late")
+    with pytest.raises(DuplicateIdError) as caught:
+        log.append_drafts(log.draft([first]), lambda: log.draft([late, first]))
+    assert caught.value.position == 2
+    assert log.size == 1
 
 
 def test_drafting_names_the_record_at_fault_and_appends_nothing(

@@ -55,6 +55,20 @@ def test_roots_match_the_published_vectors(size: int) -> None:
     assert merkle.root_of(hashes).hex() == VECTOR_ROOTS[size]
 
 
+def test_many_leaves_at_once_lead_to_the_same_frontier_as_one_by_one() -> None:
+    leaves = [merkle.leaf_hash(bytes([number])) for number in range(40)]
+    for before in range(20):
+        for count in range(20):
+            one_by_one: list[bytes] = []
+            for size in range(before):
+                merkle.extend(one_by_one, size, leaves[size])
+            at_once = list(one_by_one)
+            for size in range(before, before + count):
+                merkle.extend(one_by_one, size, leaves[size])
+            merkle.extend_by(at_once, before, leaves[before : before + count])
+            assert at_once == one_by_one
+
+
 @pytest.mark.parametrize(
     ("index", "size", "want"),
     [(0, 8, [LEAF_1, NODE_23, NODE_47]), (6, 7, [NODE_45, VECTOR_ROOTS[4]])],

@@ -15,10 +15,10 @@ LATER = Step(schema.VERSION + 1, "later", "CREATE TABLE later (x INTEGER) STRICT
 BROKEN = Step(schema.VERSION + 2, "broken", "CREATE TABLE another (x INTEGER); SELECT nonsense;")
 
 
-def test_both_stores_have_the_same_steps_numbered_without_gaps() -> None:
-    named = [(step.number, step.name) for step in steps("sqlite")]
-    assert named == [(step.number, step.name) for step in steps("postgres")]
-    assert [number for number, _ in named] == list(range(1, len(named) + 1))
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_a_store_has_steps_numbered_without_gaps(engine: str) -> None:
+    numbers = [step.number for step in steps(engine)]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_an_older_file_is_brought_up_to_date_with_its_entries(

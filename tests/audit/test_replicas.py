@@ -265,6 +265,22 @@ def test_a_subject_erased_by_one_replica_gets_a_new_key_from_the_others(
     check_open_log(first)
 
 
+def test_a_draft_from_before_an_erasure_by_another_replica_brings_no_key_back(
+    open_replica: OpenReplica,
+) -> None:
+    first, second = open_replica(), open_replica()
+    second.append([event("before", "person")])
+    drafts = second.draft([event("after", "person")])  # under the key that is about to go
+    first.erase_subject("person", basis="law", actor="dpo", new_id=lambda: "erasure")
+    second.append_drafts(drafts, lambda: second.draft([event("late", "person")]))
+    assert first.read("before").erased
+    assert first.read("after").payload == b"payload of after"
+    assert first.read("late").payload == b"payload of late"
+    done = first.erase_subject("person", basis="law", actor="dpo", new_id=lambda: "erasure-2")
+    assert done.indexes == (3, 4)
+    check_open_log(first)
+
+
 def test_a_replica_far_behind_reads_the_tree_anew(
     open_replica: OpenReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
