@@ -69,6 +69,7 @@ from app.library import Library, recorded_policies
 from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
 from app.log_store import log_directory, log_store
+from app.memory import let_go_of_starters
 from app.metrics import Metrics
 from app.monitoring import attributes, limits
 from app.monitoring.attributes import AttributeStore, AttributeStoreError
@@ -227,6 +228,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
                 gc.collect()
                 gc.freeze()
                 gc.enable()
+                let_go_of_starters()
                 _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
                 yield
         except REFUSALS as err:

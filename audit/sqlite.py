@@ -138,7 +138,7 @@ class SqliteWriter:
                 ("trusted_schema", "OFF"),
                 ("recursive_triggers", "ON"),  # so that INSERT OR REPLACE meets the triggers too
                 ("wal_autocheckpoint", 0),
-                ("cache_size", -65_536),
+                ("cache_size", -16_384),
             ):
                 self._connection.pragma(pragma, value)
             # What a crash left in the WAL may be only in the page cache, its fsync failed. Copying

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from compileall import compile_dir
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,10 @@ from shutil import copytree
 import httpx
 from pydantic import SecretStr
 
+import app
+import audit
+import explainers
+import models
 from app.domain import Role
 from app.ids import utc_now
 from app.keys import KeyStore
@@ -43,7 +48,12 @@ class Prepared:
 
 
 def prepare_grounds(place: Path, rows: Path, *, names: tuple[str, ...]) -> Prepared:
-    """Write the models, their supplier and a key."""
+    """Write the models, their supplier and a key.
+
+    Our own bytecode too, as an installed copy has it: an environment may tell Python not to.
+    """
+    for package in (app, audit, explainers, models):
+        compile_dir(Path(package.__file__ or "").parent, quiet=2)
     settings = Settings(
         models_dir=place / "models",
         data_dir=place / "data",

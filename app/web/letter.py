@@ -15,7 +15,6 @@ from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.cases import CaseFile
 from app.domain import Caller, Role
-from app.letter_pdf import letter_pdf
 from app.notices.writer import Letter
 from app.refusals import NoticeIncompleteError, NoticeUnavailableError
 from app.reveal import open_case
@@ -98,7 +97,7 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
     elif not text or len(text) > LONGEST:
         faults["text"] = _("Write the letter: at most 50,000 characters")
     elif values.get("action") == "pdf":
-        content = await run_in_threadpool(letter_pdf, text, language=language)
+        content = await run_in_threadpool(_pdf, text, language)
         name = f"letter-{case_words.short_reference(decision_id)}.pdf"
         return Response(
             content,
@@ -181,3 +180,9 @@ def _view(
         recorded=len(case.of_type("notice")),
         form=form,
     )
+
+
+def _pdf(text: str, language: str) -> bytes:
+    from app.letter_pdf import letter_pdf  # 7 MB and a tenth of a second that few services need
+
+    return letter_pdf(text, language=language)
