@@ -275,8 +275,7 @@ class EntryChecks:
         self._found.idempotent += 1
         tag = leaf.leaf().idempotency
         key = None if tag is None else tag.key
-        rows = self._scanner.rows("SELECT seq FROM idempotency WHERE key = $1", key)
-        if rows != [(index,)]:
+        if not self._scanner.has_request(index, key):
             self._faults.add(index, "idempotency", "is not found by its idempotency key")
 
     def _note_erased(self, index: int, mark: SqlRow, key: SqlRow | None) -> None:

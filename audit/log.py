@@ -66,7 +66,9 @@ class Log(LogReader):
         writer: Writer,
     ) -> None:
         """Use ``Log.open``."""
-        super().__init__(directory, origin=origin, keys=keys, store=store)
+        super().__init__(
+            directory, origin=origin, keys=keys, store=store, connection=writer.connect()
+        )
         self._secrets = keys
         self._writer = writer
         self._appender = Appender(
