@@ -313,15 +313,20 @@ async def _opened(
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
         closing(PracticeStore(settings.data_dir / practice.STORE)) as practised,
     ):
+        at_hand = {each.files.digest: each.files for each in found.values()}
         registry = Registry(
             log,
             store,
             settings,
             directories={name: each.directory for name, each in found.items()},
+            at_hand=at_hand,
             progress=lambda step: _log.info("starting", step=step),
         )
         register_found(found, registry, settings, lambda record: log.append([record]), clock=clock)
         registry.open_wanted()
+        # All that was read, and the rows parsed from it: no longer needed by anybody.
+        found.clear()
+        at_hand.clear()
         check_served(registry)
         parts = assemble(
             settings,

@@ -48,12 +48,18 @@ class Registry:
         settings: Settings,
         *,
         directories: Mapping[str, Path],
+        at_hand: dict[str, BundleFiles] | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
-        """``directories`` say where a model's own settings are, by its name."""
+        """``directories`` say where a model's own settings are, by its name.
+
+        ``at_hand``: what was just read from the store, by digest. A bundle that is opened first is
+        taken from there instead of being read again.
+        """
         self.store = store
         self.serving = Serving()
         self._settings, self._directories, self._progress = settings, directories, progress
+        self._at_hand = {} if at_hand is None else at_hand
         self._numbered = Numbered(log, PREFIX, RegistryState())
         self._open: dict[VersionId, ServedModel] = {}
         self._failed: dict[VersionId, str] = {}
@@ -104,7 +110,7 @@ class Registry:
         policy are not of this model or the store was tampered with.
         """
         try:
-            files = self.store.bundle_by_digest(id_.bundle)
+            files = self._at_hand.pop(id_.bundle, None) or self.store.bundle_by_digest(id_.bundle)
             policy = self.store.policy_by_digest(id_.policy)
         except NotStoredError as err:
             raise UnknownVersionError(str(err)) from err
