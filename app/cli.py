@@ -96,6 +96,7 @@ def serve() -> None:
     gc.disable()  # until all that stays is loaded: the application turns it on again
     from app.server import run  # the other commands start faster without it
 
+    gc.freeze()
     sys.exit(run(Settings()))
 
 
