@@ -97,16 +97,19 @@ class Appender:
         self.check_usable()
         if not drafts:
             return []
+        stored = self._look_up(drafts)
         with self.exclusively(drafts) as news:
-            asked = 0 if news is None else len(drafts)
-            drafts = [*drafts, *more()]
+            late = more()
+            drafts = [*drafts, *late]
             records = [draft.record for draft in drafts]
             check_records(records)
             if any(draft.erasures != self._erasures for draft in drafts):
-                drafts, asked = self.draft(records), 0
-            stored = self._stored(drafts[asked:])
-            if news is not None and asked:
-                stored |= news.subjects
+                drafts = self.draft(records)
+                stored = self._look_up(drafts)
+            else:
+                stored |= self._look_up(late)
+                if news is not None:
+                    stored |= news.subjects
             return self._commit(self._groups.finish(self._tree, drafts, stored), records)
 
     @contextmanager
@@ -132,7 +135,7 @@ class Appender:
         ``erased`` are (entry, the entry that says so, subject).
         """
         drafts = self.draft(records)
-        group = self._groups.finish(self._tree, drafts, self._stored(drafts))
+        group = self._groups.finish(self._tree, drafts, self._look_up(drafts))
         group.rows.erased = list(erased)
         receipts = self._commit(group, records)
         if erased:
@@ -181,9 +184,15 @@ class Appender:
             self._closed = True
             self._writer.close()
 
-    def _stored(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
-        """Return those of the drafts' unknown subjects that are stored, by handle."""
-        return self._rows.find_subjects(self._groups.unknown(drafts))
+    def _look_up(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
+        """Complete drafts whose subjects are stored, and return those, by handle.
+
+        While other writers are not kept out, an erasure may come after: then it is seen to be newer
+        than the drafts, which are made anew.
+        """
+        stored = self._rows.find_subjects(self._groups.unknown(drafts))
+        self._groups.complete(drafts, stored)
+        return stored
 
     def _take_in(self, news: News) -> None:
         """Bring the tree up to what other writers have appended.

@@ -11,6 +11,7 @@ import threading
 from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from audit.digests import body_digest, idempotency_digest, subject_handle
@@ -150,6 +151,18 @@ class GroupBuilder:
                     handles.add(draft.handle)
         return list(handles)
 
+    def complete(self, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]) -> None:
+        """Do all but numbering for the drafts whose subjects are among those ``stored``.
+
+        Their keys are not remembered before the group is durable: until other writers are kept out,
+        an erasure could take them. A row that does not open is left for ``finish`` to refuse.
+        """
+        for draft in drafts:
+            row = None if draft.handle is None else stored.get(draft.handle)
+            if row is not None and draft.keyed is None:
+                with suppress(DamagedLogError):
+                    draft.keyed = _keyed(draft, *self._opened(row))
+
     def finish(
         self, tree: GrowingTree, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]
     ) -> PreparedGroup:
@@ -172,6 +185,8 @@ class GroupBuilder:
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
                 leaf, hashed = keyed.leaf, keyed.leaf_hash
+                if draft.handle is not None:
+                    group.met_subjects[draft.handle] = keyed.subject, keyed.subject_key
                 rows.payloads.append((index, draft.sealed.envelope))
                 rows.record_keys.append((index, keyed.subject, keyed.wrapped_key))
                 if draft.idempotency is not None:
@@ -273,7 +288,6 @@ class GroupBuilder:
             else:
                 found = index, os.urandom(KEY_BYTES)
                 self._add_subject(group, index, handle, found[1])
-            group.met_subjects[handle] = found
         return _keyed(draft, *found)
 
     def _add_subject(self, group: PreparedGroup, index: int, handle: bytes, key: bytes) -> None:
