@@ -1,6 +1,7 @@
 """Running the service: uvicorn with one process, structured logs, and a clean stop."""
 
 import logging
+import socket
 import sys
 from contextlib import suppress
 from typing import Any
@@ -16,16 +17,26 @@ from app.settings import Settings
 STARTUP_FAILED = 3
 """uvicorn's own exit code for an application that did not start."""
 
+ACCEPTED_A_TURN = 16
+"""How many new connections the event loop takes in before it goes on with its work. libuv takes one
+from each socket, and a turn can be some milliseconds long: from one socket, the last of 64 clients that
+come at once would wait for a third of a second."""
+
+_log = structlog.get_logger("grounds.server")
+
 
 def run(settings: Settings) -> int:
     """Serve until stopped; return the process' exit code."""
     configure_logs()
     give_back_large_pieces()
+    try:
+        sockets = bound(settings.host, settings.port)
+    except OSError as err:
+        _log.error("cannot listen", host=settings.host, port=settings.port, error=err.strerror)
+        return STARTUP_FAILED
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
-            host=settings.host,
-            port=settings.port,
             # One line a request comes from our own guard, without addresses or query strings.
             access_log=False,
             log_config=None,
@@ -35,8 +46,23 @@ def run(settings: Settings) -> int:
         )
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
-        server.run()
+        server.run(sockets)
     return 0 if server.started else STARTUP_FAILED
+
+
+def bound(host: str, port: int) -> list[socket.socket]:
+    """Return one socket as often as it shall be accepted from. It is not listening yet.
+
+    Raises OSError when the address is not to be had.
+    """
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return [sock, *(sock.dup() for _ in range(1, ACCEPTED_A_TURN))]
 
 
 def configure_logs() -> None:
