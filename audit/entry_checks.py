@@ -275,7 +275,8 @@ class EntryChecks:
         self._found.idempotent += 1
         tag = leaf.leaf().idempotency
         key = None if tag is None else tag.key
-        if not self._scanner.has_request(index, key):
+        rows = self._scanner.rows("SELECT seq FROM idempotency WHERE key = $1", key)
+        if rows != [(index,)]:
             self._faults.add(index, "idempotency", "is not found by its idempotency key")
 
     def _note_erased(self, index: int, mark: SqlRow, key: SqlRow | None) -> None:

@@ -12,7 +12,7 @@ class Fault:
     kind: str
     """What is concerned: "missing", "leaf", "id", "payload", "key", "subject-key", "idempotency",
     "erasure", "tile", "head", "checkpoint", "checkpoint-file", "held-checkpoint", "rolled-back",
-    "beyond", "genesis", "key-file", "key-rotation", "lookup", "schema", "wal", "database", or the table of a row that no
+    "beyond", "genesis", "key-file", "key-rotation", "schema", "wal", "database", or the table of a row that no
     entry accounts for."""
     message: str
     count: int = 1

@@ -66,9 +66,7 @@ class Log(LogReader):
         writer: Writer,
     ) -> None:
         """Use ``Log.open``."""
-        super().__init__(
-            directory, origin=origin, keys=keys, store=store, connection=writer.connect()
-        )
+        super().__init__(directory, origin=origin, keys=keys, store=store)
         self._secrets = keys
         self._writer = writer
         self._appender = Appender(

@@ -53,12 +53,6 @@ t AS (INSERT INTO tile
         unnest($19::bytea[]))
 SELECT advance_head($20, $21, $22, $23, $24)"""
 """``unnest`` among what is selected gives row after row; in FROM it would copy all of them first."""
-_SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key WHERE handle = ANY ($1)"
-_REQUESTS = "SELECT seq FROM idempotency WHERE key = $1"
-_RECORDS = (
-    "SELECT seq FROM record_key WHERE subject = $1 AND NOT EXISTS"
-    " (SELECT 1 FROM erased WHERE erased.seq = record_key.seq) ORDER BY seq"
-)
 _ERASE = "SELECT erase($1, $2, $3, $4, $5, $6)"
 _STORE_CHECKPOINT = """
 INSERT INTO checkpoint SELECT $1, $2
@@ -117,22 +111,6 @@ class PostgresConnection:
 
         return self._session.run(fetch, what="reading", reopen=True)
 
-    def find_subjects(self, handles: Sequence[bytes]) -> list[SqlRow]:
-        """Return the rows of the subjects with these handles."""
-
-        async def fetch(connection: Connection) -> list[SqlRow]:
-            return [tuple(row) for row in await connection.fetch(_SUBJECTS, handles)]
-
-        return self._session.run(fetch, what="reading", reopen=True) if handles else []
-
-    def find_requests(self, key: bytes) -> list[SqlRow]:
-        """Return the rows (index) of entries with this request's digest."""
-        return self.query(_REQUESTS, key)
-
-    def records_of(self, subject: int) -> list[SqlRow]:
-        """Return the rows (index) of a subject's records that are not erased, in order."""
-        return self.query(_RECORDS, subject)
-
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
@@ -142,7 +120,6 @@ class PostgresWriter:
     """The connection that appends, and the one that signs beside it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
         # A plan made for the values of each group would begin by copying them.
         self._session = Session(
             url, writes=True, settings={"plan_cache_mode": "force_generic_plan"}
@@ -160,10 +137,6 @@ class PostgresWriter:
     def prepare_schema(self) -> None:
         """Check that the tables are of this version. They are made by ``grounds log migrate``."""
         postgres_schema.check_version(self._session)
-
-    def connect(self) -> PostgresConnection:
-        """Open it for reading."""
-        return PostgresConnection(self._url)
 
     def begin(self, known: int, handles: Sequence[bytes]) -> News:
         """Take the lock on appending; see ``audit.store``."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from audit import postgres_schema
 from audit.errors import LogStateError
 from audit.postgres_session import Connection, Session
-from audit.scan import LookupFault, SqlRow, SqlValue
+from audit.scan import SqlRow, SqlValue
 
 _SCANNING = {
     "default_transaction_read_only": "on",
@@ -64,14 +64,6 @@ class PostgresScanner:
     def page_faults(self) -> list[str]:
         """Return nothing: ``pg_amcheck`` and data checksums are the server's own checks."""
         return []
-
-    def lookup_faults(self) -> list[LookupFault]:
-        """Return nothing: indexes are the server's own, and ``pg_amcheck`` checks them."""
-        return []
-
-    def has_request(self, index: int, key: bytes | None) -> bool:
-        """Return whether the entry is found by its request's digest."""
-        return self.rows("SELECT seq FROM idempotency WHERE key = $1", key) == [(index,)]
 
     def value(self, statement: str, *parameters: SqlValue) -> int | None:
         """Return one integer, or None when there is none to be read."""

@@ -30,27 +30,18 @@ from audit.rotation import Rotation, parse_rotation, rotation_id
 from audit.row_reader import RowReader
 from audit.rows import EntryRow
 from audit.sqlite import SqliteStore
-from audit.store import Connection, Store
+from audit.store import Store
 
 
 class LogReader:
     """A log open for reading. With its keys, payloads can be read too."""
 
-    def __init__(
-        self,
-        directory: Path,
-        *,
-        origin: str,
-        keys: LogKeys | None,
-        store: Store,
-        connection: Connection | None = None,
-    ) -> None:
-        """Read through ``connection``, one of the store's own by default."""
+    def __init__(self, directory: Path, *, origin: str, keys: LogKeys | None, store: Store) -> None:
         self.directory = directory
         self.origin = origin
         self._keys = keys
         self.store = store
-        self._rows = RowReader(connection or store.connect())
+        self._rows = RowReader(store.connect())
 
     @classmethod
     def open_readonly(

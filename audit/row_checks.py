@@ -61,7 +61,7 @@ class RowChecks:
         self._check_counts()
 
     def name_page_damage(self) -> None:
-        """Look every row up by its key, to name those not found there.
+        """Look every row up by its key and through every index, to name those not found there.
 
         On a damaged page a row can be seen in passing and yet not be found when it is wanted.
         """
@@ -72,12 +72,20 @@ class RowChecks:
             if not has_payload:
                 continue
             self._expect_found(index, "payload", "payload WHERE seq = $1")
-            self._expect_found(index, "key", "record_key WHERE seq = $1")
+            self._expect_found(
+                index,
+                "key",
+                "record_key WHERE seq = $1"
+                " AND subject = (SELECT subject FROM record_key WHERE seq = $1)",
+            )
         for index in self._erased:
             self._expect_found(index, "erasure", "erased WHERE seq = $1")
         for subject in self._subjects:
             self._expect_found(
-                subject, "subject-key", "subject_key WHERE subject = $1", key="subject"
+                subject,
+                "subject-key",
+                "subject_key WHERE handle = (SELECT handle FROM subject_key WHERE subject = $1)",
+                key="subject",
             )
 
     def _expect_found(self, index: int, kind: str, where: str, *, key: str = "seq") -> None:

@@ -9,6 +9,7 @@ from audit.store import Connection, SqlRow, SqlValue
 from audit.tiles import TILE_WIDTH, split_hashes
 
 _SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key"
+_MOST_AT_ONCE = 64
 
 
 class RowReader:
@@ -70,12 +71,26 @@ class RowReader:
 
     def find_subjects(self, handles: Sequence[bytes]) -> dict[bytes, SubjectRow]:
         """Return the subjects' rows that there are, by handle."""
-        subjects = [_subject(row) for row in self._connection.find_subjects(handles)]
-        return {subject.handle: subject for subject in subjects}
+        found: dict[bytes, SubjectRow] = {}
+        for start in range(0, len(handles), _MOST_AT_ONCE):
+            chunk = list(handles[start : start + _MOST_AT_ONCE])
+            # Filled up, so that an engine that prepares statements meets only two of them.
+            width = 1 if len(chunk) == 1 else _MOST_AT_ONCE
+            chunk += chunk[-1:] * (width - len(chunk))
+            places = ", ".join(f"${number}" for number in range(1, width + 1))
+            for row in self._rows(f"{_SUBJECTS} WHERE handle IN ({places})", *chunk):
+                subject = _subject(row)
+                found[subject.handle] = subject
+        return found
 
     def records_of(self, subject: int) -> list[int]:
         """Return the indexes of a subject's records that are not erased, in order."""
-        return [_integer(seq) for (seq,) in self._connection.records_of(subject)]
+        rows = self._rows(
+            "SELECT seq FROM record_key WHERE subject = $1 AND NOT EXISTS"
+            " (SELECT 1 FROM erased WHERE erased.seq = record_key.seq) ORDER BY seq",
+            subject,
+        )
+        return [_integer(seq) for (seq,) in rows]
 
     def erasure_of(self, seq: int) -> int | None:
         """Return the index of the erasure entry that erased this entry's payload."""
@@ -84,7 +99,7 @@ class RowReader:
 
     def find_idempotency(self, key: bytes) -> int | None:
         """Return the index of the entry that used this idempotency key."""
-        rows = self._connection.find_requests(key)
+        rows = self._rows("SELECT seq FROM idempotency WHERE key = $1", key)
         return _integer(rows[0][0]) if rows else None
 
     def last_checkpoint(self) -> tuple[int, bytes] | None:

@@ -10,8 +10,6 @@ from typing import Protocol, TypeAlias
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 SqlRow: TypeAlias = tuple[SqlValue, ...]
-LookupFault: TypeAlias = tuple[int | None, str]
-"""The entry concerned, if it is known, and what is wrong."""
 
 
 class Scanner(Protocol):
@@ -37,14 +35,6 @@ class Scanner(Protocol):
 
     def page_faults(self) -> list[str]:
         """Return what the engine itself finds wrong with pages, rows and indexes."""
-        ...
-
-    def lookup_faults(self) -> list[LookupFault]:
-        """Return the entries that what the store keeps to find them by does not lead to, or wrongly."""
-        ...
-
-    def has_request(self, index: int, key: bytes | None) -> bool:
-        """Return whether an entry is found by its request's digest, as far as its own row tells."""
         ...
 
     def value(self, statement: str, *parameters: SqlValue) -> int | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 import apsw
 
 from audit import schema
-from audit.digest_pages import MOST_ENTRIES, Table, indexes_in, page_statement, position
 from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES, subject_row_digest, unlinked_handle
 from audit.errors import (
     DamagedLogError,
@@ -28,19 +27,15 @@ from audit.errors import (
 )
 from audit.files import WriterLock
 from audit.layout import DATABASE_FILE, LOCK_FILE
-from audit.lookups import MOST_RECENT, Lookups, records_of
 from audit.rows import Group, Head, News
 from audit.store import ConstraintViolationError, SqlRow, SqlValue
-from audit.tail import is_linked
 from audit.wal_copier import WalCopier
 
 _OLDEST_SQLITE = (3, 51, 3)
 _MOST_ROWS = 64
 """Of one statement."""
 _PAGE_BYTES = 8_192
-"""Envelopes of 2 to 3 KB leave a third of a 4 KB page empty. ``audit.digest_pages`` fills pages of it."""
-_SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key"
-_NEWEST = "subject >= (SELECT upto FROM lookup_extent)"
+"""Envelopes of 2 to 3 KB leave a third of a 4 KB page empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +45,6 @@ class SqliteStore:
     directory: Path
     vfs: str | None = None
     """Another SQLite file layer."""
-    most_recent: int = MOST_RECENT
-    """How many new entries the writer finds from memory before it begins to move them into tables."""
 
     @property
     def path(self) -> Path:
@@ -91,7 +84,7 @@ class SqliteStore:
         """Open the file for writing, making it when it is missing. Raises LogLockedError."""
         lock = WriterLock(self.directory / LOCK_FILE)
         try:
-            return SqliteWriter(self.path, lock, vfs=self.vfs, most_recent=self.most_recent)
+            return SqliteWriter(self.path, lock, vfs=self.vfs)
         except BaseException:
             lock.release()
             raise
@@ -116,90 +109,18 @@ class SqliteConnection:
         with self._lock, converted("reading failed"):
             return self._connection.execute(statement, parameters).fetchall()
 
-    def find_subjects(self, handles: Sequence[bytes]) -> list[SqlRow]:
-        """Return the rows of the subjects with these handles; the newest rows are all read."""
-        found: list[SqlRow] = []
-        for start in range(0, len(handles), _MOST_ROWS):
-            chunk = handles[start : start + _MOST_ROWS]
-            found += self.query(
-                f"{_SUBJECTS} WHERE {_NEWEST} AND handle IN ({_places(len(chunk))})", *chunk
-            )
-        # The tables after the newest rows: what is moved meanwhile is found there.
-        older = {*handles}.difference(row[1] for row in found)
-        for handle in older:
-            for subject in self._find_moved("handle_page", handle):
-                rows = self.query(f"{_SUBJECTS} WHERE subject = $1", subject)
-                found += [row for row in rows if row[1] == handle]
-        return found
-
-    def find_requests(self, key: bytes) -> list[SqlRow]:
-        """Return the rows (index) of entries with this request's digest; as ``find_subjects``."""
-        newest = self.query(
-            "SELECT seq FROM idempotency WHERE seq >= (SELECT upto FROM lookup_extent)"
-            " AND key = $1",
-            key,
-        )
-        return newest or self._find_moved_request(key)
-
-    def records_of(self, subject: int) -> list[SqlRow]:
-        """Return the rows (index) of a subject's records that are not erased, in order."""
-        return records_of(self.query, subject, None)
-
     def close(self) -> None:
         """Close the connection."""
         with self._lock, converted("closing failed"):
             self._connection.close()
 
-    def _find_moved_request(self, key: bytes) -> list[SqlRow]:
-        return [
-            row
-            for seq in self._find_moved("request_page", key)
-            for row in self.query(
-                "SELECT seq FROM idempotency WHERE seq = $1 AND key = $2", seq, key
-            )
-        ]
-
-    def _find_moved(self, table: Table, digest: bytes) -> list[int]:
-        """Return the indexes under which a table has this digest or one that begins alike."""
-        rows = self.query(page_statement(table), position(digest))
-        return [index for (row,) in rows for index in indexes_in(row, digest)]  # type: ignore[arg-type]  # bytes
-
-
-class WriterConnection(SqliteConnection):
-    """A read-only connection beside the writer, which knows the newest rows without reading them."""
-
-    def __init__(self, path: Path, writer: "SqliteWriter", *, vfs: str | None = None) -> None:
-        super().__init__(path, vfs=vfs)
-        self._writer = writer
-
-    def find_subjects(self, handles: Sequence[bytes]) -> list[SqlRow]:
-        """Return the rows of the subjects with these handles: as the writer finds them."""
-        return self._writer.find_subjects(handles)
-
-    def find_requests(self, key: bytes) -> list[SqlRow]:
-        """Return the rows (index) of entries with this request's digest."""
-        newest = self._writer.lookups.recent_request(key)
-        return self._find_moved_request(key) if newest is None else [(newest,)]
-
-    def records_of(self, subject: int) -> list[SqlRow]:
-        """Return the rows (index) of a subject's records that are not erased, in order."""
-        return records_of(self.query, subject, self._writer.lookups.recent_records(subject))
-
 
 class SqliteWriter:
     """The one connection that writes."""
 
-    def __init__(
-        self,
-        path: Path,
-        lock: WriterLock,
-        *,
-        vfs: str | None = None,
-        most_recent: int = MOST_RECENT,
-    ) -> None:
+    def __init__(self, path: Path, lock: WriterLock, *, vfs: str | None = None) -> None:
         """Open the file. ``lock`` keeps other processes out until the writer is closed."""
         check_sqlite()
-        self._path, self._vfs = path, vfs
         self._process_lock = lock
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
         with converted(f"{path} cannot be opened"):
@@ -228,33 +149,11 @@ class SqliteWriter:
         with converted(f"{path} cannot be opened"):
             self._copier = WalCopier(path, vfs=vfs, writing=self._using)
         self._connection.set_wal_hook(self._hear_wal)
-        self.lookups = Lookups(self._connection, most_recent=most_recent)
 
     def prepare_schema(self) -> None:
-        """Make the tables of a new file, or bring an older file's up to date; read what is newest."""
+        """Make the tables of a new file, or bring an older file's up to date."""
         with self._using, converted("the schema cannot be made"):
             schema.migrate(self._connection)
-            self.lookups.load()
-
-    def connect(self) -> WriterConnection:
-        """Open the file for reading, with what the writer has in memory."""
-        return WriterConnection(self._path, self, vfs=self._vfs)
-
-    def find_subjects(self, handles: Sequence[bytes]) -> list[SqlRow]:
-        """Return the rows of the subjects with these handles.
-
-        Read where the writer writes: its cache stays valid, a reader's goes with each commit.
-        """
-        wanted = frozenset(handles)
-        rows: list[SqlRow] = []
-        with self._using, converted("reading failed"):
-            subjects = self.lookups.subjects(handles)
-            for start in range(0, len(subjects), _MOST_ROWS):
-                chunk = subjects[start : start + _MOST_ROWS]
-                rows += self._cursor.execute(
-                    f"{_SUBJECTS} WHERE subject IN ({_places(len(chunk))})", chunk
-                ).fetchall()
-        return [row for row in rows if row[1] in wanted]
 
     def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
         """Do nothing: this process alone writes, and the log sees to its threads."""
@@ -275,13 +174,9 @@ class SqliteWriter:
         with self._using:
             self._check_sound()
             try:
-                erased = self._write(group, old, new)
+                self._write(group, old, new)
             except apsw.Error as err:
                 raise self._failed(err, old) from err
-            except LogStateError:
-                self._roll_back(old)
-                raise
-            self.lookups.committed(group, erased, size=new.size)
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:  # noqa: ARG002
         """Store a signed checkpoint, durably. The same one again is no error."""
@@ -318,20 +213,16 @@ class SqliteWriter:
         finally:
             self._process_lock.release()
 
-    def _write(self, group: Group, old: Head, new: Head) -> list[tuple[int, bytes]]:
-        """Return (subject, the handle it had) of the subjects that were erased."""
+    def _write(self, group: Group, old: Head, new: Head) -> None:
         run = self._cursor.execute
-        if new.size > MOST_ENTRIES:
-            raise LogFullError(f"a log in SQLite has at most {MOST_ENTRIES} entries")
         run("BEGIN IMMEDIATE")
-        self.lookups.check_unique(group)
         self._insert("entry", group.entries)
         self._insert("payload", group.payloads)
         self._insert("record_key", group.record_keys)
         self._insert("subject_key", group.subject_keys)
-        self._insert("idempotency", [(seq, key) for key, seq in group.idempotency])
-        erased = self._erase(group.erased)
-        self.lookups.write(group, erased, size=new.size)
+        self._insert("idempotency", group.idempotency)
+        if group.erased:
+            self._erase(group.erased)
         self._insert(
             "tile", [(tile.level, tile.position, tile.root, tile.hashes) for tile in group.tiles]
         )
@@ -340,9 +231,9 @@ class SqliteWriter:
             (new.size, new.frontier, new.root, old.size, old.root),
         )
         if self._connection.changes() != 1:
+            self._roll_back(old)
             raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         run("COMMIT")
-        return erased
 
     def _insert(self, table: str, rows: Sequence[tuple[SqlValue, ...]]) -> None:
         """Insert rows, many with one statement.
@@ -367,32 +258,24 @@ class SqliteWriter:
         if self._copier.failure is not None:
             raise LogBrokenError(self._copier.failure)
 
-    def _erase(self, erased: Sequence[tuple[int, int, int]]) -> list[tuple[int, bytes]]:
-        """Overwrite envelopes, keys and salts with zeros, in place: see audit.schema.
-
-        Returns (subject, the handle it had) of the subjects that have no records left.
-        """
-        if not erased:
-            return []
+    def _erase(self, erased: Sequence[tuple[int, int, int]]) -> None:
+        """Overwrite envelopes, keys and salts with zeros, in place: see audit.schema."""
         many = self._cursor.executemany
         many("INSERT INTO erased VALUES (?, ?, ?)", erased)
         rows = [(seq,) for seq, _, _ in erased]
         many("UPDATE payload SET envelope = zeroblob(length(envelope)) WHERE seq = ?", rows)
         many("UPDATE record_key SET wrapped = zeroblob(length(wrapped)) WHERE seq = ?", rows)
         gone = bytes(WRAPPED_SUBJECT_KEY_BYTES)
-        emptied: list[tuple[int, bytes]] = []
-        for subject in {subject for _, _, subject in erased}:
-            if records_of(self._query, subject, self.lookups.recent_records(subject)):
-                continue
-            had = self._one("SELECT handle FROM subject_key WHERE subject = ?", subject)
-            handle = unlinked_handle(subject)
-            self._cursor.execute(
-                "UPDATE subject_key SET handle = ?2, wrapped = ?3, digest = ?4 WHERE subject = ?1",
-                (subject, handle, gone, subject_row_digest(subject, handle, gone)),
-            )
-            if isinstance(had, bytes) and is_linked(had):
-                emptied.append((subject, had))
-        return emptied
+        subjects = {subject: unlinked_handle(subject) for _, _, subject in erased}
+        many(
+            "UPDATE subject_key SET handle = ?2, wrapped = ?3, digest = ?4 WHERE subject = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM record_key WHERE subject = ?1"
+            " AND NOT EXISTS (SELECT 1 FROM erased WHERE erased.seq = record_key.seq))",
+            [
+                (subject, handle, gone, subject_row_digest(subject, handle, gone))
+                for subject, handle in subjects.items()
+            ],
+        )
 
     def _failed(self, err: apsw.Error, old: Head | None) -> LogStateError:
         """Roll back and say what the failure means for the writer."""
@@ -411,13 +294,9 @@ class SqliteWriter:
             # SQLite has often rolled back by itself already, and a second ROLLBACK is an error.
             if self._connection.in_transaction:
                 self._cursor.execute("ROLLBACK")
-            self.lookups.rolled_back()
             return old is None or self._one("SELECT size FROM head") == old.size
         except apsw.Error:
             return False
-
-    def _query(self, statement: str, *parameters: SqlValue) -> list[SqlRow]:
-        return self._connection.execute(statement, parameters).fetchall()
 
     def _one(self, statement: str, *parameters: SqlValue) -> SqlValue:
         row = self._connection.execute(statement, parameters).fetchone()
@@ -433,11 +312,6 @@ def converted(what: str) -> Iterator[None]:
         raise DamagedLogError(f"{what}: {err}") from err
     except apsw.Error as err:
         raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err
-
-
-@cache
-def _places(count: int) -> str:
-    return ", ".join("?" * count)
 
 
 @cache

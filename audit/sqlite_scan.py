@@ -11,8 +11,7 @@ from audit import schema
 from audit.errors import DamagedLogError, LogMissingError
 from audit.files import writer_is_alive
 from audit.layout import DATABASE_FILE, LOCK_FILE
-from audit.lookup_checks import lookup_faults
-from audit.scan import LookupFault, SqlRow, SqlValue
+from audit.scan import SqlRow, SqlValue
 from audit.wal import lost_commits
 
 UNREADABLE = (apsw.Error, UnicodeDecodeError, MemoryError)
@@ -117,14 +116,6 @@ class SqliteScanner:
         if pages is not None and size is not None and on_disk > pages * size:
             found.append(f"{on_disk - pages * size} bytes lie beyond the last page")
         return found
-
-    def lookup_faults(self) -> list[LookupFault]:
-        """Return the entries that lookups do not lead to, or wrongly."""
-        return lookup_faults(self)
-
-    def has_request(self, index: int, key: bytes | None) -> bool:
-        """Return whether the entry's row has its request's digest."""
-        return self.rows("SELECT key FROM idempotency WHERE seq = $1", index) == [(key,)]
 
     def value(self, statement: str, *parameters: SqlValue) -> int | None:
         """Return one integer, or None when there is none to be read."""

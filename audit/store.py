@@ -30,18 +30,6 @@ class Connection(Protocol):
         """
         ...
 
-    def find_subjects(self, handles: Sequence[bytes]) -> Sequence[SqlRow]:
-        """Return (subject, handle, wrapped, digest) of the subjects with these handles."""
-        ...
-
-    def find_requests(self, key: bytes) -> Sequence[SqlRow]:
-        """Return (index,) of the entry whose request's key has this digest."""
-        ...
-
-    def records_of(self, subject: int) -> Sequence[SqlRow]:
-        """Return (index,) of each of a subject's records that is not erased, in order."""
-        ...
-
     def close(self) -> None:
         """Give the connection back."""
         ...
@@ -52,10 +40,6 @@ class Writer(Protocol):
 
     def prepare_schema(self) -> None:
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""
-        ...
-
-    def connect(self) -> Connection:
-        """Open the store for reading, with what this writer knows of it. After ``prepare_schema``."""
         ...
 
     def begin(self, known: int, handles: Sequence[bytes]) -> News | None:

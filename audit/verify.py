@@ -24,7 +24,7 @@ from audit.note import VerifierKey
 from audit.outside import OutsideMemory
 from audit.ranges import ENTRIES_PER_TASK, Pool, Progress, Setup, tasks_of
 from audit.row_checks import RowChecks
-from audit.scan import LookupFault, Scanner, Source
+from audit.scan import Scanner, Source
 from audit.signed_checks import SignedChecks, check_count, signed_count
 from audit.sqlite_scan import SqliteSource
 from audit.tree_checks import TreeChecks
@@ -158,9 +158,9 @@ class _Verification:
         rows = RowChecks(scanner, faults, first=first, size=size)
         # The engine's own check has a view of its own and runs beside ours.
         with ThreadPoolExecutor(1) as beside:
-            pages: Future[tuple[list[str], list[LookupFault]]] | None = None
+            pages: Future[list[str]] | None = None
             if not first:
-                pages = beside.submit(_other_faults, self._source)
+                pages = beside.submit(_page_faults, self._source)
             tasks = list(tasks_of(first, size, prefix, signed, entries_per_task))
             for found in pool.run(setup, tasks, scanner):
                 for fault in found.faults.found:
@@ -168,7 +168,7 @@ class _Verification:
                 within = [pair for pair in signed if found.start < pair[1].size <= found.stop]
                 self._tree.add(found, within)
                 rows.add(found)
-            damaged, lookups = pages.result() if pages is not None else ([], [])
+            damaged = pages.result() if pages is not None else []
         rows.finish(self._source)
         self._tree.check_head()
         self._tree.check_tile_count()
@@ -176,8 +176,6 @@ class _Verification:
             faults.add(None, "database", message)
         if damaged:
             rows.name_page_damage()
-        for index, message in lookups:
-            faults.add(index, "lookup", message)
         return Report(
             origin=identity.origin,
             first=first,
@@ -239,9 +237,9 @@ class _Verification:
         return 0, ()
 
 
-def _other_faults(source: Source) -> tuple[list[str], list[LookupFault]]:
+def _page_faults(source: Source) -> list[str]:
     scanner = source.open()
     try:
-        return scanner.page_faults(), scanner.lookup_faults()
+        return scanner.page_faults()
     finally:
         scanner.close()

@@ -38,7 +38,6 @@ REPLICAS = 4
 SMALL = 1_000
 GROUP = 64
 COMPARED_TURNS, COMPARED_GROUPS = 15, 15
-SUBJECTS = 100_000
 PROOFS = 1_000
 PEER_LEAVES = 100_000
 PEER = "pymerkle==7.0.0"
@@ -218,7 +217,6 @@ def _growth(table: Table, place: Path, *, entries: int) -> None:
         ("no subject", _plain),
         ("a new subject each", _new_subject),
         ("a new subject and an idempotency key each", _new_subject_and_key),
-        (f"a subject out of {SUBJECTS:,} each", _old_subject),
     )
     for name, make in kinds:
         with _folder(place / "growth") as folder:
@@ -249,12 +247,6 @@ def _new_subject(number: int, payload: bytes) -> NewRecord:
 def _new_subject_and_key(number: int, payload: bytes) -> NewRecord:
     request = Idempotency("caller", f"key-{number}", b"fingerprint")
     return NewRecord("event", f"{number:012x}", FACTS, payload, f"person-{number}", request)
-
-
-def _old_subject(number: int, payload: bytes) -> NewRecord:
-    """Return a record of one of many subjects, who come again in no order."""
-    subject = number * 0x9E3779B1 % (1 << 32) * SUBJECTS >> 32
-    return NewRecord("event", f"{number:012x}", FACTS, payload, f"person-{subject}")
 
 
 def _groups(log: Log, make: Make, count: int) -> list[list[NewRecord]]:

@@ -2,7 +2,7 @@
 
 To change the schema, add a file with an engine's next number, and nothing else: never edit a step
 that was released, because stores out there were made by it. What changes tables changes them in
-*both* engines; a function, an index, or what stands for an index, may be one engine's alone. All steps that a store has not had
+*both* engines; a function or an index may be one engine's alone. All steps that a store has not had
 run in one transaction. A step must leave every signed root as it was; leaves are never
 rewritten.
 """

@@ -73,9 +73,6 @@ class CrashingWriter:
     def prepare_schema(self) -> None:
         self._inner.prepare_schema()
 
-    def connect(self) -> Connection:
-        return self._inner.connect()
-
     def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
         return self._inner.begin(known, handles)
 
@@ -160,8 +157,7 @@ def main() -> None:
     store: Store = open_store(directory, url)
     if url is None:
         CrashingDisk(fate)
-        # So that what is found is being moved from memory all the time.
-        store = SqliteStore(directory, vfs=NAME, most_recent=150)
+        store = SqliteStore(directory, vfs=NAME)
     os.replace = crashing_rename(fate, directory)
     log = Log.open(
         directory, origin=ORIGIN, clock=Clock(), store=CrashingStore(store, fate), create=True

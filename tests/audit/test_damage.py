@@ -19,7 +19,6 @@ from audit import schema
 from audit.errors import LogRolledBackError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord
-from audit.sqlite import SqliteStore
 from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
 
@@ -33,7 +32,7 @@ OWNERS: dict[str, Callable[[tuple[object, ...]], object]] = {
     "payload": lambda row: row[0],
     "record_key": lambda row: row[0],
     "subject_key": lambda row: row[0],
-    "idempotency": lambda row: row[0],
+    "idempotency": lambda row: row[1],
     "erased": lambda row: row[0],
 }
 """Of the tables whose rows are about one entry."""
@@ -42,15 +41,11 @@ KEYS = {
     "payload": "seq",
     "record_key": "seq",
     "subject_key": "subject",
-    "idempotency": "seq",
+    "idempotency": "key",
     "erased": "seq",
     "tile": "position",
     "checkpoint": "size",
     "head": "one",
-    "handle_page": "first",
-    "request_page": "first",
-    "later_record": "seq",
-    "lookup_extent": "one",
 }
 
 
@@ -58,8 +53,7 @@ KEYS = {
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log at rest with every kind of row: subjects, requests, tiles, checkpoints, erasures."""
     directory = tmp_path_factory.mktemp("pristine") / "log"
-    store = SqliteStore(directory, most_recent=100)
-    log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=True, store=store)
+    log = Log.open(directory, origin=ORIGIN, clock=Clock(), create=True)
     number = 0
     while log.size < SIZE:
         records = []

@@ -6,7 +6,7 @@ must find each, and name the entry concerned wherever the row is about one.
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,21 +18,14 @@ from audit.postgres import PostgresStore
 from audit.postgres_scan import PostgresSource
 from audit.records import Idempotency, NewRecord
 from audit.verify import Report, verify
-from tests.audit import test_damage
 from tests.audit.check_log import check_log
 from tests.audit.conftest import ORIGIN, Clock
+from tests.audit.test_damage import KEYS, OWNERS
 from tests.postgres import Database, Server, server_or_skip
 
 SIZE = 300
 ROWS = 10 if os.environ.get("GROUNDS_LONG") else 1
-LOOKUPS = ("handle_page", "request_page", "later_record", "lookup_extent")
-"""Of SQLite alone: here there are indexes."""
-TABLES = [table for table in schema.TABLES if table not in LOOKUPS]
-KEYS = {**test_damage.KEYS, "idempotency": "key"}
-OWNERS: dict[str, Callable[[tuple[object, ...]], object]] = {
-    **test_damage.OWNERS,
-    "idempotency": lambda row: row[1],
-}
+TABLES = schema.TABLES
 
 
 @pytest.fixture(scope="module")
