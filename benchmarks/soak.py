@@ -7,6 +7,7 @@ with 1 when a bound is broken. Every request goes to this machine, and the run e
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -126,6 +127,7 @@ def _full(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespac
         loads: list[tuple[str, Load]] = []
         for number, each in enumerate((prepared, replace(prepared, settings=settings))):
             target = targets.grounds(each, cases, free_port())
+            target = replace(target, bodies=_about_people(target.bodies, chosen.records))
             stack.enter_context(
                 server(
                     target.command,
@@ -156,7 +158,7 @@ def _full(place: Path, rows: Path, prepared: Prepared, chosen: argparse.Namespac
 
 
 def fill(settings: Settings, entries: int) -> None:
-    """Append so many records of about a recommendation's size to the log of a service."""
+    """Append so many records of about a recommendation's size, each about another person."""
     payload = b"{" + b" " * (PAYLOAD_BYTES - 2) + b"}"
     with closing(
         Log.open(log_directory(settings), origin=settings.log_origin, clock=utc_now, create=True)
@@ -169,12 +171,24 @@ def fill(settings: Settings, entries: int) -> None:
                         id=new_id(),
                         facts=FACTS,
                         payload=payload,
-                        subject=None,
+                        subject=_person(number),
                         idempotency=None,
                     )
-                    for _ in range(min(GROUP, entries - first))
+                    for number in range(first, min(first + GROUP, entries))
                 ]
             )
+
+
+def _person(number: int) -> str:
+    return f"person-{number}"
+
+
+def _about_people(bodies: Sequence[str], count: int) -> list[str]:
+    """Return the bodies, each about another of so many people, in no order."""
+    return [
+        json.dumps({**json.loads(body), "subject": _person(number * 7_919 % count)})
+        for number, body in enumerate(bodies)
+    ]
 
 
 def _load(place: Path, name: str, target: Target) -> Load:
