@@ -12,6 +12,7 @@ import uvicorn
 
 from app.main import StartRefusedError, create_app
 from app.memory import give_back_large_pieces
+from app.one_write import OneWriteProtocol
 from app.settings import Settings
 
 STARTUP_FAILED = 3
@@ -37,6 +38,7 @@ def run(settings: Settings) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
+            http=OneWriteProtocol,
             # One line a request comes from our own guard, without addresses or query strings.
             access_log=False,
             log_config=None,

@@ -1,5 +1,6 @@
 """Small HTTP applications run on ports of their own, for what a service asks outside."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -7,12 +8,17 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 @contextmanager
-def running(app: ASGIApp, *, port: int = 0) -> Iterator[str]:
+def running(
+    app: ASGIApp, *, port: int = 0, http: type[asyncio.Protocol] = HttpToolsProtocol
+) -> Iterator[str]:
     """Serve an application on a thread; yield its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, http=http, log_level="critical", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
