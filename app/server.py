@@ -23,6 +23,10 @@ ACCEPTED_A_TURN = 16
 from each socket, and a turn can be some milliseconds long: from one socket, the last of 64 clients that
 come at once would wait for a third of a second."""
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection stays open: longer than a client or a load balancer keeps one for its next
+request, 60 seconds with most. Whoever sends at the moment in which we close gets no answer."""
+
 _log = structlog.get_logger("grounds.server")
 
 
@@ -45,6 +49,7 @@ def run(settings: Settings) -> int:
             server_header=False,
             date_header=True,
             timeout_graceful_shutdown=30,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped

@@ -4,13 +4,15 @@ import asyncio
 import socket
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import uvloop
 
 from app import server
-from app.server import ACCEPTED_A_TURN, bound
+from app.server import ACCEPTED_A_TURN, KEEP_ALIVE_SECONDS, bound
 from app.settings import Settings
+from tests.service import ServiceProcess
 
 CLIENTS = 64
 
@@ -69,6 +71,20 @@ def test_nothing_listens_before_the_service_is_ready() -> None:
         socket.create_connection(first.getsockname())
     for each in sockets:
         each.close()
+
+
+def test_an_idle_connection_outlasts_a_callers_pause(tiny_models: Path, tmp_path: Path) -> None:
+    """Uvicorn's own five seconds end a connection while its next request is under way."""
+    settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data")
+    with ServiceProcess(settings) as service:
+        address = urlsplit(service.address)
+        assert address.hostname is not None
+        with socket.create_connection((address.hostname, address.port or 0), timeout=10) as caller:
+            for pause in (0.0, 6.0):
+                time.sleep(pause)
+                caller.sendall(b"GET /health/live HTTP/1.1\r\nHost: h\r\n\r\n")
+                assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    assert KEEP_ALIVE_SECONDS > 60, "load balancers keep theirs that long"
 
 
 def test_an_address_in_use_is_said_before_anything_is_opened(
