@@ -197,6 +197,7 @@ def test_without_words_in_the_language_no_letter_is_written(english: Governed) -
     path = f"/v1/decisions/{decision}/notice"
     refused = english.get(f"{path}?language=cy", english.person("ann"))
     assert_problem(refused, slug="notice-unavailable", status=409)
+    assert "has no words for a letter in 'cy'; it has them in 'en'" in refused.text
     recorded = english.step(
         decision, "notice", english.person("ann"), outcome="yes", text="Llythyr.", language="cy"
     )
