@@ -1,49 +1,75 @@
-"""A letter as a PDF, in a typeface that has the Welsh letters and is embedded in the file."""
+"""A letter as a PDF that a screen reader can read: tagged as PDF/UA-1 asks, its typeface embedded."""
 
-from io import BytesIO
-from xml.sax.saxutils import escape
+import json
+from functools import cache
+from pathlib import Path
 
+import typst
 from font_roboto import Roboto
-from reportlab.lib.enums import TA_LEFT
-from reportlab.lib.pagesizes import A4
-from reportlab.lib.styles import ParagraphStyle
-from reportlab.lib.units import mm
-from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
-from reportlab.platypus import Paragraph, SimpleDocTemplate
 
-_FONT = "Roboto"
-_STYLE = ParagraphStyle(
-    "letter", fontName=_FONT, fontSize=12, leading=17, spaceAfter=10, alignment=TA_LEFT
-)
 _TITLES = {"en": "Letter", "cy": "Llythyr"}
+_TEMPLATE = rb"""
+#set document(title: sys.inputs.title, date: none)
+#set page(paper: "a4", margin: 25mm)
+#set text(font: "Roboto", size: 12pt, lang: sys.inputs.language)
+#set par(leading: 0.75em, spacing: 1.4em)
+#for paragraph in json(bytes(sys.inputs.paragraphs)) {
+  par(paragraph.split("\n").join(linebreak()))
+}
+"""
+"""In Typst. What it prints is handed over as data: nothing in a letter is read as markup."""
+
+
+class UnprintableError(ValueError):
+    """No typeface at hand has this character."""
+
+    def __init__(self, character: str) -> None:
+        super().__init__(f"got {character!r}, want a character that can be printed")
+        self.character = character
 
 
 def letter_pdf(text: str, *, language: str) -> bytes:
     """Return the letter's text as a PDF of A4 pages; a blank line begins a paragraph.
 
-    The same text gives the same bytes: no time or identifier of the making is in them.
+    The same text gives the same bytes: no time or identifier of the making is in them. Raises
+    UnprintableError for a character that no typeface at hand has.
     """
-    if _FONT not in pdfmetrics.getRegisteredFontNames():
-        pdfmetrics.registerFont(TTFont(_FONT, Roboto))
-    made = BytesIO()
-    document = SimpleDocTemplate(
-        made,
-        pagesize=A4,
-        leftMargin=25 * mm,
-        rightMargin=25 * mm,
-        topMargin=25 * mm,
-        bottomMargin=25 * mm,
-        title=_TITLES[language],
-        displayDocTitle=True,
-        lang=language,
-        invariant=1,
-    )
-    document.build(
-        [
-            Paragraph(escape(part).replace("\n", "<br/>"), _STYLE)
-            for part in text.split("\n\n")
-            if part.strip()
-        ]
-    )
-    return made.getvalue()
+    try:
+        return _made(text, language)
+    except typst.TypstError as err:
+        for character in dict.fromkeys(text):
+            if not _is_printable(character):
+                raise UnprintableError(character) from err
+        raise
+
+
+def _made(text: str, language: str) -> bytes:
+    paragraphs = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
+    told = {
+        "title": _TITLES[language],
+        "language": language,
+        "paragraphs": json.dumps(paragraphs),
+    }
+    compiler = typst.Compiler(_TEMPLATE, font_paths=_fonts(), sys_inputs=told)
+    # PDF/UA-1 has what is needed refused where it is missing; a letter is one file.
+    made = compiler.compile(format="pdf", pdf_standards="ua-1", timestamp=0)
+    if not isinstance(made, bytes):
+        raise TypeError(f"got {type(made).__name__} of the typesetter, want bytes")
+    return made
+
+
+def _is_printable(character: str) -> bool:
+    try:
+        _made(character, "en")
+    except typst.TypstError:
+        return False
+    return True
+
+
+@cache
+def _fonts() -> typst.Fonts:
+    """Roboto, which has the Welsh letters, and what the typesetter carries for other scripts.
+
+    None of the machine's own, with which a letter would look, and be, another on each.
+    """
+    return typst.Fonts(include_system_fonts=False, font_paths=[Path(Roboto).parent])

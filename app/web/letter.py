@@ -97,13 +97,22 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
     elif not text or len(text) > LONGEST:
         faults["text"] = _("Write the letter: at most 50,000 characters")
     elif values.get("action") == "pdf":
-        content = await run_in_threadpool(_pdf, text, language)
-        name = f"letter-{case_words.short_reference(decision_id)}.pdf"
-        return Response(
-            content,
-            media_type="application/pdf",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        from app.letter_pdf import UnprintableError, letter_pdf  # 9 MB that few services need
+
+        try:
+            content = await run_in_threadpool(letter_pdf, text, language=language)
+        except UnprintableError as refused:
+            shown = refused.character
+            faults["text"] = _(
+                "The letter cannot be printed with this character in it: %(character)s"
+            ) % {"character": shown if shown.isprintable() else ascii(shown)}
+        else:
+            name = f"letter-{case_words.short_reference(decision_id)}.pdf"
+            return Response(
+                content,
+                media_type="application/pdf",
+                headers={"Content-Disposition": f'attachment; filename="{name}"'},
+            )
     elif values.get("action") == "record":
         try:
             step = await record_notice(
@@ -180,9 +189,3 @@ def _view(
         recorded=len(case.of_type("notice")),
         form=form,
     )
-
-
-def _pdf(text: str, language: str) -> bytes:
-    from app.letter_pdf import letter_pdf  # 7 MB and a tenth of a second that few services need
-
-    return letter_pdf(text, language=language)

@@ -8,11 +8,8 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
-from font_roboto import Roboto
-from reportlab.pdfbase.ttfonts import TTFont
 
 from app.domain import Role
-from app.letter_pdf import letter_pdf
 from app.lineup import Serving
 from app.log_entries import READ
 from app.practice import PracticeCase, PracticeStore
@@ -277,6 +274,9 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert pdf.headers["content-type"] == "application/pdf"
     assert pdf.content.startswith(b"%PDF-")
     assert answer["id"][-8:] in pdf.headers["content-disposition"]
+    unprintable = ann.post(path, **{**said, "text": f"{text}\n\n漢"}, action="pdf")
+    assert unprintable.status_code == 422
+    assert "cannot be printed with this character in it: 漢" in words(unprintable)
     refused = ann.post(path, **{**said, "text": "Dear person, no."}, action="record")
     assert refused.status_code == 422
     assert "the notice does not mention" in words(refused)
@@ -286,25 +286,6 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
     welsh = ann.get(f"{path}?language=cy").text
     assert "Cyngor Bwrdeistref Northmoor" in welsh
-
-
-def test_the_typeface_of_letters_has_every_welsh_letter() -> None:
-    glyphs = TTFont("asked", Roboto).face.charToGlyph
-    letters = "abcdefghijklmnopqrstuvwxyzâêîôûŵŷáéíóúẃýàèìòùẁỳäëïöüẅÿ"
-    missing = [
-        each for each in letters + letters.upper() + "£\N{EN DASH}" if ord(each) not in glyphs
-    ]
-    assert missing == []
-    assert ord("漢") not in glyphs  # the near miss
-    once, again = (
-        letter_pdf("Annwyl ŵyr\n\nâ <b> &", language="cy"),
-        letter_pdf("Annwyl ŵyr\n\nâ <b> &", language="cy"),
-    )
-    assert once == again
-    assert b"/FontFile2" in once
-    # What a screen reader asks a file for: its language, and its title in place of its name.
-    for told in (b"/Lang (cy)", b"/Title (Llythyr)", b"/DisplayDocTitle true"):
-        assert told in once
 
 
 def test_that_a_case_was_read_is_recorded_before_it_is_shown(concurrent: Governed) -> None:
