@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from audit.errors import ProofError
-from audit.merkle import HASH_SIZE, extend_by, frontier_root, node_hash, perfect_subtrees, root_of
+from audit.merkle import HASH_SIZE, extend_by, frontier_root, node_hash, perfect_subtrees
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -45,24 +45,27 @@ class GrowingTree:
 
     def append(self, leaves: Sequence[bytes]) -> list[FullTile]:
         """Append leaf hashes and return the tiles they fill, lowest level first."""
-        extend_by(self.frontier, self.size, leaves)
+        made = extend_by(self.frontier, self.size, leaves)
         filled: list[FullTile] = []
-        level, position, values = 0, self.size // TILE_WIDTH, leaves
-        self.size += len(leaves)
-        while values:
+        for level, values in enumerate(made[::TILE_HEIGHT]):
             if level == len(self.unfinished):
                 self.unfinished.append([])
             row = self.unfinished[level]
             row += values
-            whole = len(row) // TILE_WIDTH
-            tiles = [row[at * TILE_WIDTH : (at + 1) * TILE_WIDTH] for at in range(whole)]
-            del row[: whole * TILE_WIDTH]
-            values = [root_of(tile) for tile in tiles]
+            height = (level + 1) * TILE_HEIGHT
+            # The nodes that came to be at this height are the roots of the tiles now full.
+            roots = made[height] if height < len(made) else []
             filled += [
-                FullTile(level, position + at, values[at], b"".join(tile))
-                for at, tile in enumerate(tiles)
+                FullTile(
+                    level,
+                    (self.size >> height) + at,
+                    root,
+                    b"".join(row[at * TILE_WIDTH : (at + 1) * TILE_WIDTH]),
+                )
+                for at, root in enumerate(roots)
             ]
-            level, position = level + 1, position // TILE_WIDTH
+            del row[: len(roots) * TILE_WIDTH]
+        self.size += len(leaves)
         return filled
 
     def root(self) -> bytes:
