@@ -45,6 +45,12 @@ class RowReader:
         )
         return [_entry(row) for row in rows]
 
+    def leaves(self, start: int, stop: int) -> list[bytes]:
+        """Return the leaves ``start <= seq < stop``, in order: fewer where an entry is missing."""
+        return self._column(
+            "SELECT leaf FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq", start, stop
+        )
+
     def envelope(self, seq: int) -> bytes | None:
         """Return an entry's stored envelope, None when it is erased or missing."""
         return _optional_bytes(
