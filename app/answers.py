@@ -13,6 +13,7 @@ from app import words
 from app.alternatives import Alternatives
 from app.domain import Advice, Arm, Circumstances, Contrast
 from app.ids import timestamp
+from app.in_step import Steps, to_the_end
 from app.policy import Policy
 from app.sureness import Sureness, familiarity_body, uncertainty_body, uncertainty_of
 from app.trust import Vouched
@@ -102,8 +103,20 @@ def answer_body(
     decision_id: str,
 ) -> bytes:
     """Return the answer's JSON without its receipt."""
+    return to_the_end(answer_steps(served, case, assessment, decision_id=decision_id))
+
+
+def answer_steps(
+    served: "ServedModel",
+    case: EncodedCase,
+    assessment: Assessment,
+    *,
+    decision_id: str,
+) -> Steps[bytes]:
+    """Return what ``answer_body`` does, in steps: each part runs through other code than the last."""
     advice = assessment.advice
     head = _head(served, case, assessment, decision_id=decision_id)
+    yield
     if advice.is_withheld:
         return orjson.dumps(
             {
@@ -114,6 +127,7 @@ def answer_body(
         )
     explanation, explainer, form = assessment.explanation, served.explainer, served.form
     account = account_of(served, explanation)
+    yield
     base_probability = None if account.rescaled is None else account.rescaled.base
     values = [case.values[name] for name in form.names]
     contributions = account.contributions.tolist()
@@ -128,6 +142,7 @@ def answer_body(
             advice.supported_by,
         )
     )
+    yield
     head["advice"] = {"status": "given", "reason": None}
     head["requirements"] = requirements_body(advice)
     head["recommendation"] = {
@@ -179,9 +194,11 @@ def answer_body(
             "digest": explainer.background_digest,
         },
     }
+    yield
     head["uncertainty"] = form.uncertainty(served.sureness, served.bundle, assessment.scored.scores)
     head["familiarity"] = familiarity_body(assessment.familiarity)
     head["what_would_change"] = _alternatives_body(assessment.alternatives)
+    yield
     return orjson.dumps(head)
 
 

@@ -5,7 +5,8 @@ costs two thirds of going the whole line with each: a stage's code and tables ar
 caches from the second case on (decision 0032).
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from time import perf_counter
 from typing import TypeAlias, TypeVar
 
 Result = TypeVar("Result")
@@ -40,3 +41,18 @@ def to_the_end(line: Steps[Result]) -> Result:
         except StopIteration as end:
             result: Result = end.value
             return result
+
+
+def timed(line: Steps[Result], hear: Callable[[float], None]) -> Steps[Result]:
+    """Go along a line, and tell how long it took in seconds: of its stages, and of no other line's."""
+    spent = 0.0
+    while True:
+        start = perf_counter()
+        try:
+            next(line)
+        except StopIteration as end:
+            hear(spent + perf_counter() - start)
+            result: Result = end.value
+            return result
+        spent += perf_counter() - start
+        yield

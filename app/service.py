@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from app import records
 from app.alternatives import Alternatives, find_alternatives
-from app.answers import NOT_FINISHED, Assessment, answer_body
+from app.answers import NOT_FINISHED, Assessment, answer_body, answer_steps
 from app.domain import Advice, Caller, Circumstances, Clock
 from app.engine import Made, Prepared, Unfinished, Work, alone
-from app.in_step import Steps, in_step, to_the_end
+from app.in_step import Steps, in_step, timed, to_the_end
 from app.metrics import Metrics
 from app.monitoring.decided import WITHHELD, Decided
 from app.served import ServedModel
@@ -162,6 +162,28 @@ class Service:
         self._metrics.stages["alternatives"].observe(perf_counter() - start)
         return replace(assessment, alternatives=alternatives)
 
+    def _encoded(
+        self, application: Application, assessment: Assessment
+    ) -> Steps[tuple[bytes, bytes]]:
+        """Return the answer, and the payload that keeps it."""
+        served, case = application.served, application.case
+        answer = yield from answer_steps(served, case, assessment, decision_id=application.id)
+        yield
+        bits = bits_of(assessment.scored, assessment.explanation, assessment.advice)
+        yield
+        payload = records.recommendation_payload(
+            caller=application.caller.key_id,
+            subject=application.subject,
+            case=case.values,
+            circumstances=application.circumstances,
+            terms=served.terms,
+            answer=answer,
+            bits=bits,
+            runtime=self._runtime,
+            trace=application.trace,
+        )
+        return answer, payload
+
     def recommend(self, application: Application) -> Steps[Prepared | Unfinished]:
         """Return the explained recommendation for a case, ready to be recorded.
 
@@ -179,24 +201,9 @@ class Service:
                     return Unfinished(partial(self.finish, application, assessment))
                 assessment = self._searched(application, assessment)
                 yield
-        scored, explanation, advice = assessment.scored, assessment.explanation, assessment.advice
-        start = perf_counter()
-        answer = answer_body(served, application.case, assessment, decision_id=application.id)
-        written = perf_counter() - start
-        yield
-        start = perf_counter()
-        payload = records.recommendation_payload(
-            caller=application.caller.key_id,
-            subject=application.subject,
-            case=application.case.values,
-            circumstances=application.circumstances,
-            terms=served.terms,
-            answer=answer,
-            bits=bits_of(scored, explanation, advice),
-            runtime=self._runtime,
-            trace=application.trace,
-        )
-        self._metrics.stages["encode"].observe(written + perf_counter() - start)
+        advice = assessment.advice
+        encoded = self._encoded(application, assessment)
+        answer, payload = yield from timed(encoded, self._metrics.stages["encode"].observe)
         return Prepared(
             record=NewRecord(
                 type=records.RECOMMENDATION,

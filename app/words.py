@@ -76,10 +76,13 @@ class Teller:
         """
         ranked = rank(moved.contributions)
         contributions = moved.contributions
-        named = ranked[:MOST_REASONS]
-        sentences = [self.sentence(moved, place) for place in named]
-        up = [text for text, at in zip(sentences, named, strict=True) if contributions[at] > 0]
-        down = [text for text, at in zip(sentences, named, strict=True) if contributions[at] < 0]
+        sentences: list[str] = []
+        up: list[str] = []
+        down: list[str] = []
+        for place in ranked[:MOST_REASONS]:
+            text = self.sentence(moved, place)
+            sentences.append(text)
+            (up if contributions[place] > 0 else down).append(text)
         if len(ranked) > MOST_REASONS:
             rest = ranked[MOST_REASONS:]
             raising = [place for place in rest if contributions[place] > 0]
@@ -105,7 +108,7 @@ class Teller:
 
 def rank(contributions: Sequence[float]) -> list[int]:
     """Return the places of those that made a difference, largest first; ties keep their order."""
-    sizes = [abs(contribution) for contribution in contributions]
+    sizes = [*map(abs, contributions)]
     ordered = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
     while ordered and not sizes[ordered[-1]]:
         ordered.pop()
@@ -132,6 +135,11 @@ def summary(advice: Advice, *, is_probability: bool, base_probability: float | N
 
 
 def _subject(field: Field) -> Callable[[Value], str]:
+    """Return what makes the words that a sentence about the field begins with."""
+    if field.type in ("number", "integer") and not field.value_wording:
+        first = field.wording[:1]
+        if first.strip("{"):  # every phrase begins with it, and is not empty
+            return phraser(field.model_copy(update={"wording": first.upper() + field.wording[1:]}))
     words = phraser(field)
 
     def subject(value: Value) -> str:

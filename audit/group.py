@@ -125,6 +125,11 @@ class GroupBuilder:
         Raises RecordRejectedError naming the record whose facts cannot become a leaf.
         """
         handles = [self._handle(record, position) for position, record in enumerate(records)]
+        # All of them before any leaf: what encrypts and hashes stays in the processor's caches.
+        sealed = [
+            None if record.payload is None else seal(record.payload, record_id=record.id)
+            for record in records
+        ]
         facts: dict[int, str] = {}
         drafts = []
         for position, record in enumerate(records):
@@ -135,7 +140,9 @@ class GroupBuilder:
                 if canonical is None:
                     canonical = facts[id(record.facts)] = canonical_facts(record.facts)
                 drafts.append(
-                    self._draft(record, handles[position], canonical, timestamp, erasures)
+                    self._draft(
+                        record, sealed[position], handles[position], canonical, timestamp, erasures
+                    )
                 )
             except LeafError as err:
                 raise RecordRejectedError(str(err), position=position) from err
@@ -223,17 +230,17 @@ class GroupBuilder:
     def _draft(
         self,
         record: NewRecord,
+        sealed: SealedPayload | None,
         handle: bytes | None,
         facts: str,
         timestamp: str,
         erasures: int,
     ) -> Draft:
-        if record.payload is None:
+        if sealed is None:
             leaf = encode_around_key(
                 record.type, record.id, timestamp, facts, payload=None, idempotency=None
             )
             return Draft(record, erasures, leaf)
-        sealed = seal(record.payload, record_id=record.id)
         tag: IdempotencyTag | None = None
         if record.idempotency is not None:
             tag = IdempotencyTag(

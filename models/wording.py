@@ -22,6 +22,8 @@ def phraser(field: Field) -> Phraser:
     repeated = "{value}" in after
     if not found:
         before += ": "
+    if not whole and not repeated:
+        return lambda value: f"{before}{shown(value)}{after}"
 
     def words(value: Value) -> str:
         if whole:
@@ -49,7 +51,7 @@ def formatter(field: Field) -> Phraser:
             return value
         if value is None:
             return "not known"
-        if isinstance(value, bool):
+        if value is True or value is False:
             return "yes" if value else "no"
         number = _number(value)
         if before and number[0] == "-":
@@ -77,8 +79,9 @@ def _key(value: Value) -> str:
 
 def _number(value: float) -> str:
     """Write whole numbers whole, others to at most two decimals, and never a small number as 0."""
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    if abs(value) < 0.01 or abs(value) >= 1e15:
+    size = abs(value)
+    if size >= 1e15:
         return f"{value:.3g}"
-    return f"{value:,.2f}"
+    if value % 1 == 0:
+        return f"{int(value):,}"
+    return f"{value:.3g}" if size < 0.01 else f"{value:,.2f}"

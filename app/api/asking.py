@@ -14,6 +14,7 @@ from app.api.parts import Parts
 from app.api.problems import faults_of_validation
 from app.domain import Caller
 from app.errors import InvalidRequestError
+from app.in_step import Steps, to_the_end
 from app.lineup import Lineup
 from app.monitoring.breaker import unaided
 from app.refusals import AdviceStoppedError
@@ -37,6 +38,21 @@ def application_of(
 
     Raises InvalidRequestError, CaseRejectedError, AdviceStoppedError, and what admission raises.
     """
+    return to_the_end(
+        application_steps(parts, lineup, caller, body, idempotency=idempotency, trace=trace)
+    )
+
+
+def application_steps(
+    parts: Parts,
+    lineup: Lineup,
+    caller: Caller,
+    body: object,
+    *,
+    idempotency: Idempotency | None,
+    trace: str | None,
+) -> Steps[Application]:
+    """Do what ``application_of`` does, in steps, for many bodies together."""
     try:
         asked = schemas.DecisionRequest.model_validate(body)
     except ValidationError as err:
@@ -44,8 +60,10 @@ def application_of(
             "the body is not of the documented form",
             faults_of_validation(err.errors(include_input=False, include_url=False)),
         ) from err
+    yield
     served = lineup.choose(asked.case)
     case = served.bundle.schema.encode(asked.case)
+    yield
     stance = parts.monitor.stance(served.name)
     if stance == "stop":
         raise AdviceStoppedError(manual_route=served.policy.manual_route)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import perf_counter
 
 import orjson
 from fastapi import Request, Response
@@ -17,7 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.api.asking import application_of, idempotency_of
+from app.api.asking import application_steps, idempotency_of
 from app.api.batch_lines import Line, Lines
 from app.api.batch_recording import Settled, recorded_all
 from app.api.lean import parse_body
@@ -31,6 +30,7 @@ from app.errors import (
     InvalidRequestError,
     TooManyLinesError,
 )
+from app.in_step import Steps, in_step, timed
 from app.reading import read_decision
 from app.records import with_receipt
 from app.reveal import shown_body, without_advice
@@ -147,7 +147,7 @@ class BatchAnswer(Response):
             while group and not lines.is_gone:
                 taken = [line for line in group if line.number <= MOST_LINES]
                 if taken:
-                    await groups.put(self._submitted([self._asked(line) for line in taken]))
+                    await groups.put(self._submitted(self._asked(taken)))
                     last = taken[-1].number
                 if len(taken) < len(group):
                     over = _Asked(
@@ -170,13 +170,22 @@ class BatchAnswer(Response):
         works = [each.asked for each in lines if isinstance(each.asked, Application)]
         return _Group(lines, asyncio.create_task(recorded_all(self._parts, works)))
 
-    def _asked(self, line: Line) -> _Asked:
-        start = perf_counter()
+    def _asked(self, lines: Sequence[Line]) -> list[_Asked]:
+        """Parse and check lines, all of them one stage before any goes the next."""
+        hear = self._parts.metrics.stages["parse"].observe
+        asked = in_step([timed(self._asking(line), hear) for line in lines])
+        for each in asked:
+            if isinstance(each, Exception):
+                raise each  # a fault of ours
+        return [each for each in asked if isinstance(each, _Asked)]
+
+    def _asking(self, line: Line) -> Steps[_Asked]:
         asked = _Asked(line.number)
         try:
             body, key = self._parsed(line)
+            yield
             asked.idempotency = idempotency_of(key, self._caller, self._model, body)
-            asked.asked = application_of(
+            asked.asked = yield from application_steps(
                 self._parts,
                 # For each line anew: another version may have gone live meanwhile.
                 self._parts.lineup(self._model),
@@ -187,7 +196,6 @@ class BatchAnswer(Response):
             )
         except KNOWN as error:
             asked.asked = error
-        self._parts.metrics.stages["parse"].observe(perf_counter() - start)
         return asked
 
     def _parsed(self, line: Line) -> tuple[object, str | None]:

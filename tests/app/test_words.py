@@ -141,6 +141,20 @@ def test_a_looked_up_phrase_is_the_one_that_would_be_made(value: Value) -> None:
     assert told == f"{words[0].upper()}{words[1:]} raised the estimate by 10 points."
 
 
+@pytest.mark.parametrize("value", [None, 0.0, -0.004, -3.0, 1234.5, 2e15])
+@pytest.mark.parametrize(
+    "wording", ["rent", "rent of {value}", "élan {value}", "ß {value} and {value}", "{value} left"]
+)
+@pytest.mark.parametrize("unit", [None, "£ a week", "%", "days"])
+def test_a_sentence_about_a_number_is_its_phrase_with_a_capital(
+    value: Value, wording: str, unit: str | None
+) -> None:
+    rent = field("rent", label="Rent", wording=wording, unit=unit, may_be_missing=True)
+    words = phrase(rent, value)
+    told = Teller([rent]).sentence(moved([0.4], values=[value]), 0)
+    assert told == f"{words[0].upper()}{words[1:]} raised the estimate by 10 points."
+
+
 moves_drawn = st.builds(
     lambda drawn, sign: moved(drawn, supported_by=sign),
     st.lists(sizes, max_size=15),
