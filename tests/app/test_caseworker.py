@@ -249,7 +249,7 @@ def test_only_one_of_many_at_once_is_final(concurrent: Governed) -> None:
     assert sorted(statuses) == [201] + [409] * 7
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(outcome=st.text(min_size=1, max_size=64).filter(lambda text: text not in {"yes", "no"}))
 def test_an_outcome_that_the_policy_does_not_know_is_refused(
     concurrent: Governed, outcome: str

@@ -113,7 +113,7 @@ def accepted(content: Mapping[str, Any]) -> Policy | None:
         return None
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(content=written(), score=scores, given_=cases())
 def test_the_same_case_has_the_same_advice_under_the_same_policy(
     content: dict[str, Any], score: float, given_: tuple[EncodedCase, Circumstances, bool]
@@ -133,7 +133,7 @@ def test_the_same_case_has_the_same_advice_under_the_same_policy(
     assert len({each.rule.id for each in first.requires}) == len(first.requires)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(content=written(), low=scores, high=scores, given_=cases())
 def test_where_declared_a_higher_score_never_leads_to_an_earlier_outcome(
     content: dict[str, Any],

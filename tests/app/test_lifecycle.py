@@ -421,7 +421,7 @@ def check(state: ModelState) -> None:
             assert each.was_accepted or each.id == IDS[0]
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(
     steps=st.lists(
         st.tuples(

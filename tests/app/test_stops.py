@@ -160,7 +160,7 @@ def test_many_at_once_each_get_a_number_of_their_own(service: Governed) -> None:
 PEOPLE = tuple(Caller("k", Role.ADMIN, Kind.HUMAN, name) for name in ("a", "b", "c"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(["stop", "resume"]), st.integers(1, 8), st.sampled_from(PEOPLE)),

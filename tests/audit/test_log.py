@@ -545,7 +545,7 @@ def test_a_closed_log_refuses(open_log: OpenLog, record: MakeRecord) -> None:
         log.append([record()])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.lists(

@@ -344,7 +344,6 @@ def steps(examples: int) -> settings:
     return settings(
         max_examples=examples * 25 if LONG else examples,
         stateful_step_count=60 if LONG else 25,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         derandomize=not LONG,
     )

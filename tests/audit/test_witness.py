@@ -220,7 +220,7 @@ def test_of_many_at_once_each_continues_the_one_before(witness: Witness) -> None
     assert kept.size == 39
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
 def test_no_bytes_break_it(junk: bytes, at: int, value: int) -> None:
     """A changed request is refused, or is the very same request."""

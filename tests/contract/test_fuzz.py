@@ -80,7 +80,6 @@ def sent(case: Any, service: Started, key: Mapping[str, str]) -> httpx.Response:
 @settings(
     max_examples=50,
     derandomize=True,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_whatever_fits_the_published_case_schema_is_answered(

@@ -180,7 +180,7 @@ def test_a_missing_value_may_be_given() -> None:
     start=st.lists(st.integers(0, 20), min_size=4, max_size=4),
     bias=st.floats(-15, -0.5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_answer_is_allowed_confirmed_and_smallest(
     weights: list[float], start: list[int], bias: float
 ) -> None:

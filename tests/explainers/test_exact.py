@@ -37,7 +37,7 @@ def explain(explainer: EnumeratedExplainer, x: NDArray[np.float64]) -> Explanati
 
 
 @given(worth=worths)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_kernel_agrees_with_the_definition(worth: NDArray[np.float64]) -> None:
     players = len(worth).bit_length() - 1
     want = naive_shapley(lambda s: float(worth[sum(1 << i for i in s)]), players)
