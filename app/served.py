@@ -138,7 +138,7 @@ def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
 
 
 def _build(plan: Plan, bundle: Bundle, background: Feeds, settings: Settings) -> Explainer:
-    return plan.build(
+    explainer = plan.build(
         background,
         # Tables are made of the very numbers that single rows give; black boxes need many rows fast.
         bundle.session.run_rows if plan.taps else _in_batches(bundle.session),
@@ -147,6 +147,10 @@ def _build(plan: Plan, bundle: Bundle, background: Feeds, settings: Settings) ->
             memory_budget_bytes=settings.table_memory_bytes,
         ),
     )
+    because = bundle.session.alone_because
+    if because and is_black_box(explainer):
+        return replace(explainer, reason=f"{explainer.reason}; rows scored one by one: {because}")
+    return explainer
 
 
 def _in_batches(session: Session) -> Run:

@@ -274,6 +274,8 @@ def _run_encoded(run: Run, where: str | int, feeds: Feeds) -> NDArray[Any]:
 
 def _encoded(where: str | int, feeds: Feeds, taps: tuple[NDArray[Any], ...]) -> NDArray[Any]:
     tensor = np.asarray(feeds[where] if isinstance(where, str) else taps[where])
+    if tensor.dtype == np.float16:
+        tensor = tensor.astype(np.float32)  # the same numbers, of a type that compiled code knows
     return tensor.reshape(len(tensor), -1)
 
 

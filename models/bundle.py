@@ -221,7 +221,8 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
         check_categories(files.card, schema.slots, encoding, samples[0].feeds)
     check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
     feeds = stack([row.feeds for row in background])
-    _check_probabilities(output, session, feeds)
+    scores = session.settle_batches(stack([row.feeds for row in (*background, *samples)]))
+    _check_probabilities(output, scores[: len(background)])
     bundle = Bundle(
         card=files.card,
         digest=files.digest,
@@ -255,6 +256,7 @@ def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
     """
     feeds = bundle.background.feeds
     tapped = Session(bundle.model, bundle.output, probe=split_rows(feeds)[0], taps=taps)
+    tapped.alone_because = bundle.session.alone_because
     _check_taps(bundle.session, tapped, feeds)
     return replace(bundle, session=tapped)
 
@@ -312,10 +314,9 @@ def _read_file(path: Path, limit: int) -> bytes:
     return content
 
 
-def _check_probabilities(output: OutputMap, session: Session, feeds: Feeds) -> None:
+def _check_probabilities(output: OutputMap, scores: Scores) -> None:
     if output.task != "classification":
         return
-    scores, _ = session.run_rows(feeds)
     low, high = float(scores.min()), float(scores.max())
     if low < -1e-6 or high > 1 + 1e-6:
         raise GraphRefusedError(

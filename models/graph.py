@@ -3,7 +3,7 @@
 Everything here reads hostile bytes: nothing is executed, nothing outside the given bytes is opened.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx
@@ -51,12 +51,14 @@ class GraphInput:
 class GraphOutput:
     """One output: ``dtype`` of its elements; a ZipMap's are those of its scores.
 
-    ``keys`` is the type of a ZipMap's keys, None for a tensor.
+    ``keys`` is the type of a ZipMap's keys, None for a tensor; ``labels`` are the keys in the order of the
+    scores that it was made of.
     """
 
     name: str
     dtype: str
     keys: str | None
+    labels: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def read_graph(content: bytes) -> Graph:
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     if not inputs:
         raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
-    outputs = tuple(_output(info) for info in model.graph.output)
+    outputs = tuple(_output(info, model.graph.node) for info in model.graph.output)
     return Graph(model, inputs, outputs, _encoders(model, nodes))
 
 
@@ -183,15 +185,26 @@ def _input(info: onnx.ValueInfoProto) -> GraphInput:
     return GraphInput(info.name, dtype, rank=len(sizes), width=width)
 
 
-def _output(info: onnx.ValueInfoProto) -> GraphOutput:
+def _output(info: onnx.ValueInfoProto, nodes: Iterable[onnx.NodeProto]) -> GraphOutput:
     kind = info.type.WhichOneof("value")
     if kind == "tensor_type":
         return GraphOutput(info.name, _dtype(info.type.tensor_type.elem_type), keys=None)
     entry = info.type.sequence_type.elem_type if kind == "sequence_type" else info.type
     if entry.WhichOneof("value") == "map_type":
         scores = entry.map_type.value_type.tensor_type.elem_type
-        return GraphOutput(info.name, _dtype(scores), keys=_dtype(entry.map_type.key_type))
+        labels = next((_labels(node) for node in nodes if info.name in node.output), ())
+        return GraphOutput(info.name, _dtype(scores), _dtype(entry.map_type.key_type), labels)
     return GraphOutput(info.name, kind or "nothing", keys=None)
+
+
+def _labels(node: onnx.NodeProto) -> tuple[int | str, ...]:
+    """Return the labels of a ZipMap."""
+    found: list[int | str] = []
+    for attribute in node.attribute:
+        if node.op_type == "ZipMap" and attribute.name.startswith("classlabels_"):
+            found += attribute.ints
+            found += [label.decode(errors="replace") for label in attribute.strings]
+    return tuple(found)
 
 
 def _dtype(element: int) -> str:

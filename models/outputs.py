@@ -26,6 +26,8 @@ class OutputMap:
     label: str | None
     scores: tuple[str, ...]
     is_map: bool
+    map_labels: tuple[int | str, ...]
+    """The keys of a map in the graph's own order; empty where the graph does not say."""
     dtype: str
     number: int | None
     """Which number a regression with several is about."""
@@ -73,6 +75,7 @@ def map_outputs(card: Card, graph: Graph) -> OutputMap:
         label=_label(card, graph),
         scores=tuple(output.name for output in scores),
         is_map=is_map,
+        map_labels=scores[0].labels,
         dtype=scores[0].dtype,
         number=wanted.number,
     )

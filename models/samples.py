@@ -44,7 +44,9 @@ def check_samples(
             and not _is_tie(sample, card.sample_tolerance)
         ):
             raise RowsRefusedError(
-                f"label of sample {number}", got=repr(scored.label), want=repr(sample.prediction)
+                f"label of sample {number}",
+                got=repr(scored.label),
+                want=f"{sample.prediction!r}: are the card's classes in the graph's order?",
             )
     if not worst <= card.sample_tolerance:
         raise RowsRefusedError(

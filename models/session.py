@@ -34,6 +34,9 @@ Feeds = Mapping[str, Array]
 Scores = NDArray[np.float32 | np.float64]
 """What the graph said, in its own type: a number per class in the card's order, or one number."""
 
+MOST_APART = 1e-5
+"""Of a row's scores in a batch and alone, of their size where that is above 1. Seen in sound graphs: 6e-7."""
+
 _RUNTIME_ERRORS = (
     _errors.EPFail,
     _errors.EngineError,
@@ -87,7 +90,8 @@ class Session:
             for entry in self._session.get_inputs()
             if entry.shape and isinstance(entry.shape[0], int) and entry.shape[0] > 0
         }
-        self._takes_batches = not fixed
+        self.alone_because = "the graph has a fixed number of rows" if fixed else ""
+        """Why rows are scored one by one even where many are asked of at once; empty if they are not."""
         self._fixed_rows = max(fixed, default=1)
         self._output = output
         self._taps = tuple(taps)
@@ -138,20 +142,56 @@ class Session:
     def run_batch(self, feeds: Feeds) -> Scores:
         """Return the scores of many rows from one call, shape (N, n_scores).
 
-        Faster, and not the bits that ``run_row`` gives: for sampled explanations only. A graph
-        that takes one row at a time gets one row at a time. Raises ScoringError.
+        Faster, and not the bits that ``run_row`` gives: for explanations of black boxes only. Where
+        ``alone_because`` says why not, rows are scored one by one. One row is also scored alone, and
+        must be told what it is told among the others. Raises ScoringError.
         """
-        if not self._takes_batches:
+        if self.alone_because:
             return self.run_rows(feeds)[0]
+        scores = self._batch(feeds)
+        middle = len(scores) // 2
+        alone = self.run_row({name: array[middle : middle + 1] for name, array in feeds.items()})
+        if not _same(scores[middle], alone.scores):
+            raise ScoringError(
+                "scores of one row: got others among many rows than alone; want the same"
+            )
+        return scores
+
+    def settle_batches(self, feeds: Feeds) -> Scores:
+        """Have rows scored one by one from now on if the graph looks at the rows beside a row.
+
+        It may do so without harm to a single row: numbers that are quantised by the range of all rows, a mean
+        over rows, answers in another order. ``feeds`` are rows to find that out with; returns their
+        scores, as ``run_rows`` does. Raises ScoringError.
+        """
+        alone, _ = self.run_rows(feeds)
+        if self.alone_because:
+            return alone
+        forwards = np.arange(len(alone))
+        for places in (forwards, forwards[::-1], forwards[::2], np.repeat(forwards[:1], 3)):
+            among = {name: array[places] for name, array in feeds.items()}
+            try:
+                same = _same(self._batch(among), alone[places])
+            except ScoringError:
+                same = False
+            if not same:
+                self.alone_because = "the graph's answer for a row depends on the rows beside it"
+                break
+        return alone
+
+    def _batch(self, feeds: Feeds) -> Scores:
         answers = self._answers(feeds)
         parts = answers[self._first_score : self._first_tap]
         rows = len(next(iter(feeds.values())))
-        if self._output.is_map:
-            scores = np.array([[row[key] for key in self._keys] for row in parts[0]])
-        elif len(parts) == 1:
-            scores = parts[0].reshape(rows, -1)
-        else:
-            scores = np.stack([part.reshape(rows) for part in parts], axis=1)
+        try:
+            if self._output.is_map:
+                scores = np.array([[row[key] for key in self._keys] for row in parts[0]])
+            elif len(parts) == 1:
+                scores = parts[0].reshape(rows, -1)
+            else:
+                scores = np.stack([part.reshape(rows) for part in parts], axis=1)
+        except ValueError as err:
+            raise ScoringError(f"scores of {rows} rows: got {parts[0].size} numbers") from err
         scores = scores.astype(self._output.dtype, copy=False)
         if scores.shape != (rows, self.n_scores) or not np.isfinite(scores).all():
             raise ScoringError(
@@ -222,7 +262,8 @@ class Session:
             raise GraphRefusedError(
                 f"score output {', '.join(map(repr, self._output.scores))}",
                 got=f"{count} numbers for one row",
-                want=f"{classes}, one per class of the card"
+                want=f"{classes}, one per class of the card, from the outputs that hold scores: "
+                "output.score_outputs in the card can name them"
                 if classes
                 else "1, or the card's output.number saying which of them the model is about",
             )
@@ -236,9 +277,17 @@ class Session:
                 got=f"classes {list(keys)[:20]}",
                 want=f"the card's {list(self._classes)[:20]}",
             )
-        order = list(row)
+        # The map itself comes sorted by its keys, whatever order they have in the graph.
+        labels = self._output.map_labels
+        order = list(labels if set(labels) == set(keys) else row)
         self.score_columns = tuple(order.index(keys[label]) for label in self._output.classes)
         return tuple(keys[label] for label in self._output.classes)
+
+
+def _same(some: Scores, others: Scores) -> bool:
+    """Return whether scores differ by no more than the last bits, as a batch's and a row's do."""
+    size = max(1.0, float(np.max(np.abs(others))))
+    return bool(np.max(np.abs(some - others)) <= MOST_APART * size)
 
 
 def split_rows(feeds: Feeds) -> list[Feeds]:

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from app.served import open_model
+from app.settings import Settings
 from models.bundle import Bundle, open_bundle
 from models.card import Card, Field, Output
 from models.errors import BundleRefusedError, CardRefusedError, GraphRefusedError
@@ -456,6 +458,21 @@ def test_scores_and_labels_are_read_from_every_form(
     np.testing.assert_allclose(
         bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW])), rows, rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("labels", [("c", "a", "b"), (7, -1, 3)])
+def test_a_maps_classes_are_explained_in_the_graphs_order(
+    labels: tuple[str, ...] | tuple[int, ...], tmp_path: Path
+) -> None:
+    scores = dict(zip(labels, softmax((1, 2, 4)), strict=True))
+    files = write(
+        tmp_path / "b",
+        model=classifier(labels=labels, zipmap=True),
+        card_=card(output=three_classes(sorted(labels))),
+        samples=[Sample(ROW, labels[2], tuple(scores[label] for label in sorted(labels)))],
+    )
+    _, explainer = open_model(files, Settings(_env_file=None))
+    assert explainer.method == "linear", explainer.reason
 
 
 def test_a_trainers_float_classes_are_the_graphs_whole_ones(tmp_path: Path) -> None:
