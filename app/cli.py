@@ -86,7 +86,17 @@ def main() -> None:
     except ValidationError as error:
         for fault in error.errors():
             name = "GROUNDS_" + "_".join(str(part) for part in fault["loc"]).upper()
-            err.print(f"grounds: {name}: {fault['msg']}", highlight=False)
+            err.print(f"grounds: {name}: {fault['msg']}", highlight=False, soft_wrap=True)
+        sys.exit(CANNOT)
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        err.print(f"grounds: {place}{error.strerror or error}", highlight=False, soft_wrap=True)
+        sys.exit(CANNOT)
+    except (RecursionError, UnicodeError) as error:
+        # Of a file or an argument that is nested too deep, or is no text.
+        err.print(
+            f"grounds: what was given cannot be read: {error}", highlight=False, soft_wrap=True
+        )
         sys.exit(CANNOT)
 
 
@@ -102,7 +112,9 @@ def serve() -> None:
 
 @app.command()
 def demo(
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")
+    ] = 8080,
     directory: Annotated[
         Path, typer.Option(help="Where the demonstration keeps its files.")
     ] = Path("var/demo"),
@@ -255,7 +267,7 @@ def key_create(
     ] = None,
 ) -> None:
     """Make a key. It is shown this once and kept only as a hash."""
-    with _key_store(data_dir) as store:
+    with _key_store(data_dir, create=True) as store:
         text = store.create(
             name=name, role=role, clock=utc_now, kind=kind, actor=actor, agreement=agreement
         )
@@ -294,8 +306,11 @@ def key_revoke(
 
 
 @contextmanager
-def _key_store(data_dir: Path | None) -> Iterator[KeyStore]:
-    store = KeyStore((data_dir or Settings().data_dir) / "access.sqlite3")
+def _key_store(data_dir: Path | None, *, create: bool = False) -> Iterator[KeyStore]:
+    path = (data_dir or Settings().data_dir) / "access.sqlite3"
+    if not create and not path.exists():
+        raise KeyStoreError(f"{path} does not exist: no key was ever made there")
+    store = KeyStore(path)
     try:
         yield store
     finally:

@@ -5,6 +5,7 @@ API for it.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -15,7 +16,7 @@ import typer
 from rich.console import Console
 
 from app.cli_progress import progress
-from app.custody import Custody
+from app.custody import BASIS, Custody
 from app.domain import Caller, Role
 from app.ids import new_id, utc_now
 from app.keeping import Keeping, keeping_of
@@ -132,6 +133,8 @@ def erase(
     """Erase a subject, or single decisions with all that followed (the service must be stopped)."""
     if (subject is None) == (not record):
         raise typer.BadParameter("want either --subject or --record")
+    if not basis.strip() or not re.fullmatch(BASIS, basis):
+        raise typer.BadParameter("want --basis of 1 to 200 characters, on one line")
     if subject == "-":
         subject = typer.get_text_stream("stdin").readline().removesuffix("\n")
     with _opened(data_dir) as (log, kept):
@@ -143,6 +146,8 @@ def erase(
             subject=subject,
             record_ids=record or (),
         )
+        if not done.indexes:
+            out.print("Nothing was there to erase: is the name spelt as it was sent?")
         out.print(
             f"{len(done.indexes):,} records erased, "
             + ("gone from every file" if done.purged else "still in the write-ahead log")

@@ -1,5 +1,6 @@
 """``grounds replay``: recompute recorded decisions, or try their cases with something else."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -30,6 +31,9 @@ SHOWN = 20
 out = Console(markup=False)
 err = Console(stderr=True, markup=False)
 
+LAST = 2**62
+"""No log has as many entries, and a database can still compare with it."""
+
 
 def replay(
     decision: Annotated[str | None, typer.Argument(help="One decision; without it, all.")] = None,
@@ -41,13 +45,17 @@ def replay(
     ] = None,
     bundles: Annotated[
         list[Path] | None,
-        typer.Option(help="Where to look for bundles and policies besides; may be repeated."),
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Where to look for bundles and policies besides; may be repeated.",
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the latest so many decisions.")
     ] = None,
-    from_index: Annotated[int, typer.Option(min=0, help="The first entry.")] = 0,
-    to_index: Annotated[int | None, typer.Option(min=0, help="The last entry.")] = None,
+    from_index: Annotated[int, typer.Option(min=0, max=LAST, help="The first entry.")] = 0,
+    to_index: Annotated[int | None, typer.Option(min=0, max=LAST, help="The last entry.")] = None,
     since: Annotated[
         str | None, typer.Option(help="A day (UTC) or a moment: decisions from then on.")
     ] = None,
@@ -93,6 +101,7 @@ def replay(
     ] = True,
 ) -> None:
     """Recompute recorded decisions and compare the bits, or try their cases with something else."""
+    _check_before(digest, report_file, results_file)
     from app.replay import verdict_body  # runs models, which takes longer to load
     from app.replay_recorder import Service, record_here, replay_one, writable
     from app.replay_run import Run, RunInterruptedError, run_replay
@@ -271,3 +280,12 @@ def _lines_to(path: Path | None) -> Iterator[Callable[[bytes], object]]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)  # it is there unless all went well
+
+
+def _check_before(digest: str | None, *files: Path | None) -> None:
+    """Refuse what would come to light only once all is replayed."""
+    if digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise typer.BadParameter("want --digest as `grounds bundle show` prints it: sha256:...")
+    for path in files:
+        if path is not None and not path.parent.is_dir():
+            raise typer.BadParameter(f"{path} cannot be written: there is no such directory")

@@ -36,7 +36,9 @@ def run_witness(
     ] = None,
     directory: Directory = DEFAULT_DIRECTORY,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 takes a free one.")] = 7380,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The port to listen on; 0 takes a free one.")
+    ] = 7380,
 ) -> None:
     """Run a witness until Ctrl-C or SIGTERM. Prints its verifier key first, then its address."""
     if context.invoked_subcommand is not None:

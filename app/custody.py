@@ -57,6 +57,10 @@ class Expired:
     purged: bool
 
 
+BASIS = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]{1,200}$"
+"""What a ground in law looks like: one line, and nothing that makes it read as another."""
+
+
 class Custody:
     """Holds, erasures and retention of one log. Safe from any thread."""
 

@@ -90,6 +90,8 @@ def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint
         return open_checkpoint(note, origin=log.origin, trusted=keys)
     except FileNotFoundError:
         faults.append(Fault(None, "checkpoint", "no checkpoint is published"))
+    except OSError as err:
+        faults.append(Fault(None, "checkpoint", f"cannot be read: {err.strerror}"))
     except NoteError as err:
         faults.append(Fault(None, "checkpoint", f"the published checkpoint: {err}"))
     return None
@@ -120,10 +122,14 @@ def _resources(log: LogReader, size: int) -> Iterator[_Resource]:
 
 def _compared(target: Path, resource: _Resource) -> Fault | None:
     want = resource.content()
-    found = _read(target / resource.path)
-    if found is None and resource.full != resource.path:
-        found = _read(target / resource.full)
-        found = None if found is None else found[: len(want)]
+    try:
+        found = _read(target / resource.path)
+        if found is None and resource.full != resource.path:
+            found = _read(target / resource.full)
+            found = None if found is None else found[: len(want)]
+    except OSError as err:
+        message = f"{resource.path} cannot be read: {err.strerror}"
+        return Fault(resource.first, "missing", message, resource.entries)
     if found is None:
         return Fault(resource.first, "missing", resource.path, resource.entries)
     if found != want:

@@ -17,7 +17,7 @@ from app.api.decisions import DecisionId
 from app.api.documents import problems
 from app.api.parts import Parts, parts_of
 from app.api.schemas import Moment
-from app.custody import Hold
+from app.custody import BASIS, Hold
 from app.domain import Role
 from app.log_entries import EntryWork
 from app.reading import check_visible
@@ -30,6 +30,7 @@ Basis = Annotated[
     Field(
         min_length=1,
         max_length=200,
+        pattern=BASIS,
         description="The ground in law. It is in the log for good and for all its readers: write "
         "nothing about a person.",
     ),

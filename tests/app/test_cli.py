@@ -131,6 +131,38 @@ def test_a_store_that_cannot_be_opened_ends_in_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("monitor", "{place}", "--state", "{place}/file"),
+        ("monitor", "{place}", "--vkey", "v", "--state", "{place}/s", "--policy", "{place}/none"),
+        ("monitor", "{place}", "--vkey", "v", "--state", "{place}/s", "--from", "{place}/none"),
+        ("replay", "--out", "{place}/none/report.json"),
+        ("replay", "--results", "{place}/none/results"),
+        ("replay", "--from-index", "99999999999999999999999"),
+        ("replay", "--digest", "junk"),
+        ("replay", "--bundles", "{place}/none"),
+        ("witness", "--name", "w.example/1", "--directory", "{place}/file"),
+        ("witness", "--directory", "{place}/w", "--port", "99999"),
+        ("key", "list", "--data-dir", "{place}/none"),
+        ("key", "create", "--name", "a\udcff", "--role", "caller", "--data-dir", "{place}/keys"),
+        ("erase", "--subject", "s", "--basis", "two\nlines", "--data-dir", "{place}"),
+        ("erase", "--subject", "s", "--basis", "b" * 201, "--data-dir", "{place}"),
+        ("erase", "--subject", "s", "--basis", " ", "--data-dir", "{place}"),
+    ],
+    ids=lambda arguments: " ".join(arguments).encode("ascii", "replace").decode()[:60],
+)
+def test_what_cannot_be_done_ends_in_words_and_code_2(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = run(*(each.format(place=tmp_path) for each in arguments))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
     done = run("key", "list", GROUNDS_QUEUE_LIMIT="0", GROUNDS_DATA_DIR=str(tmp_path))
     assert done.returncode == 2

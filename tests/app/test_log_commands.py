@@ -79,6 +79,7 @@ def test_a_subject_is_erased(stopped: Stopped) -> None:
         "erase", "--record", stopped.decisions[0], "--basis", "b", "--data-dir", stopped.data
     )
     assert "0 records erased" in again.stdout
+    assert "Nothing was there to erase" in again.stdout
     wrong = here("erase", "--basis", "b", "--data-dir", stopped.data)
     assert wrong.returncode == cli.CANNOT
 

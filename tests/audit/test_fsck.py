@@ -108,3 +108,16 @@ def test_another_logs_checkpoint_a_longer_one_and_none_are_told_apart(
     with closing(open_log(older)) as short:
         kinds = {each.kind for each in check_published(short, public).faults}
     assert "beyond" in kinds
+
+
+def test_what_is_no_file_or_no_directory_is_a_fault_too(published: tuple[Log, Path]) -> None:
+    log, public = published
+    shutil.rmtree(public / "tile" / "1")
+    (public / "tile" / "1").write_bytes(b"")
+    fault, stray = check_published(log, public).faults
+    assert (fault.kind, fault.index, fault.count) == ("missing", 0, 512)
+    assert stray.kind == "stray"
+    (public / "checkpoint").unlink()
+    (public / "checkpoint").mkdir()
+    (told,) = check_published(log, public).faults
+    assert (told.kind, told.message) == ("checkpoint", "cannot be read: Is a directory")

@@ -432,3 +432,12 @@ def test_every_file_that_the_image_copies_exists_and_is_let_through() -> None:
 def test_every_package_is_let_through_to_the_image(folder: str) -> None:
     assert f"!{folder}\n" in text(".dockerignore")
     assert (ROOT / folder).is_dir()
+
+
+def test_every_reason_for_not_being_ready_is_one_that_the_service_gives() -> None:
+    rows = (DOCS / "operations.md").read_text().split("| `reason` |")[1].split("\n\n")[0]
+    code = "".join(path.read_text() for path in (ROOT / "app").glob("*.py"))
+    told = re.findall(r"`([a-z][^`]*)`", rows)
+    reasons = [each.partition(" (")[0] for each in told if " " in each and "grounds" not in each]
+    assert len(reasons) >= 5
+    assert [each for each in reasons if each not in code] == []
