@@ -5,6 +5,7 @@ read-only. Every ``apsw`` error is converted here. SQLite's WAL before 3.51.3 ca
 two connections write or copy at once; ``apsw`` carries its own SQLite, and older ones are refused.
 """
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -97,10 +98,13 @@ class SqliteConnection:
         check_sqlite()
         if not path.is_file():
             raise LogMissingError(f"{path} does not exist: there is no log here")
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_EXRESCODE
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_EXRESCODE
+        # SQLite would make files beside the database, and a copy kept as evidence may not allow it.
+        is_kept = not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists()
+        address = path.absolute().as_uri() + ("?immutable=1" if is_kept else "")
         self._lock = threading.Lock()
         with converted(f"{path} cannot be opened"):
-            self._connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+            self._connection = apsw.Connection(address, flags=flags, vfs=vfs)
             self._connection.set_busy_timeout(1_000)
             schema.check_version(self._connection)
 

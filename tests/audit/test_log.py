@@ -1,12 +1,14 @@
 """The log as its users meet it: appending, reading, proving, refusing."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -581,3 +583,24 @@ def test_any_sequence_of_groups_reads_back_in_order(
         ]
         log.close()
         check_log(directory, acknowledged=acknowledged)
+
+
+def test_a_copy_on_a_medium_that_cannot_be_written_is_read(
+    open_log: OpenLog, record: MakeRecord, tmp_path: Path
+) -> None:
+    log = open_log()
+    made = record(b"payload")
+    log.append([made])
+    log.close()
+    medium = tmp_path / "medium"
+    shutil.copytree(log.directory, medium / "log")
+    mounted = subprocess.run(  # noqa: S603  # the system's own
+        ["/bin/mount", "--bind", "-o", "ro", medium, medium], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this user may not mount")
+    try:
+        with closing(LogReader.open_readonly(medium / "log", origin=ORIGIN)) as reader:
+            assert reader.read(made.id).payload == b"payload"
+    finally:
+        subprocess.run(["/bin/umount", medium], check=True)  # noqa: S603
