@@ -133,6 +133,9 @@ def verify(
         typer.Option(help="A verifier key to trust, from outside the log; may be repeated."),
     ] = None,
     *,
+    keys: Annotated[
+        bool, typer.Option(help="Whether payloads are decrypted too, with the log's keys.")
+    ] = True,
     json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Re-read and re-hash the whole log, and list every fault by index.
@@ -145,6 +148,8 @@ def verify(
     settings = Settings()
     settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
     options = [part for key in vkey or () for part in ("--vkey", key)]
+    if not keys:
+        options.append("--no-keys")
     if json_output:
         options.append("--json")
     arguments = ["verify", str(log_directory(settings)), *options]

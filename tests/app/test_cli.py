@@ -314,6 +314,14 @@ def test_a_sound_log_is_verified(recorded: tuple[Settings, list[str]]) -> None:
     assert (report["sound"], report["size"], report["faults"]) == (True, size(settings), [])
 
 
+def test_a_log_whose_keys_are_unreadable_is_verified_without(copy: Settings) -> None:
+    for key in (copy.data_dir / "log" / "keys").iterdir():
+        key.write_bytes(b"junk")
+    assert run("verify", "--data-dir", copy.data_dir).returncode == 2
+    without = run("verify", "--data-dir", copy.data_dir, "--no-keys")
+    assert without.returncode == 0, without.stdout + without.stderr
+
+
 def test_one_changed_byte_of_a_decision_is_found_with_its_index(copy: Settings) -> None:
     database = apsw.Connection(str(copy.data_dir / "log" / "log.sqlite3"))
     *_, (index, leaf) = database.execute("SELECT seq, leaf FROM entry ORDER BY seq")
