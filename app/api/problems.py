@@ -177,12 +177,14 @@ async def _from_framework(request: Request, error: Exception) -> Response:
 
 def _offered(request: Request) -> set[str]:
     """Return every method of an address: the framework names only those of its first route."""
-    return {
+    offered = {
         method
         for route in request.app.state.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+    # Other addresses, the document's and those of files, are only read. HEAD: see app/api/heads.py.
+    return offered | {"HEAD"} if "GET" in offered else offered or {"GET", "HEAD"}
 
 
 def _is_page(request: Request) -> bool:

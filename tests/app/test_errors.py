@@ -604,4 +604,4 @@ def test_every_kind_of_problem_is_met_in_some_test() -> None:
 def test_an_address_names_every_method_that_it_takes(service: Started) -> None:
     response = service.client.request("BREW", f"/v1/decisions/{UNKNOWN_ID}/notice")
     assert_problem(response, slug="method-not-allowed", status=405)
-    assert response.headers["allow"] == "GET, POST"
+    assert response.headers["allow"] == "GET, HEAD, POST"
