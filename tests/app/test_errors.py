@@ -75,7 +75,6 @@ def send(
         ({"amount": None}, "amount", "null_not_allowed", "a number"),
         ({"amount": 1e39}, "amount", "not_representable", "a number"),
         ({"count": 2.5}, "count", "wrong_type", "a whole number"),
-        ({"count": 2.0}, "count", "wrong_type", "a whole number"),
         ({"count": "2"}, "count", "wrong_type", "a whole number"),
         ({"count": 2**24 + 1}, "count", "not_representable", "a whole number"),
         ({"count": -(2**24) - 1}, "count", "not_representable", "a whole number"),
@@ -106,7 +105,7 @@ def test_a_field_that_is_wrong_is_named_with_what_is_allowed(
 
 @pytest.mark.parametrize(
     "change",
-    [{"amount": 12}, {"count": 2**24}, {"count": -(2**24)}, {"answer": PRIVATE}],
+    [{"amount": 12}, {"count": 2.0}, {"count": 2**24}, {"count": -(2**24)}, {"answer": PRIVATE}],
     ids=str,
 )
 def test_what_is_only_just_allowed_is_not_refused(
