@@ -83,7 +83,14 @@ class InvalidJsonError(AppError):
 
 
 class UnsupportedMediaTypeError(AppError):
-    """The body is not declared as JSON."""
+    """The body does not come as the address takes it."""
+
+
+class ContentCodingError(UnsupportedMediaTypeError):
+    """The body is compressed, or coded otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__("the body must come without Content-Encoding: nothing is decompressed")
 
 
 class BodyTooSlowError(AppError):
@@ -310,8 +317,9 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
     UnsupportedMediaTypeError: ProblemType(
         415,
         "unsupported-media-type",
-        "The body must be JSON",
-        "Send `Content-Type: application/json`.",
+        "The body must be JSON, and not compressed",
+        "Send `Content-Type: application/json` (a batch: `application/x-ndjson`) and no "
+        "`Content-Encoding`.",
     ),
     CaseRejectedError: ProblemType(
         422,

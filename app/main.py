@@ -48,7 +48,9 @@ from app.api import (
 from app.api.batches import Batches
 from app.api.documents import completed
 from app.api.guard import Guard
+from app.api.heads import Heads
 from app.api.parts import Parts
+from app.api.plain_bodies import PlainBodies
 from app.api.shortcut import Shortcut
 from app.bundle_store import store_of
 from app.changing import Changing
@@ -258,6 +260,9 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     routes = [route for router in ROUTERS for route in router.routes]
     problems.install(app, routes)
     (hot,) = (route for route in decisions.hot.routes if isinstance(route, APIRoute))
+    # Innermost: the shortcut's requests do not pass these.
+    app.add_middleware(Heads)
+    app.add_middleware(PlainBodies)
     app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
     app.add_middleware(
         Guard,

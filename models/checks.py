@@ -2,7 +2,7 @@
 
 A check returns the value to feed the graph, or raises ``FaultFoundError``. What is allowed is decided
 by three things: the card's range or categories, JSON's types without coercion (a whole number is
-a number, and that is all), and what the graph's input type can hold exactly.
+a number, however it is written, and that is all), and what the graph's input type can hold exactly.
 """
 
 import difflib
@@ -162,7 +162,7 @@ def _whole(field: Field, dtype: str) -> Check:
             if type(value) is int and value in allowed:
                 return value
             fed = refuse(value, flags)
-            if value is None:
+            if value is None or fed in allowed:
                 return fed
             if not field.may_be_unknown:
                 raise FaultFoundError(_unknown_category(field, value))
@@ -194,6 +194,9 @@ def _slow_number(field: Field, dtype: str) -> Check:
     def check(value: object, flags: list[Flag]) -> Fed:
         if value is None:
             return null(flags)
+        # As in JSON Schema, 3.0 and 3e0 are the integer 3; beyond, a float is not one number only.
+        if whole and type(value) is float and value.is_integer() and abs(value) <= 2**53:
+            value = int(value)
         if type(value) is not int and (whole or type(value) is not float):
             raise FaultFoundError(_wrong_type(field, value))
         if isinstance(value, float) and not math.isfinite(value):

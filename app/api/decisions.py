@@ -20,7 +20,7 @@ from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
 from app.engine import Earlier, Recorded
-from app.errors import InvalidRequestError, UnsupportedMediaTypeError
+from app.errors import ContentCodingError, InvalidRequestError, UnsupportedMediaTypeError
 from app.reading import read_decision
 from app.replay import ReplayWork, replay
 from app.reveal import read_advice, shown_body, without_advice
@@ -134,6 +134,8 @@ async def create_decision(request: Request) -> Response:
     parts.stops.check(served.name, manual_route=served.policy.manual_route)
     if sent.media_type != JSON:
         raise UnsupportedMediaTypeError(f"want Content-Type {JSON}")
+    if sent.is_coded:
+        raise ContentCodingError
     body = parse_body(await body_within(request, parts.settings.request_timeout_seconds))
     key = idempotency_of(sent.idempotency_key, caller, served.name, body)
     trace = request.scope["state"]["trace"]

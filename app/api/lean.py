@@ -11,6 +11,7 @@ import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
+from app.api.problems import faults_of_validation
 from app.errors import BodyTooSlowError, InvalidJsonError, InvalidRequestError
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -23,12 +24,14 @@ class HotHeaders:
     authorization: str | None
     media_type: str
     idempotency_key: str | None
+    is_coded: bool
 
     @classmethod
     def of(cls, request: Request) -> "HotHeaders":
         """Return those of a request."""
         authorization = key = None
         media_type = ""
+        is_coded = False
         # From the end, so that the first of two wins, as in the framework's own look-up.
         for name, value in reversed(request.scope["headers"]):
             if name == b"authorization":
@@ -37,7 +40,14 @@ class HotHeaders:
                 media_type = value.decode("latin-1").partition(";")[0].strip().lower()
             elif name == b"idempotency-key":
                 key = value.decode("latin-1")
-        return cls(authorization, media_type, key)
+            elif name == b"content-encoding":
+                is_coded = is_coded or not is_plain(value)
+        return cls(authorization, media_type, key, is_coded)
+
+
+def is_plain(coding: bytes) -> bool:
+    """Return whether a ``Content-Encoding`` says that there is none."""
+    return coding.strip().lower() in (b"", b"identity")
 
 
 async def body_within(request: Request, seconds: float) -> bytes:
@@ -72,6 +82,10 @@ def parse_body(content: bytes) -> object:
         if content.count(b":") != _members(body):
             json.loads(content, object_pairs_hook=_unique)
     except orjson.JSONDecodeError as err:
+        if "infinity" in err.msg:  # JSON has such numbers, and no machine number holds them
+            detail = f"the number at line {err.lineno}, column {err.colno} is too large"
+            fault = {"type": "number_too_large", "loc": ("body",)}
+            raise InvalidRequestError(detail, faults_of_validation([fault])) from err
         # The parser's message has a place in the text and none of the text itself.
         raise InvalidJsonError(f"not valid JSON at line {err.lineno}, column {err.colno}") from err
     except RecursionError as err:

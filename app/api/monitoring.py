@@ -78,7 +78,7 @@ def _example(value: dict[str, Any]) -> Any:
     status_code=201,
     responses={
         201: {"content": {"application/json": {"example": _RECORDED}}},
-        **problems(400, 401, 403, 404, 410, 422, 503),
+        **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
     },
     **admits(Role.CALLER, Role.CASEWORKER, Role.ADMIN),
 )  # fmt: skip
@@ -122,7 +122,7 @@ async def report_outcome(
     status_code=201,
     responses={
         201: {"content": {"application/json": {"example": {"attributes": ["sex"]}}}},
-        **problems(400, 401, 403, 404, 410, 422, 503),
+        **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY),
 )
@@ -182,7 +182,7 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     description="Recorded with its reason. All tests begin anew.",
     responses={
         200: {"content": {"application/json": {"example": _RECORDED}}},
-        **problems(400, 401, 403, 404, 422, 503),
+        **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
     **admits(*OWNERS),
 )
@@ -208,7 +208,7 @@ async def reset_monitoring(
     "stand. Recorded in the log without anything about a person.",
     responses={
         200: {"content": {"application/json": {"example": {"reports": 1204}}}},
-        **problems(400, 401, 403, 404, 422, 503),
+        **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY, Role.ADMIN),
 )

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 
 from app import errors
 from app.api.parts import parts_of
+from app.api.rules import told
 from app.errors import ProblemType, SignInNeededError, UnauthenticatedError
 from app.lifecycle_refusals import ObligationsUnmetError
 from app.web.errors import error_page
@@ -69,7 +70,10 @@ async def from_exception(request: Request, error: Exception) -> Response:
     if isinstance(error, SignInNeededError) and _is_page(request):
         return RedirectResponse(error.address, status_code=303)
     kind, detail, faults = _told(request, error)
-    return problem_response(request, kind, detail=detail, faults=faults)
+    response = problem_response(request, kind, detail=detail, faults=faults)
+    if isinstance(error, errors.ContentCodingError):
+        response.headers["Accept-Encoding"] = "identity"  # RFC 9110, 15.5.16
+    return response
 
 
 def problem_inside(request: Request, error: Exception) -> tuple[int, dict[str, object]]:
@@ -116,8 +120,8 @@ def _told(request: Request, error: Exception) -> Told:
             for fault in error.faults
         ]
         return kind, f"{count} field{'s' if count > 1 else ''} must be corrected", faults
-    told = (errors.InvalidRequestError, ObligationsUnmetError)
-    listed = error.faults if isinstance(error, told) else ()
+    listing = (errors.InvalidRequestError, ObligationsUnmetError)
+    listed = error.faults if isinstance(error, listing) else ()
     return kind, _text(error, kind), listed
 
 
@@ -140,12 +144,13 @@ def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping
     for fault in faults[:MOST_FAULTS]:
         place = fault.get("loc")
         names = [_shown(str(part)) for part in place] if isinstance(place, tuple | list) else []
+        message, allowed = told(fault)
         listed.append(
             {
                 "field": ".".join(names) or "body",
                 "code": str(fault.get("type")),
-                "message": str(fault.get("msg")),
-                "allowed": "see the OpenAPI document",
+                "message": message,
+                "allowed": allowed,
             }
         )
     return listed
@@ -156,6 +161,8 @@ def _shown(name: str) -> str:
 
 
 async def _from_framework(request: Request, error: Exception) -> Response:
+    if isinstance(error.__cause__, errors.AppError):
+        return await from_exception(request, error.__cause__)  # met while the body was read
     status = error.status_code if isinstance(error, HTTPException) else HTTPStatus.NOT_FOUND
     if status == HTTPStatus.UNAUTHORIZED:
         return problem_response(
@@ -171,18 +178,35 @@ async def _from_framework(request: Request, error: Exception) -> Response:
         return response
     if status == HTTPStatus.NOT_FOUND:
         return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
+    if status == HTTPStatus.BAD_REQUEST:
+        return problem_response(
+            request, errors.PROBLEMS[errors.InvalidJsonError], detail=_unread(error.__cause__)
+        )
     kind = ProblemType(status, "invalid-request", HTTPStatus(status).phrase, "See `/docs`.")
     return problem_response(request, kind, detail=HTTPStatus(status).phrase)
 
 
+def _unread(cause: BaseException | None) -> str:
+    """Return why the framework could not read a body, in our words: its own say nothing."""
+    if isinstance(cause, UnicodeDecodeError):
+        return "the body is not UTF-8"
+    if isinstance(cause, RecursionError):
+        return "the body is nested too deeply"
+    if isinstance(cause, ValueError):  # Python's limit on the digits of a whole number
+        return "a number in the body is too large"
+    return "the body cannot be read"
+
+
 def _offered(request: Request) -> set[str]:
     """Return every method of an address: the framework names only those of its first route."""
-    return {
+    offered = {
         method
         for route in request.app.state.routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+    # Other addresses, the document's and those of files, are only read. HEAD: see app/api/heads.py.
+    return offered | {"HEAD"} if "GET" in offered else offered or {"GET", "HEAD"}
 
 
 def _is_page(request: Request) -> bool:

@@ -70,14 +70,33 @@ def test_white_space_and_the_order_of_members_are_not_another_request(service: S
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        b'{"case":{"amount":12.50,"count":5,"answer":"caf\\u00e9"}}',
+        b'{"case":{"amount":1.25e1,"count":5,"answer":"caf\xc3\xa9"}}',
+        b'{"case":{"answer":"caf\\u00E9","count":5,"amount":125E-1}}',
+    ],
+)
+def test_how_a_value_is_written_is_not_part_of_the_request(
+    service: Started, written: bytes
+) -> None:
+    key = sha256(written).hexdigest()
+    first = ask(service, key, {"case": {**tiny.CASE, "answer": "café"}})
+    assert_repeats(ask(service, key, written), first)
+
+
+@pytest.mark.parametrize(
     "other",
     [
+        {"case": {**tiny.CASE, "count": 5.0}},
+        {"case": tiny.CASE, "provenance": {}},
+        {"case": tiny.CASE, "subject": None},
         {"case": {**tiny.CASE, "amount": 12.500001}},
         {"case": {**tiny.CASE, "answer": "Yes"}},
         {"case": tiny.CASE, "subject": "person-2"},
         {"case": LOW},
     ],
-    ids=["number", "text", "subject", "case"],
+    ids=["integer", "no provenance", "no subject", "number", "text", "subject", "case"],
 )
 def test_another_body_under_the_same_key_is_refused_and_the_first_answer_kept(
     service: Started, other: dict[str, object]

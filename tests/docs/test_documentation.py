@@ -28,6 +28,7 @@ from app.custody import HOLD_LIFTED, HOLD_SET
 from app.domain import Role
 from app.lifecycle import EntryType
 from app.log_entries import READ
+from app.main import create_app
 from app.metrics import STAGES, Metrics
 from app.monitoring.entries import BREAKER, OUTCOME, PURGE
 from app.monitoring.gauges import GAUGES
@@ -188,6 +189,24 @@ def test_no_document_shows_a_command_that_does_not_exist(document: Path) -> None
 
 def test_every_role_is_documented() -> None:
     assert first_column("docs/cli.md", "role").keys() == {role.value for role in Role}
+
+
+def test_what_an_administrator_may_not_do_is_documented() -> None:
+    """Giving protected attributes: the row says so, and nothing else is kept from the role."""
+    operations = [
+        operation
+        for methods in create_app(Settings()).openapi()["paths"].values()
+        for operation in methods.values()
+    ]
+    refused = [
+        operation["operationId"]
+        for operation in operations
+        if not {"admin", "public"} & set(operation["x-roles"])
+    ]
+    assert refused == ["report_attributes"]
+    row = first_column("docs/cli.md", "role")["admin"]
+    assert "but give protected attributes" in row
+    assert "`equality`" in row
 
 
 def test_every_file_of_a_bundle_is_documented_with_its_limit() -> None:

@@ -1,5 +1,6 @@
 """A case is accepted exactly as it is or refused with every fault named."""
 
+import json
 import math
 import string
 from collections.abc import Mapping
@@ -134,8 +135,12 @@ def test_an_unknown_category_passes_with_a_flag_where_the_card_allows_it() -> No
         ({"income": 5000.01}, "above_maximum", "number", "above the maximum, 5,000"),
         ({"income": 5001}, "above_maximum", "integer", "above the maximum, 5,000"),
         ({"income": None}, "null_not_allowed", "null", "may not be missing"),
-        ({"rooms": 3.0}, "wrong_type", "number", "want a whole number of at least 0"),
+        ({"rooms": 3.5}, "wrong_type", "number", "want a whole number of at least 0"),
         ({"rooms": True}, "wrong_type", "boolean", "want a whole number"),
+        ({"rooms": math.nan}, "wrong_type", "number", "want a whole number"),
+        ({"rooms": math.inf}, "wrong_type", "number", "want a whole number"),
+        ({"rooms": -1.0}, "below_minimum", "integer", "below the minimum, 0"),
+        ({"age": 2.0**53 + 2}, "wrong_type", "number", "want a whole number"),
         ({"rooms": -1}, "below_minimum", "integer", "below the minimum, 0"),
         (
             {"rooms": 2**24 + 1},
@@ -224,10 +229,26 @@ def test_strange_field_names_are_cut_short_and_counted() -> None:
     assert "480 more" in faults[-1].message
 
 
+@pytest.mark.parametrize("sent", ["3", "3.0", "3e0", "30e-1"])
+def test_an_integer_is_one_however_json_writes_it(sent: str) -> None:
+    """JSON Schema 2020-12 says so, and callers hold the published schema against their cases."""
+    told = field("income", "integer", categories=[1, 3])
+    for schema in (SCHEMA, make_schema((told, *FIELDS[1:]))):
+        name = "rooms" if schema is SCHEMA else "income"
+        encoded = schema.encode({**CASE, name: json.loads(sent)})
+        assert repr(encoded.values[name]) == "3"
+        assert encoded.flags == ()
+        whole = schema.encode({**CASE, name: 3})
+        assert repr(encoded.values) == repr(whole.values)
+        assert all((encoded.feeds[each] == whole.feeds[each]).all() for each in whole.feeds)
+    assert SCHEMA.encode({**CASE, "age": -(2.0**53)}).values["age"] == -(2**53)
+    assert repr(SCHEMA.encode({**CASE, "rooms": -0.0}).values["rooms"]) == "0"
+
+
 def test_true_is_not_the_category_one() -> None:
     schema = make_schema((field("income", "integer", categories=[1, 2]), *FIELDS[1:]))
     assert schema.encode({**CASE, "income": 1}).values["income"] == 1
-    for value, code in ((True, "wrong_type"), (1.0, "wrong_type"), (3, "unknown_category")):
+    for value, code in ((True, "wrong_type"), (1.5, "wrong_type"), (3, "unknown_category")):
         with pytest.raises(CaseRejectedError) as caught:
             schema.encode({**CASE, "income": value})
         assert caught.value.faults[0].code == code

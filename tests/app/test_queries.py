@@ -1,0 +1,46 @@
+"""A parameter that is given twice is refused by name: of two filters only the last would count."""
+
+import pytest
+
+from app.domain import Role
+from tests.app import tiny
+from tests.problems import assert_problem
+from tests.started import Started
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/decisions?model=nope&model=tiny", "model"),
+        ("/v1/decisions?limit=1&mine=true&limit=1", "limit"),
+        ("/v1/decisions/{id}/evidence?disclose=false&disclose=true", "disclose"),
+        ("/v1/decisions/{id}/notice?language=cy&%6canguage=en", "language"),
+    ],
+)
+def test_a_parameter_given_twice_is_refused_by_name(service: Started, path: str, name: str) -> None:
+    identifier = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+    before = service.parts.log.size
+    refused = service.client.get(path.format(id=identifier), headers=service.key(Role.ADMIN))
+    (fault,) = assert_problem(refused, slug="invalid-request", status=422)["errors"]
+    assert (fault["field"], fault["code"]) == (f"query.{name}", "repeated")
+    assert fault["allowed"] == "the parameter once"
+    assert service.parts.log.size == before
+
+
+def test_who_may_not_ask_learns_nothing_of_parameters(service: Started) -> None:
+    path = "/v1/decisions?limit=1&limit=2"
+    assert service.client.get(path).status_code == 401
+    assert service.client.get(path, headers=service.key(Role.EQUALITY)).status_code == 403
+
+
+def test_no_parameter_of_an_address_is_a_list(service: Started) -> None:
+    taken = [
+        parameter
+        for methods in service.app.openapi()["paths"].values()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query"
+    ]
+    assert len(taken) > 10
+    for parameter in taken:
+        assert '"array"' not in str(parameter["schema"]).replace("'", '"'), parameter["name"]
