@@ -10,7 +10,7 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=48)]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class OutcomeReport(_Shape):

@@ -301,6 +301,13 @@ def test_an_outcome_is_an_entry_and_a_later_one_corrects_it(service: Started) ->
         headers=service.key(Role.CALLER),
     )
     assert_problem(answer, slug="invalid-request", status=422)
+    for number in ("NaN", "1e999"):
+        no_number = service.client.post(
+            f"/v1/decisions/{decision}/outcome",
+            content=f'{{"outcome": {number}}}',
+            headers={**service.key(Role.CALLER), "Content-Type": "application/json"},
+        )
+        assert 400 <= no_number.status_code < 500
 
 
 def step(service: Started) -> None:
