@@ -24,7 +24,7 @@ from app.served import ServedModel
 from app.web import case_words
 from app.web.advice import shown_value
 from app.web.case_view import Form, Items, items_of, label_of
-from app.web.forms import filled_in, form_of, missing
+from app.web.forms import filled_in, form_of, missing, plain_number
 from app.web.language import Texts, texts_of
 from app.web.render import page
 from app.web.session import signed_in
@@ -110,7 +110,11 @@ async def correct_fact(
             await parts.index.reach(parts.log.receipt(new).index + 1)
             return RedirectResponse(f"/decisions/{new}", status_code=303)
         except ValueError:
-            faults["value"] = _("Write a number, like 12 or 12.50")
+            faults["value"] = (
+                _("Write a whole number, like 12")
+                if field.type == "integer"
+                else _("Write a number, like 12 or 12.50")
+            )
         except CaseRejectedError as refused:
             faults["value"] = refused.faults[0].message
         except ProvenanceError:
@@ -162,7 +166,7 @@ def _value(field: Field, text: str) -> Value:
         return YES_OR_NO[text]
     if field.type == "string":
         return text
-    plain = text.replace(",", "").replace("£", "").strip()
+    plain = plain_number(text)
     return int(plain) if field.type == "integer" else float(plain)
 
 
