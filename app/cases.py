@@ -41,6 +41,7 @@ from app.refusals import (
     NoticeNeededError,
     StepMissingError,
 )
+from app.visible import is_visible
 from models.aia import requirements
 
 Status = Literal["open", "waiting_for_second_person", "final", "contested", "reviewed", "corrected"]
@@ -222,7 +223,7 @@ class CaseFile:
             event.actor == actor.name for event in self.of_type(OWN_ASSESSMENT)
         ):
             raise StepMissingError("record your own assessment first")
-        if "evidence" in self.requires and not evidence:
+        if "evidence" in self.requires and not is_visible(evidence or ""):
             raise EvidenceNeededError("this decision needs evidence of the inputs it rests on")
         self._check_notice(outcome)
         if "second_person" not in self.requires:

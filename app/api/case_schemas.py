@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import Moment, Receipt
+from app.visible import VISIBLE, VisibleText
 from models.translations import Language
 
 Outcome = Annotated[
     str, Field(min_length=1, max_length=64, description="One of the policy's outcomes.")
 ]
-Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+Text = Annotated[VisibleText, Field(min_length=1, max_length=10_000, description=VISIBLE)]
 ReasonCode = Literal[
     "facts_support",
     "facts_missing_from_model",
@@ -73,7 +74,7 @@ class Notice(_Shape):
 
     outcome: Outcome
     text: Annotated[
-        str,
+        VisibleText,
         Field(
             min_length=1,
             max_length=50_000,

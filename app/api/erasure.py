@@ -21,12 +21,13 @@ from app.custody import Hold
 from app.domain import Role
 from app.log_entries import EntryWork
 from app.reading import check_visible
+from app.visible import VisibleText
 from audit.records import Erasure, NewRecord
 
 router = APIRouter(tags=["erasure"])
 
 Basis = Annotated[
-    str,
+    VisibleText,
     Field(
         min_length=1,
         max_length=200,

@@ -19,12 +19,13 @@ from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.refusals import HumanNeededError
 from app.stops import Stop, StopState, resume_record, stop_record
+from app.visible import VISIBLE, VisibleText
 from audit.errors import DuplicateIdError
 from audit.records import NewRecord
 
 router = APIRouter(tags=["stops"])
 
-Reason = Annotated[str, Field(min_length=1, max_length=2000)]
+Reason = Annotated[VisibleText, Field(min_length=1, max_length=2000, description=VISIBLE)]
 STOPPERS = admits(Role.MODEL_OWNER, Role.ADMIN)
 SHOWN = {
     "number": 1,

@@ -29,6 +29,7 @@ from app.refusals import (
     StepMissingError,
 )
 from app.reveal import open_case
+from app.visible import is_visible
 from app.web import case_words
 from app.web.case_view import Form, case_view
 from app.web.forms import filled_in, form_of, missing
@@ -136,8 +137,11 @@ async def decide(request: Request, decision_id: DecisionId, caller: CurrentCalle
     ) or _unknown(values, {}, texts)
     if faults:
         return await _again(request, decision_id, caller, values, faults)
+    evidence = values.get("evidence", "")
     said = shapes.CaseworkerDecision(
-        outcome=values["outcome"], reason=_reason(values), evidence=values.get("evidence") or None
+        outcome=values["outcome"],
+        reason=_reason(values),
+        evidence=evidence if is_visible(evidence) else None,
     )
     return await _stepped(
         request,

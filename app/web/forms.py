@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from fastapi import Request
 
+from app.visible import is_visible
 from app.web.case_view import Form
 from app.web.language import Texts
 
@@ -24,9 +25,11 @@ async def filled_in(request: Request) -> dict[str, str]:
 
 
 def missing(values: Mapping[str, str], wanted: Mapping[str, str], texts: Texts) -> dict[str, str]:
-    """Return a message for each field that is empty or too long. ``wanted``: its message."""
+    """Return a message for each field that says nothing or is too long. ``wanted``: its message."""
     _ = texts.gettext
-    faults = {name: message for name, message in wanted.items() if not values.get(name)}
+    faults = {
+        name: message for name, message in wanted.items() if not is_visible(values.get(name, ""))
+    }
     for name, value in values.items():
         if len(value) > LONGEST:
             faults[name] = _("Write at most 10,000 characters")

@@ -13,6 +13,7 @@ from app.domain import Role
 from app.lint_report import LintReport, lint_report
 from app.monitoring.report import Report
 from app.registry_entries import Change, changes
+from app.visible import is_visible
 from app.web.language import texts_of
 from app.web.owner_view import ModelLine, OwnedModelsView, StopView, model_line, model_view
 from app.web.render import page
@@ -73,7 +74,7 @@ async def stop_model(
     """Stop the advice of a model."""
     parts = parts_of(request)
     served = parts.model(model)
-    if not reason.strip():
+    if not is_visible(reason):
         view = StopView(model, served.bundle.card.title, None, "", _no_reason(request))
         return page(request, view, status=422)
     await stop(parts, model=model, reason=reason.strip(), caller=caller)
@@ -100,7 +101,7 @@ async def resume_model(
     """Ask that the advice go on, or confirm what another person asked."""
     parts = parts_of(request)
     served = parts.model(model)
-    if not reason.strip():
+    if not is_visible(reason):
         view = StopView(model, served.bundle.card.title, number, "", _no_reason(request))
         return page(request, view, status=422)
     await resume(parts, number, reason=reason.strip(), caller=caller)
