@@ -75,7 +75,12 @@ def test_the_api_takes_no_words_that_nobody_can_see(service: Governed, blank: st
 
 
 def test_evidence_is_words_that_can_be_seen(tmp_path: Path) -> None:
-    rule = {"rule": "all", "when": "case.amount > 0.0", "requires": "evidence", "description": "Look."}
+    rule = {
+        "rule": "all",
+        "when": "case.amount > 0.0",
+        "requires": "evidence",
+        "description": "Look.",
+    }
     with governed(tmp_path, rules=[rule]) as made:
         path = f"/decisions/{new_case(made)}"
         ann = Visitor(made.started, "ann")
