@@ -145,6 +145,13 @@ class CaseFile:
         """Return the events of one type, in order."""
         return tuple(event for event in self.events if event.type == type_)
 
+    def last_said(self, type_: str, actor: Caller, said: Mapping[str, object]) -> CaseEvent | None:
+        """Return the latest event of a type where this person said just this; else None."""
+        last = next(iter(self.of_type(type_)[-1:]), None)
+        if last is None or last.actor != actor.name or not said.items() <= last.content.items():
+            return None
+        return last
+
     def check_visible(self, reader: Caller) -> None:
         """Raise AdviceWithheldError unless the reader may see the advice by now.
 

@@ -45,6 +45,12 @@ class StopState:
     count: int = 0
     stops: Mapping[int, Stop] = field(default_factory=dict)
 
+    def has(self, *, model: str | None, reason: str, actor: Caller) -> bool:
+        """Return whether this very stop, by this person for this reason, is in force."""
+        return (model, reason, actor.name) in {
+            (stop.model, stop.reason, stop.actor) for stop in self.stops.values()
+        }
+
     def after(self, entry: StoredRecord) -> "StopState":
         """Return the state after one more control entry. Raises DamagedLogError."""
         if entry.payload is None:

@@ -15,10 +15,11 @@ from app.api.decisions import DecisionId
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.api.schemas import SaidOrigin
+from app.case_events import CORRECTED
 from app.cases import CaseFile
 from app.domain import Role
 from app.errors import InvalidRequestError
-from app.refusals import ProvenanceError
+from app.refusals import CaseCorrectedError, ProvenanceError
 from app.reveal import open_case
 from app.served import ServedModel
 from app.web import case_words
@@ -78,7 +79,6 @@ async def correct_fact(
     parts, texts = parts_of(request), texts_of(request)
     _ = texts.gettext
     case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
-    case.check_correcting()
     served, field = _field(parts.served, case, name)
     values = await filled_in(request)
     faults = missing(
@@ -95,6 +95,7 @@ async def correct_fact(
     on = values.get("date", "")
     if on and not _is_day(on):
         faults["date"] = _("Write the day like 2026-11-30")
+    asked: CorrectionRequest | None = None
     if not faults:
         try:
             value = None if values.get("unknown") else _value(field, values["value"])
@@ -117,8 +118,16 @@ async def correct_fact(
             )
         except CaseRejectedError as refused:
             faults["value"] = refused.faults[0].message
+        except CaseCorrectedError:
+            # A form that was sent twice leads to the case that it made.
+            case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+            said = {} if asked is None else asked.model_dump(mode="json")
+            if case.last_said(CORRECTED, caller, said) is None:
+                raise
+            return RedirectResponse(f"/decisions/{case.corrected_as}", status_code=303)
         except ProvenanceError:
             faults["date"] = _("The day cannot be in the future")
+    case.check_correcting()
     form = form_of(values, faults)
     return page(request, _view(case, served, field, texts, form), status=422)
 
