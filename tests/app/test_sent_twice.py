@@ -1,4 +1,4 @@
-"""A form that is sent twice, by a double click or by going back, is recorded once."""
+"""A form that is sent twice, by a double click or by going back, is recorded once; one too late, not."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from app.domain import Caller, Role
 from app.reveal import open_case
 from tests.app import tiny
 from tests.app.governed import Governed, governed
-from tests.app.test_case_pages import DECISION, Visitor, new_case
+from tests.app.test_case_pages import DECISION, Visitor, new_case, words
 
 OTHER = {"reason_code": "other", "reason_text": "Read it again."}
 
@@ -111,3 +111,31 @@ def test_a_correction_sent_twice_leads_to_the_case_that_it_made(service: Governe
     assert ann.post(path, **{**said, "value": "7"}).status_code == 409
     assert ann.post(path, **{**said, "value": "much"}).status_code == 409
     assert steps(service, decision) == ["corrected"]
+
+
+def test_a_form_with_a_mistake_for_a_decided_case_hears_that_it_is_decided(
+    service: Governed,
+) -> None:
+    decision = new_case(service)
+    ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
+    path = f"/decisions/{decision}"
+    assert bob.post(f"{path}/decision", outcome="yes").status_code == 422, "the near miss"
+    ann.post(f"{path}/decision", **DECISION)
+    for form in ("decision", "own-assessment"):
+        late = bob.post(f"{path}/{form}", outcome="yes")
+        assert late.status_code == 409
+        assert "This case has been decided in the meantime" in words(late)
+        assert "Choose" not in words(late).partition("Case ")[0]
+    assert len(steps(service, decision)) == 1
+
+
+def test_a_form_with_a_mistake_for_a_corrected_case_hears_that_it_is_corrected(
+    service: Governed,
+) -> None:
+    decision = new_case(service)
+    ann = Visitor(service.started, "ann")
+    path = f"/decisions/{decision}"
+    ann.post(f"{path}/correct?field=count", value="6", source="verified", reason="The bill.")
+    late = ann.post(f"{path}/decision", outcome="yes")
+    assert late.status_code == 409
+    assert "This case was corrected in the meantime" in words(late)
