@@ -41,6 +41,7 @@ from app.refusals import (
     NoticeNeededError,
     StepMissingError,
 )
+from app.visible import is_visible
 from models.aia import requirements
 
 Status = Literal["open", "waiting_for_second_person", "final", "contested", "reviewed", "corrected"]
@@ -144,6 +145,13 @@ class CaseFile:
         """Return the events of one type, in order."""
         return tuple(event for event in self.events if event.type == type_)
 
+    def last_said(self, type_: str, actor: Caller, said: Mapping[str, object]) -> CaseEvent | None:
+        """Return the latest event of a type where this person said just this; else None."""
+        last = next(iter(self.of_type(type_)[-1:]), None)
+        if last is None or last.actor != actor.name or not said.items() <= last.content.items():
+            return None
+        return last
+
     def check_visible(self, reader: Caller) -> None:
         """Raise AdviceWithheldError unless the reader may see the advice by now.
 
@@ -222,7 +230,7 @@ class CaseFile:
             event.actor == actor.name for event in self.of_type(OWN_ASSESSMENT)
         ):
             raise StepMissingError("record your own assessment first")
-        if "evidence" in self.requires and not evidence:
+        if "evidence" in self.requires and not is_visible(evidence or ""):
             raise EvidenceNeededError("this decision needs evidence of the inputs it rests on")
         self._check_notice(outcome)
         if "second_person" not in self.requires:

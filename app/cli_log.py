@@ -23,6 +23,7 @@ from app.keeping import Keeping, keeping_of
 from app.keeping_errors import HeldCheckpointError, NotCoveredError
 from app.log_store import log_store
 from app.settings import Settings
+from app.visible import is_visible
 from app.witnesses import COSIGNED_FILE, load_policy_file
 from audit.errors import LogStateError, NoteError
 from audit.fsck import check_published
@@ -133,7 +134,7 @@ def erase(
     """Erase a subject, or single decisions with all that followed (the service must be stopped)."""
     if (subject is None) == (not record):
         raise typer.BadParameter("want either --subject or --record")
-    if not basis.strip() or not re.fullmatch(BASIS, basis):
+    if not is_visible(basis) or not re.fullmatch(BASIS, basis):
         raise typer.BadParameter("want --basis of 1 to 200 characters, on one line")
     if subject == "-":
         subject = typer.get_text_stream("stdin").readline().removesuffix("\n")

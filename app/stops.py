@@ -44,6 +44,14 @@ class StopState:
 
     count: int = 0
     stops: Mapping[int, Stop] = field(default_factory=dict)
+    lifted: Mapping[int, Stop] = field(default_factory=dict)
+    """Those that two people have lifted."""
+
+    def has(self, *, model: str | None, reason: str, actor: Caller) -> bool:
+        """Return whether this very stop, by this person for this reason, is in force."""
+        return (model, reason, actor.name) in {
+            (stop.model, stop.reason, stop.actor) for stop in self.stops.values()
+        }
 
     def after(self, entry: StoredRecord) -> "StopState":
         """Return the state after one more control entry. Raises DamagedLogError."""
@@ -127,7 +135,7 @@ def _record(
 
 def _after(state: StopState, type_: str, said: Mapping[str, Any]) -> StopState:
     number = state.count + 1
-    stops = dict(state.stops)
+    stops, lifted = dict(state.stops), state.lifted
     if type_ == STOPPED:
         stops[number] = Stop(
             number,
@@ -139,5 +147,5 @@ def _after(state: StopState, type_: str, said: Mapping[str, Any]) -> StopState:
     elif type_ == RESUME_ASKED:
         stops[said["stop"]] = replace(stops[said["stop"]], resume_asked_by=said["actor"])
     elif type_ == RESUMED:
-        del stops[said["stop"]]
-    return StopState(number, stops)
+        lifted = {**lifted, said["stop"]: stops.pop(said["stop"])}
+    return StopState(number, stops, lifted)

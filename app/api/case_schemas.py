@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import Moment, Receipt
+from app.visible import VISIBLE, VISIBLY
 from models.translations import Language
 
 Outcome = Annotated[
     str, Field(min_length=1, max_length=64, description="One of the policy's outcomes.")
 ]
-Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+Text = Annotated[str, Field(min_length=1, max_length=10_000, description=VISIBLE), VISIBLY]
 ReasonCode = Literal[
     "facts_support",
     "facts_missing_from_model",
@@ -79,6 +80,7 @@ class Notice(_Shape):
             max_length=50_000,
             description="The whole text: it must name, by its label, every field that weighed.",
         ),
+        VISIBLY,
     ]
     language: Annotated[Language, Field(description="An ISO 639 code.")] = "en"
 

@@ -58,6 +58,8 @@ class Step:
 
     content: Mapping[str, object]
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    repeats: CaseEvent | None = None
+    """The recorded step that this one only says again, as a form does that is sent twice."""
 
 
 class StepRoute(TypedDict):
@@ -97,6 +99,8 @@ async def record_step(
 ) -> CaseStep:
     """Record what ``check`` returns for the case as it stands; it raises what forbids the step.
 
+    A step that repeats a recorded one is that one: nothing more is recorded.
+
     Two steps at once are both checked against the same state, and only one is recorded: the other
     is checked again.
     """
@@ -104,6 +108,8 @@ async def record_step(
         case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
         now = parts.clock()
         step = check(case, now)
+        if step.repeats is not None:
+            return shown_step(case, step.repeats, reader=caller)
         number = case.recorded.count + 1
         record = event_record(
             case.decision,

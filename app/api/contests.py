@@ -58,7 +58,9 @@ async def contest_decision(
     "/v1/decisions/{decision_id}/representation",
     operation_id="add_representation",
     summary="Add to a contest",
-    description="Something more that the person affected says. The clock does not start again.",
+    description="Something more that the person affected says. The clock does not start again. "
+    "The same words again by the same person, with no other step between, are answered with the "
+    "step that is recorded.",
     **route(
         {"text": "Here is the receipt."}, Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN
     ),
@@ -73,7 +75,9 @@ async def add_representation(
 
     def check(case: CaseFile, _: datetime) -> Step:
         case.check_representing()
-        return Step(asked.model_dump())
+        said = asked.model_dump()
+        is_last = case.events[-1].type == REPRESENTATION
+        return Step(said, repeats=case.last_said(REPRESENTATION, caller, said) if is_last else None)
 
     return await record_step(parts_of(request), decision_id, REPRESENTATION, caller, check)
 

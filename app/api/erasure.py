@@ -21,6 +21,7 @@ from app.custody import BASIS, Hold
 from app.domain import Role
 from app.log_entries import EntryWork
 from app.reading import check_visible
+from app.visible import VISIBLY
 from audit.records import Erasure, NewRecord
 
 router = APIRouter(tags=["erasure"])
@@ -34,6 +35,7 @@ Basis = Annotated[
         description="The ground in law. It is in the log for good and for all its readers: write "
         "nothing about a person.",
     ),
+    VISIBLY,
 ]
 Subject = Annotated[
     str,

@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.schemas import Moment
+from app.visible import VISIBLE, VISIBLY
 
+Why = Annotated[str, Field(min_length=1, max_length=2000, description=VISIBLE), VISIBLY]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=48)]
 
 
@@ -49,14 +51,14 @@ class Kept(_Shape):
 class Reason(_Shape):
     """Why a person does this."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    reason: Why
 
 
 class PurgeRequest(_Shape):
     """What to delete."""
 
     before: Annotated[Moment, Field(description="Reports from before this moment.")]
-    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+    reason: Why
 
 
 class Purged(_Shape):

@@ -90,7 +90,8 @@ async def write_notice(
     summary="Record the notice to the person affected",
     description="The letter about an outcome, as it was sent. At impact level II and above an "
     "adverse outcome cannot be decided before. Refused when it leaves out a factor that weighed, "
-    "has a place left open, or is harder to read than the policy allows.",
+    "has a place left open, or is harder to read than the policy allows. The same letter again by "
+    "the same person is answered with the step that is recorded.",
     **route(
         {"outcome": "no-priority", "text": TEXT, "language": "en"},
         Role.CASEWORKER,
@@ -118,7 +119,11 @@ async def record_notice(
             text=asked.text,
             language=asked.language,
         )
-        return Step({**asked.model_dump(), "reading": _level(reading).model_dump()})
+        said = asked.model_dump()
+        return Step(
+            {**said, "reading": _level(reading).model_dump()},
+            repeats=case.last_said(NOTICE, caller, said),
+        )
 
     return await record_step(parts, decision_id, NOTICE, caller, check)
 

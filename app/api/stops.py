@@ -19,12 +19,13 @@ from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.refusals import HumanNeededError
 from app.stops import Stop, StopState, resume_record, stop_record
+from app.visible import VISIBLE, VISIBLY
 from audit.errors import DuplicateIdError
 from audit.records import NewRecord
 
 router = APIRouter(tags=["stops"])
 
-Reason = Annotated[str, Field(min_length=1, max_length=2000)]
+Reason = Annotated[str, Field(min_length=1, max_length=2000, description=VISIBLE), VISIBLY]
 STOPPERS = admits(Role.MODEL_OWNER, Role.ADMIN)
 SHOWN = {
     "number": 1,
@@ -91,7 +92,8 @@ async def list_stops(request: Request) -> StopList:
     summary="Stop advice",
     description="From the moment this answers nothing is advised here, and within a second nowhere: "
     "calls are refused with the manual route in the problem's text. It stays so across restarts. "
-    "Recorded cases can still be decided.",
+    "Recorded cases can still be decided. The same stop again, by the same person for the same "
+    "reason, is the one in force and no second one.",
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": STOPS}}},
@@ -117,7 +119,10 @@ async def stop(parts: Parts, *, model: str | None, reason: str, caller: Caller) 
     if model is not None and model not in known:
         raise UnknownModelError(served=known)
 
-    def make(state: StopState) -> NewRecord:
+    def make(state: StopState) -> NewRecord | None:
+        # A stop that was sent twice would have to be lifted twice, each time by two people.
+        if state.has(model=model, reason=reason, actor=caller):
+            return None
         at = timestamp(parts.clock())
         return stop_record(state, model=model, reason=reason, actor=caller, at=at)
 
@@ -168,12 +173,15 @@ async def resume(parts: Parts, number: int, *, reason: str, caller: Caller) -> S
     return await _record(parts, make)
 
 
-async def _record(parts: Parts, make: Callable[[StopState], NewRecord]) -> StopState:
-    """Record the next control entry, and return the state after it."""
+async def _record(parts: Parts, make: Callable[[StopState], NewRecord | None]) -> StopState:
+    """Record the next control entry, if any is to be made, and return the state after it."""
     for attempt in range(1, ATTEMPTS + 1):
         state = await run_in_threadpool(parts.stops.refresh)
+        entry = make(state)
+        if entry is None:
+            return state
         try:
-            await recorded(parts, EntryWork(make(state)))
+            await recorded(parts, EntryWork(entry))
         except DuplicateIdError:
             if attempt == ATTEMPTS:
                 raise

@@ -6,11 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.schemas import Moment
 from app.lifecycle import EntryType, Stage
+from app.visible import VISIBLE, VISIBLY
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 BundleDigest = Annotated[str, Field(pattern=DIGEST, description="The bundle's digest.")]
 PolicyDigest = Annotated[str, Field(pattern=DIGEST, description="The policy's digest.")]
-Reason = Annotated[str, Field(min_length=1, max_length=2000, description="Why: it is recorded.")]
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=2000, description=f"Why: it is recorded. {VISIBLE}"),
+    VISIBLY,
+]
 
 
 class _Shape(BaseModel):

@@ -29,6 +29,7 @@ from app.refusals import (
     StepMissingError,
 )
 from app.reveal import open_case
+from app.visible import is_visible
 from app.web import case_words
 from app.web.case_view import Form, case_view
 from app.web.forms import filled_in, form_of, missing
@@ -136,8 +137,11 @@ async def decide(request: Request, decision_id: DecisionId, caller: CurrentCalle
     ) or _unknown(values, {}, texts)
     if faults:
         return await _again(request, decision_id, caller, values, faults)
+    evidence = values.get("evidence", "")
     said = shapes.CaseworkerDecision(
-        outcome=values["outcome"], reason=_reason(values), evidence=values.get("evidence") or None
+        outcome=values["outcome"],
+        reason=_reason(values),
+        evidence=evidence if is_visible(evidence) else None,
     )
     return await _stepped(
         request,
@@ -193,11 +197,24 @@ async def _again(
     values: Mapping[str, str],
     errors: Mapping[str, str],
 ) -> Response:
-    """Show the case with the form as it was filled in."""
-    parts = parts_of(request)
+    """Show the case with the form as it was filled in, or that it is too late for any."""
+    parts, texts = parts_of(request), texts_of(request)
     case: CaseFile = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
-    form: Form = form_of(values, errors)
-    return page(request, case_view(parts, case, caller, texts_of(request), form), status=422)
+    too_late = _too_late(case, texts)
+    form: Form = form_of(values, {"case": too_late} if too_late else errors)
+    return page(
+        request, case_view(parts, case, caller, texts, form), status=409 if too_late else 422
+    )
+
+
+def _too_late(case: CaseFile, texts: Texts) -> str:
+    """Return why nothing of a form can be recorded any more, whatever is mended in it; else nothing."""
+    _ = texts.gettext
+    if case.final is not None:
+        return _("This case has been decided in the meantime. What you sent was not recorded.")
+    if case.corrected_as is not None:
+        return _("This case was corrected in the meantime. What you sent was not recorded.")
+    return ""
 
 
 def _message(refused: AppError, texts: Texts) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from app.api.decision_list import listed
 from app.api.decisions import DecisionId
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
-from app.case_events import CONTEST, REPRESENTATION
+from app.case_events import CONTEST, REPRESENTATION, REVIEW
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.index.query import Filters
@@ -115,17 +115,26 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
     case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
     if faults:
         return _again(request, parts, case, caller, Form(values, faults))
-    if case.contest is None:
-        for_them = values.get("on_behalf_of") == "representative"
-        said = shapes.Contest(
-            text=values["text"], on_behalf_of="representative" if for_them else "person"
+    if _is_begun(case, caller, values["text"]):
+        return _to_contest(decision_id)
+    if case.contest is not None:
+        more = shapes.Representation(text=values["text"])
+        return await _back(
+            request, decision_id, add_representation(request, decision_id, more, caller)
         )
-        step = contest_decision(request, decision_id, said, caller)
-    else:
-        step = add_representation(
-            request, decision_id, shapes.Representation(text=values["text"]), caller
+    for_them = values.get("on_behalf_of") == "representative"
+    said = shapes.Contest(
+        text=values["text"], on_behalf_of="representative" if for_them else "person"
+    )
+    try:
+        return await _back(
+            request, decision_id, contest_decision(request, decision_id, said, caller)
         )
-    return await _back(request, decision_id, step)
+    except StepMissingError:
+        case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+        if not _is_begun(case, caller, said.text):
+            raise
+        return _to_contest(decision_id)
 
 
 @router.post("/decisions/{decision_id}/review", **signed_in(*REVIEWERS))
@@ -163,13 +172,29 @@ async def review(request: Request, decision_id: DecisionId, caller: CurrentCalle
             faults["outcome"] = _("Record the letter to the person first")
         except AnotherPersonError:
             faults["outcome"] = _("Somebody who took no part has to review it")
+        except StepMissingError:
+            case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+            if case.last_said(REVIEW, caller, said.model_dump()) is None:
+                raise
+            return _to_contest(decision_id)
     return _again(request, parts, case, caller, form_of(values, faults))
+
+
+def _is_begun(case: CaseFile, caller: Caller, text: str) -> bool:
+    """Return whether this very contest was begun, and nothing was said since: a form sent twice."""
+    return case.contest is not None and (
+        case.last_said(CONTEST, caller, {"text": text}) == case.events[-1]
+    )
+
+
+def _to_contest(decision_id: str) -> Response:
+    return RedirectResponse(f"/decisions/{decision_id}/contest", status_code=303)
 
 
 async def _back(request: Request, decision_id: str, step: Awaitable[shapes.CaseStep]) -> Response:
     recorded = await step
     await parts_of(request).index.reach(recorded.receipt.index)
-    return RedirectResponse(f"/decisions/{decision_id}/contest", status_code=303)
+    return _to_contest(decision_id)
 
 
 def _again(request: Request, parts: Parts, case: CaseFile, caller: Caller, form: Form) -> Response:

@@ -91,6 +91,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("Go back, load the page again and send the form once more."),
             nothing_recorded,
         ),
+        "not-stopped": (
+            _("This stop has been lifted already"),
+            _("Two people have said that advice goes on. Nothing more is needed for this stop."),
+            nothing_recorded,
+        ),
         "sign-in-refused": (
             _("You could not be signed in"),
             _(

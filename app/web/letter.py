@@ -18,6 +18,7 @@ from app.domain import Caller, Role
 from app.notices.writer import Letter
 from app.refusals import NoticeIncompleteError, NoticeUnavailableError
 from app.reveal import open_case
+from app.visible import is_visible
 from app.web import case_words
 from app.web.case_view import Form, Items, items_of, served_by
 from app.web.forms import filled_in
@@ -94,7 +95,7 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
     if outcome not in case.terms.outcomes or language not in LANGUAGES:
         faults["text"] = _("Choose one of those on the page")
         outcome, language = next(iter(case.terms.outcomes)), "en"
-    elif not text or len(text) > LONGEST:
+    elif not is_visible(text) or len(text) > LONGEST:
         faults["text"] = _("Write the letter: at most 50,000 characters")
     elif values.get("action") == "pdf":
         from app.letter_pdf import UnprintableError, letter_pdf  # 9 MB that few services need

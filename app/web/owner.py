@@ -10,9 +10,12 @@ from app.api.access import CurrentCaller
 from app.api.parts import Parts, parts_of
 from app.api.stops import resume, stop
 from app.domain import Role
+from app.errors import NotFoundError
 from app.lint_report import LintReport, lint_report
 from app.monitoring.report import Report
+from app.refusals import AnotherPersonError, NotStoppedError
 from app.registry_entries import Change, changes
+from app.visible import is_visible
 from app.web.language import texts_of
 from app.web.owner_view import ModelLine, OwnedModelsView, StopView, model_line, model_view
 from app.web.render import page
@@ -73,7 +76,7 @@ async def stop_model(
     """Stop the advice of a model."""
     parts = parts_of(request)
     served = parts.model(model)
-    if not reason.strip():
+    if not is_visible(reason):
         view = StopView(model, served.bundle.card.title, None, "", _no_reason(request))
         return page(request, view, status=422)
     await stop(parts, model=model, reason=reason.strip(), caller=caller)
@@ -85,7 +88,9 @@ async def ask_to_resume(
     request: Request, model: str, number: Annotated[int, Path(ge=1, le=2**53 - 1)]
 ) -> Response:
     """Ask whether the advice of a model shall go on, and why."""
-    served = parts_of(request).model(model)
+    parts = parts_of(request)
+    served = parts.model(model)
+    await _check_in_force(parts, model, number)
     return page(request, StopView(model, served.bundle.card.title, number, "", {}))
 
 
@@ -99,12 +104,29 @@ async def resume_model(
 ) -> Response:
     """Ask that the advice go on, or confirm what another person asked."""
     parts = parts_of(request)
-    served = parts.model(model)
-    if not reason.strip():
-        view = StopView(model, served.bundle.card.title, number, "", _no_reason(request))
+    title = parts.model(model).bundle.card.title
+    await _check_in_force(parts, model, number)
+    if not is_visible(reason):
+        view = StopView(model, title, number, "", _no_reason(request))
         return page(request, view, status=422)
-    await resume(parts, number, reason=reason.strip(), caller=caller)
+    try:
+        await resume(parts, number, reason=reason.strip(), caller=caller)
+    except AnotherPersonError:
+        _ = texts_of(request).gettext
+        fault = _("You have asked for this already. A second person has to confirm.")
+        view = StopView(model, title, number, reason, {"reason": fault})
+        return page(request, view, status=409)
     return RedirectResponse(f"/models/{model}", status_code=303)
+
+
+async def _check_in_force(parts: Parts, model: str, number: int) -> None:
+    """Raise NotFoundError unless there was such a stop of this model, NotStoppedError once it is over."""
+    state = await run_in_threadpool(parts.stops.refresh)
+    stop = state.stops.get(number) or state.lifted.get(number)
+    if stop is None or stop.model not in (None, model):
+        raise NotFoundError
+    if number not in state.stops:
+        raise NotStoppedError(f"stop {number} has been lifted")
 
 
 def _no_reason(request: Request) -> dict[str, str]:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.security import APIKeyCookie
+from starlette.routing import Match, Route
 
 from app.addresses import is_loopback
 from app.api.access import Access
@@ -123,9 +124,34 @@ async def check_form(request: Request, session: Session) -> None:
 
 
 def sign_in_address(request: Request) -> str:
-    """Return the address to sign in at, and to come back from."""
-    back = local_path(request.url.path if request.method in SAFE_METHODS else "/")
-    return "/sign-in" if back == "/" else f"/sign-in?back={quote(back)}"
+    """Return the address to sign in at, and to come back from: to the page that a form was on."""
+    is_form = request.method not in SAFE_METHODS
+    back = _page_of_form(request) if is_form else local_path(request.url.path)
+    said = ([] if back == "/" else [f"back={quote(back)}"]) + (["unsent=yes"] if is_form else [])
+    return f"/sign-in?{'&'.join(said)}" if said else "/sign-in"
+
+
+def _page_of_form(request: Request) -> str:
+    """Return the address of the page that a form was sent from: its own, or the next one above it."""
+    path, query = request.url.path, request.url.query
+    if _is_shown(request, path):
+        whole = f"{path}?{query}" if query else path
+        return whole if LOCAL_PATH(whole) else local_path(path)
+    while path not in ("", "/"):
+        path = path.rpartition("/")[0]
+        if path and _is_shown(request, path):
+            return local_path(path)
+    return "/"
+
+
+def _is_shown(request: Request, path: str) -> bool:
+    """Return whether an address can be gone to, as a link is."""
+    asked = {"type": "http", "method": "GET", "path": path, "root_path": "", "headers": []}
+    return any(
+        route.matches(asked)[0] is Match.FULL
+        for route in request.app.state.routes
+        if isinstance(route, Route)
+    )
 
 
 def local_path(path: str) -> str:

@@ -56,6 +56,8 @@ class SignInView:
     """Who there is in the demonstration; empty anywhere else."""
     provider: str | None
     """What the body's provider is called; None where there is none to be used from here."""
+    unsent: bool
+    """Whether somebody sent a form after their session had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class SignedOutView:
 
 
 @router.get("/sign-in", **open_to_all())
-async def show_sign_in(request: Request, back: str = "/") -> Response:
+async def show_sign_in(request: Request, back: str = "/", unsent: str = "") -> Response:
     """Show who may sign in here and how, and begin a visitor's session."""
     parts = parts_of(request)
     texts = texts_of(request)
@@ -97,7 +99,11 @@ async def show_sign_in(request: Request, back: str = "/") -> Response:
         else ()
     )
     provider = None if home_of(request) is None else parts.provider
-    view = SignInView(people=people, provider=None if provider is None else provider.terms.name)
+    view = SignInView(
+        people=people,
+        provider=None if provider is None else provider.terms.name,
+        unsent=bool(unsent),
+    )
     response = page(request, view)
     if token is not None:
         give(request, response, token)

@@ -24,9 +24,12 @@ def service(tmp_path: Path) -> Iterator[Started]:
         yield started
 
 
-def text_of(service: Started, address: str, role: Role = Role.MODEL_OWNER) -> str:
-    response = service.client.get(address, headers=service.session(role))
-    assert response.status_code == 200, response.text
+def text_of(
+    service: Started, address: str, role: Role = Role.MODEL_OWNER, *, status: int = 200
+) -> str:
+    headers = {**service.session(role), "Accept": "text/html"}
+    response = service.client.get(address, headers=headers)
+    assert response.status_code == status, response.text
     return str(response.text)
 
 
@@ -78,6 +81,15 @@ def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> No
     assert post(service, resume, "owner-2", reason="I have checked.") == 303
     assert "Gives advice" in text_of(service, address)
     assert service.ask(tiny.NAME, tiny.CASE).is_success
+    lifted = "This stop has been lifted already"
+    assert lifted in text_of(service, resume, status=409)
+    assert post(service, resume, "owner-2", reason="I have checked.") == 409
+
+
+def test_a_stop_that_there_never_was_is_not_asked_about(service: Started) -> None:
+    resume = f"/models/{tiny.NAME}/stops/99/resume"
+    assert "Page not found" in text_of(service, resume, status=404)
+    assert post(service, resume, "owner-1", reason="Mended.") == 404
 
 
 def test_what_people_write_is_shown_as_they_wrote_it(service: Started) -> None:

@@ -258,6 +258,46 @@ def test_nobody_is_sent_to_another_site(demo: Started, back: str) -> None:
     assert language.headers["location"] == "/"
 
 
+CASE = "/decisions/0193c9a5-2f47-7c3f-8a35-6d1f2f9c0b12"
+
+
+@pytest.mark.parametrize(
+    ("form", "page"),
+    [
+        (f"{CASE}/decision", CASE),
+        (f"{CASE}/take", CASE),
+        (f"{CASE}/review", CASE),
+        (f"{CASE}/letter", f"{CASE}/letter"),
+        (f"{CASE}/correct?field=rent_arrears", f"{CASE}/correct?field=rent_arrears"),
+        (f"{CASE}/correct?field=//elsewhere.example&a=:@", f"{CASE}/correct"),
+        ("/models/housing-support/stop", "/models/housing-support/stop"),
+        ("/models/housing-support/stops/1/resume", "/models/housing-support/stops/1/resume"),
+        ("/cases/search", "/cases"),
+    ],
+)
+def test_a_form_sent_after_the_session_ended_says_so_and_leads_back_to_its_page(
+    demo: Started, form: str, page: str
+) -> None:
+    size = demo.parts.log.size
+    sent = demo.client.post(
+        form, data={"csrf": "x"}, headers={**BROWSER, "Cookie": ""}, follow_redirects=False
+    )
+    assert sent.status_code == 303
+    address = sent.headers["location"]
+    shown = demo.client.get(address, headers=BROWSER)
+    assert "You were signed out. What you sent was not recorded." in shown.text
+    csrf, mine = token_in(shown), cookie(shown)
+    arrived = demo.client.post(
+        "/sign-in/demonstration",
+        data={"csrf": csrf, "person": "demo-caseworker"},
+        headers=mine,
+        follow_redirects=False,
+    )
+    demo.client.cookies.clear()
+    assert arrived.headers["location"] == page
+    assert demo.parts.log.size == size
+
+
 @pytest.mark.parametrize("host", ["grounds.example", "192.0.2.7:8080", "127.0.0.1.example"])
 def test_the_choice_of_persons_is_for_this_machines_own_name_only(demo: Started, host: str) -> None:
     """A page elsewhere can make its own name lead to this machine."""
