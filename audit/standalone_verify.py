@@ -1,13 +1,13 @@
 """Verify an evidence pack, or a whole published log, with Python and ``cryptography`` alone.
 
-    python verify.py                         the pack this file lies in
-    python verify.py pack EVIDENCE.zip       a pack, zipped or as a directory
-    python verify.py log DIRECTORY           a log as published (C2SP tlog-tiles)
+    python3 verify.py                        the pack this file lies in
+    python3 verify.py pack EVIDENCE.zip      a pack, zipped or as a directory
+    python3 verify.py log DIRECTORY          a log as published (C2SP tlog-tiles)
 
 Give ``--vkey KEY`` (or ``--policy FILE``), from a source that is not the log's operator: without it
 the pack's or log's own word is taken for whose log it is, and the output says so. Exit code 0: all
-that could be checked is right. 1: something is not. Nothing is read but the named files; nothing is
-written or sent.
+that could be checked is right. 1: something is not, or cannot be read. 2: the command line is not
+understood, and nothing was checked. Nothing is read but the named files; nothing is written or sent.
 
 This file stands alone on purpose. It shares no code with the service, so that a fault in one is not
 hidden by the same fault in the other. Specifications: RFC 9162 (Merkle proofs), RFC 3161 and 5652
@@ -988,10 +988,12 @@ def bundle(content: bytes, count: int) -> Iterator[bytes]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(description="Verify evidence about a decision, or a log.")
+    parser = argparse.ArgumentParser(
+        description="Verify evidence about a decision, or a log. Without a verb: the pack here."
+    )
     trust = argparse.ArgumentParser(add_help=False)
     trust.add_argument("--vkey", action="append", default=[], help="the log's verifier key")
-    verbs = parser.add_subparsers(dest="verb")
+    verbs = parser.add_subparsers(dest="verb", required=True)
     pack = verbs.add_parser("pack", parents=[trust], help="verify an evidence pack")
     pack.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent)
     pack.add_argument("--policy", type=Path, help="a tlog-policy file of yours")
@@ -1000,7 +1002,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = verbs.add_parser("log", parents=[trust], help="verify a published log")
     log.add_argument("path", type=Path)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given or ["pack"])
+    if not given or given[0] not in ("pack", "log", "-h", "--help"):
+        given.insert(0, "pack")
+    options = parser.parse_args(given)
     if options.verb == "log":
         return LogCheck(options.path, options.vkey).run()
     try:

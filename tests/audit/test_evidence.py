@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import random
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -160,11 +162,16 @@ def elsewhere(tmp_path: Path, script: Path, *arguments: str) -> subprocess.Compl
     )
 
 
-def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
+def unpacked(case: Case) -> Path:
     folder = case.tmp_path / "pack"
     folder.mkdir()
     for name, content in files_of(case.pack(held=case.held)).items():
         (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
+    folder = unpacked(case)
     done = elsewhere(case.tmp_path, folder / "verify.py")
     assert (done.returncode, done.stderr) == (0, "")
     assert "FAILED" not in done.stdout
@@ -178,6 +185,41 @@ def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
     assert "as you gave it" in trusted.stdout
     (folder / "leaf.json").write_bytes(b"{}")
     assert elsewhere(case.tmp_path, folder / "verify.py").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "inside", "written"),
+    [
+        ("auditors.md", True, r"`(python3 verify\.py [^`]+)`"),
+        ("log.md", False, r"&& (python3 pack/verify\.py .+)"),
+    ],
+)
+def test_what_the_pages_tell_auditors_to_type_works(
+    case: Case,
+    page: str,
+    inside: bool,
+    written: str,
+) -> None:
+    folder = unpacked(case)
+    (command,) = re.findall(written, (Path("docs") / page).read_text())
+    key = case.log.verifier_key
+    words = shlex.split(command.replace("$VKEY", key).replace("KEY", key))
+    place = folder if inside else case.tmp_path
+    done = elsewhere(case.tmp_path, place / words[1], *words[2:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert key in done.stdout
+    assert "as you gave it" in done.stdout
+
+
+def test_a_command_that_is_not_understood_is_exit_code_2_and_the_help_is_0(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "2: the command line is not" in str(standalone_verify.__doc__)
+    for arguments, code in ((["--unknown"], 2), (["log"], 2), (["--vkey"], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            standalone_verify.main(arguments)
+        assert ended.value.code == code
+    assert "log" in capsys.readouterr().out
 
 
 def test_another_key_root_or_checkpoint_of_yours_fails(
