@@ -23,7 +23,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -618,20 +618,24 @@ class Steps:
             detail = check()
         except Exception as error:  # noqa: BLE001 - whatever a check raises, it is not passed
             self.failed += 1
-            sys.stdout.write(f"FAILED  {what}: {error}\n")
+            self._tell("FAILED", f"{what}: {error if str(error) else type(error).__name__}")
             return False
-        sys.stdout.write(f"OK      {what}{f': {detail}' if detail else ''}\n")
+        self._tell("OK", f"{what}{f': {detail}' if detail else ''}")
         return True
 
     def note(self, text: str) -> None:
         """Tell something that is not a check."""
-        sys.stdout.write(f"NOTE    {text}\n")
+        self._tell("NOTE", text)
+
+    def _tell(self, outcome: str, text: str) -> None:
+        # What a pack says may not end this line and begin another, nor move a terminal's cursor.
+        plain = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        sys.stdout.write(f"{outcome:<8}{''.join(plain)}\n")
 
     def end(self) -> int:
         """Tell the outcome and return the exit code."""
-        sys.stdout.write(
-            f"\n{self.failed} checks FAILED\n" if self.failed else "\nall checks are OK\n"
-        )
+        failed = "1 check FAILED" if self.failed == 1 else f"{self.failed} checks FAILED"
+        sys.stdout.write(f"\n{failed if self.failed else 'all checks are OK'}\n")
         return 1 if self.failed else 0
 
 
@@ -639,20 +643,31 @@ class Pack:
     """The files of an evidence pack."""
 
     def __init__(self, path: Path) -> None:
-        """Read a zip file or a directory."""
+        """Read a zip file or a directory, no more of it than MAX_PACK_BYTES."""
         self.files: dict[str, bytes] = {}
         if path.is_dir():
-            for file in sorted(path.iterdir()):
-                if file.is_file():
-                    self.files[file.name] = file.read_bytes()
+            found = sorted(path.iterdir())
+            if not all(file.is_file() for file in found):
+                raise Wrong("it holds something that is not a file")
+            self._limit(file.stat().st_size for file in found)
+            self.files = {file.name: file.read_bytes() for file in found}
             return
+        self._limit([path.stat().st_size])
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
+            entries = archive.infolist()
+            self._limit(entry.file_size for entry in entries)
+            for entry in entries:
                 if entry.filename in self.files:
-                    raise Wrong(f"the pack has two files named {entry.filename}")
-                if entry.file_size > MAX_PACK_BYTES:
-                    raise Wrong(f"{entry.filename} is too large")
+                    raise Wrong(f"it has two files named {entry.filename}")
+                stored = entry.compress_type == zipfile.ZIP_STORED
+                if not stored or entry.compress_size != entry.file_size or entry.flag_bits & 1:
+                    raise Wrong(f"{entry.filename} is compressed or encrypted, as no pack is")
                 self.files[entry.filename] = archive.read(entry)
+
+    @staticmethod
+    def _limit(sizes: Iterable[int]) -> None:
+        if (total := sum(sizes)) > MAX_PACK_BYTES:
+            raise Wrong(f"it is too large: {total} bytes, want at most {MAX_PACK_BYTES}")
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self.files:
@@ -666,19 +681,22 @@ class Pack:
 class PackCheck:
     """One run over one pack."""
 
-    def __init__(self, pack: Pack, options: argparse.Namespace) -> None:
-        self.pack = pack
+    def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.steps = Steps()
 
     def run(self) -> int:
         """Run every check that applies; return the exit code."""
-        steps, pack = self.steps, self.pack
+        steps = self.steps
         sys.stdout.write("Evidence about one decision\n\n")
+        if not steps.run("the pack can be read", self._read):
+            return steps.end()
+        pack = self.pack
         steps.run("the files are those that the manifest lists", self._files)
         if not steps.run("the decision is in the log under its checkpoint", self._inclusion):
             return steps.end()
-        steps.run("the log's key", self._key)
+        if not steps.run("the log's key", self._key):
+            return steps.end()
         steps.run("the checkpoint is signed by the log", lambda: self._signed(self.proof))
         steps.run("the checkpoint is cosigned by enough witnesses", self._cosigned)
         if "timestamp.tsr" in pack:
@@ -704,6 +722,10 @@ class PackCheck:
 
     def __getitem__(self, name: str) -> str:
         return self.pack[name].decode()
+
+    def _read(self) -> str:
+        self.pack = Pack(self.options.path)
+        return f"{len(self.pack.files)} files"
 
     def _files(self) -> str:
         manifest = json.loads(self["manifest.json"])
@@ -1007,12 +1029,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     if options.verb == "log":
         return LogCheck(options.path, options.vkey).run()
-    try:
-        files = Pack(options.path)
-    except (Wrong, OSError, zipfile.BadZipFile) as error:
-        sys.stdout.write(f"FAILED  the pack cannot be read: {error}\n")
-        return 1
-    return PackCheck(files, options).run()
+    return PackCheck(options).run()
 
 
 if __name__ == "__main__":

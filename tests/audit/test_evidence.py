@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -373,3 +374,98 @@ def test_a_published_log_verifies_where_nothing_of_ours_is(case: Case, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
     assert elsewhere(tmp_path, script, "log", str(target), "--vkey", stranger).returncode == 1
+
+
+def hostile_zips(files: dict[str, bytes], path: Path) -> Iterator[str]:
+    """Write one zip after the other that a careless reader stops at with a traceback, or worse."""
+    leaf = files["leaf.json"]
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("leaf.json", leaf)
+        yield f"compressed by method {compression}"
+    zipped(path, files, relist=False)
+    sound = path.read_bytes()
+    central = sound.rindex(b"PK\x01\x02")
+    local = int.from_bytes(sound[central + 42 : central + 46], "little")
+    for what, offset, value in (
+        ("encrypted", 8, b"\x01"),
+        ("patched data", 8, b"\x20"),
+        ("strong encryption", 8, b"\x41"),
+        ("method 99", 10, b"\x63"),
+        ("deflate that is none", 10, b"\x08"),
+        ("larger than the file", 22, b"\xff"),
+        ("an entry beyond the file", 45, b"\x7f"),
+    ):
+        changed = bytearray(sound)
+        changed[central + offset : central + offset + 1] = value
+        if offset in (8, 10):
+            changed[local + offset - 2 : local + offset - 1] = value
+        path.write_bytes(changed)
+        yield what
+    path.write_bytes(b"no zip")
+    yield "no zip"
+    path.write_bytes(sound[:-30])
+    yield "cut short"
+    path.unlink()
+    yield "not there"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("leaf.json", leaf)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("leaf.json", leaf)
+    yield "one name twice"
+    path.unlink()
+    path.mkdir()
+    (path / "folder").mkdir()
+    yield "a folder in a folder"
+
+
+def test_a_hostile_zip_is_a_pack_that_cannot_be_read(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in hostile_zips(files_of(case.pack()), tmp_path / "p.zip"):
+        assert verdict(tmp_path / "p.zip") == 1, what
+        told = capsys.readouterr().out
+        assert "FAILED  the pack can be read: " in told, what
+        assert "1 check FAILED" in told
+
+
+def test_a_pack_is_limited_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sixteen entries of 250 MB that are the same few bytes; and a folder of files with holes."""
+    path, folder = tmp_path / "p.zip", tmp_path / "folder"
+    folder.mkdir()
+    size = 250_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(16):
+            archive.writestr(str(number), b"")
+            archive.filelist[-1].file_size = size
+            with (folder / str(number)).open("wb") as file:
+                file.truncate(size)
+    for pack in (path, folder):
+        assert verdict(pack) == 1
+        assert f"too large: {16 * size} bytes" in capsys.readouterr().out
+
+
+def test_a_key_or_policy_that_cannot_be_read_ends_it_with_one_line(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, policy = tmp_path / "p.zip", tmp_path / "policy"
+    path.write_bytes(case.pack(held=case.held))
+    policy.write_text("nonsense\n")
+    missing = tmp_path / "missing"
+    for option, value in (("--vkey", "x"), ("--policy", policy), ("--policy", missing)):
+        assert verdict(path, option, str(value)) == 1
+        told = capsys.readouterr().out.splitlines()
+        assert told[-3].startswith("FAILED  the log's key: ")
+        assert told[-2:] == ["", "1 check FAILED"]
+
+
+def test_what_a_pack_says_cannot_write_lines_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x\nOK      all is well\x1b[2K\x85", b"")
+    assert verdict(tmp_path / "p.zip") == 1
+    told = capsys.readouterr().out
+    assert "x\\nOK      all is well\\x1b[2K\\x85" in told
+    assert "\x1b" not in told
+    assert "\x85" not in told
