@@ -23,7 +23,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -553,27 +553,100 @@ def general_time(content: bytes) -> datetime:
 # --- What the log's own entries say
 
 
-def parse_leaf(content: bytes) -> dict[str, object]:
-    """Return a leaf's members. The bytes themselves are what is hashed."""
-    try:
-        members = json.loads(content)
-    except ValueError as error:
-        raise Wrong("a leaf is not JSON") from error
-    if not isinstance(members, dict) or members.get("v") != 1:
-        raise Wrong("a leaf is not one of version 1")
-    if not isinstance(members.get("facts"), dict):
-        raise Wrong("a leaf has no facts")
-    for name in ("id", "ts", "type"):
-        if not isinstance(members.get(name), str):
-            raise Wrong(f"a leaf has no {name}")
+MAX_LEAF_BYTES = 1023
+LEAF_MEMBERS = {"facts", "id", "ts", "type", "v"}
+LEAF_FORMS = {
+    "id": r"[A-Za-z0-9._-]{1,64}",
+    "type": r"[a-z][a-z0-9_.]{0,47}",
+    "ts": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z",
+}
+
+
+def members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object's members: one that stands twice could be read in two ways."""
+    members = dict(pairs)
+    if len(members) != len(pairs) or not all(name.isascii() for name in members):
+        raise Wrong("JSON has a member twice, or one whose name is not ASCII")
     return members
+
+
+def small_integer(text: str) -> int:
+    """Read an integer that every reader of JSON reads alike."""
+    if abs(value := int(text)) >= 2**53:
+        raise Wrong("JSON has an integer beyond 2**53 - 1")
+    return value
+
+
+def no_number(text: str) -> object:
+    """Refuse floats, NaN and infinities."""
+    raise Wrong(f"JSON has {text} where an integer belongs")
+
+
+JSON = json.JSONDecoder(
+    object_pairs_hook=members_once,
+    parse_int=small_integer,
+    parse_float=no_number,
+    parse_constant=no_number,
+)
+
+
+def read_json(content: bytes) -> object:
+    """Return what JSON in UTF-8 says, if every reader reads it alike."""
+    try:
+        return JSON.decode(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise Wrong("something is not JSON in UTF-8") from error
+
+
+def parse_leaf(content: bytes) -> dict[str, object]:
+    """Return a leaf's members. Raises for all but the one spelling (docs/audit-log.md, 4 and 5)."""
+    if len(content) > MAX_LEAF_BYTES:
+        raise Wrong(f"a leaf has {len(content)} bytes, want at most {MAX_LEAF_BYTES}")
+    members = read_json(content)
+    spelt = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if spelt.encode("utf-8", "surrogatepass") != content:
+        raise Wrong("a leaf is not in its one canonical spelling")
+    if not isinstance(members, dict) or members.keys() - {"idem", "payload"} != LEAF_MEMBERS:
+        raise Wrong("a leaf does not have the members of a leaf")
+    if type(members["v"]) is not int or members["v"] != 1:
+        raise Wrong("a leaf is not one of version 1")
+    for name, form in LEAF_FORMS.items():
+        if not isinstance(members[name], str) or not re.fullmatch(form, members[name]):
+            raise Wrong(f"a leaf's {name} is not of its form")
+    facts_of(members)
+    if "idem" in members:
+        digests_in(members["idem"], 16, {"body", "key"})
+    if "payload" in members:
+        digests_in(members["payload"], 32, {"kc", "pc", "sha256", "wk"}, {"alg", "len"})
+        alg, length = members["payload"]["alg"], members["payload"]["len"]
+        if alg != "A256GCM" or type(length) is not int or length < 0:
+            raise Wrong("a leaf's payload is not of its form")
+    return members
+
+
+def facts_of(leaf: Mapping[str, object]) -> dict[str, object]:
+    """Return a leaf's facts."""
+    facts = leaf["facts"]
+    if not isinstance(facts, dict):
+        raise Wrong("a leaf has no facts")
+    return facts
+
+
+def digests_in(
+    value: object, size: int, names: set[str], others: Iterable[str] = ()
+) -> dict[str, bytes]:
+    """Return the digests, each of ``size`` bytes, of an object that has these members alone."""
+    if not isinstance(value, dict) or value.keys() != names.union(others):
+        raise Wrong(f"something does not have the members {sorted(names.union(others))}")
+    digests = {name: unbase64(str(value[name])) for name in names}
+    if any(len(digest) != size for digest in digests.values()):
+        raise Wrong(f"something of {sorted(names)} does not have {size} bytes")
+    return digests
 
 
 def rotated(current: Key, leaf: bytes) -> Key:
     """Return the key that a key_rotated leaf hands over to; both keys must have signed that."""
-    facts = parse_leaf(leaf)["facts"]
-    if not isinstance(facts, dict):
-        raise Wrong("a key_rotated leaf has no facts")
+    facts = facts_of(parse_leaf(leaf))
     if facts.get("old") != current.text:
         raise Wrong("a key_rotated leaf takes over from another key")
     new = Key(str(facts.get("new")))
@@ -584,14 +657,6 @@ def rotated(current: Key, leaf: bytes) -> Key:
     if new.name != current.name:
         raise Wrong("a key_rotated leaf hands over to another log")
     return new
-
-
-def envelope_digests(leaf: Mapping[str, object]) -> dict[str, bytes]:
-    """Return the commitments of a leaf about its payload."""
-    payload = leaf.get("payload")
-    if not isinstance(payload, dict):
-        raise Wrong("the leaf has no payload")
-    return {name: unbase64(str(payload.get(name))) for name in ("sha256", "pc", "kc")}
 
 
 def decrypted(envelope: bytes, key: bytes, record_id: str) -> bytes:
@@ -819,7 +884,8 @@ class PackCheck:
         return f"sizes {first.size} and {second.size}"
 
     def _envelope(self) -> str:
-        self.digests = envelope_digests(self.leaf)
+        payload = self.leaf.get("payload")
+        self.digests = digests_in(payload, 32, {"kc", "pc", "sha256", "wk"}, {"alg", "len"})
         envelope = self.pack["envelope.bin"]
         if sha256(envelope) != self.digests["sha256"]:
             raise Wrong("it is not the one that the leaf commits to")
@@ -847,10 +913,10 @@ class PackCheck:
         proof = Proof(self.pack["erasure.tlog-proof"])
         proof.check(self.pack["erasure-leaf.json"])
         self._signed(proof)
-        facts = leaf["facts"]
-        if leaf["type"] != "erasure" or not isinstance(facts, dict):
+        facts = facts_of(leaf)
+        if leaf["type"] != "erasure":
             raise Wrong("the other leaf is no erasure")
-        if self.proof.index not in facts["of"]:
+        if self.proof.index not in earlier(facts.get("of"), proof.index):
             raise Wrong("the erasure is of other entries")
         return f"entry {proof.index}, at {leaf['ts']}, on the ground {facts['basis']!r}"
 
@@ -865,19 +931,24 @@ class PackCheck:
         return f"{model['name']} {model['version']}, sha256 {model['sha256']}"
 
     def _facts(self, name: str) -> dict[str, str]:
-        facts = self.leaf["facts"]
-        found = facts.get(name) if isinstance(facts, dict) else None
+        found = facts_of(self.leaf).get(name)
         if not isinstance(found, dict):
             raise Wrong(f"the leaf does not name its {name}")
         return found
+
+
+def earlier(of: object, index: int) -> list[int]:
+    """Return the entries that an erasure at ``index`` names, all of them before it."""
+    if not isinstance(of, list) or not all(type(at) is int and 0 < at < index for at in of):
+        raise Wrong(f"entry {index} erases what is not before it")
+    return of
 
 
 def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
     """Return the keys before and after the known ones: each change was signed by both of its two."""
     pairs = []
     for leaf in rotations:
-        facts = parse_leaf(leaf)["facts"]
-        old = Key(str(facts.get("old") if isinstance(facts, dict) else None))
+        old = Key(str(facts_of(parse_leaf(leaf)).get("old")))
         pairs.append((old, rotated(old, leaf)))
     trusted = {key.text for key in known}
     found: list[Key] = []
@@ -926,7 +997,7 @@ class LogCheck:
         size = self.checkpoint.size
         for position in range((size + 255) // 256):
             width = min(256, size - position * 256)
-            self.leaves += bundle(self._file("tile/entries", position, width), width)
+            self.leaves += bundle(*self._file("tile/entries", position, width))[:width]
         self.hashes = [sha256(b"\x00", leaf) for leaf in self.leaves]
         return f"{size} entries"
 
@@ -940,9 +1011,8 @@ class LogCheck:
         for level, nodes in enumerate(levels_of(self.hashes)):
             for at in range(0, len(nodes), 256):
                 want = nodes[at : at + 256]
-                got = self._file(f"tile/{level}", at // 256, len(want))
-                # Where a partial tile was pruned its full one stands: it begins with the same.
-                if got[: 32 * len(want)] != b"".join(want) or len(got) % 32:
+                got, count_in_it = self._file(f"tile/{level}", at // 256, len(want))
+                if got[: 32 * len(want)] != b"".join(want) or len(got) != 32 * count_in_it:
                     raise Wrong(f"tile {level}/{at // 256} holds other hashes")
                 count += 1
         return f"{count} tiles"
@@ -951,10 +1021,11 @@ class LogCheck:
         identities: set[object] = set()
         self.key: Key | None = None
         for index, content in enumerate(self.leaves):
-            leaf = parse_leaf(content)
-            facts = leaf["facts"]
-            if not isinstance(facts, dict):
-                raise Wrong(f"entry {index} has no facts")
+            try:
+                leaf = parse_leaf(content)
+            except Wrong as error:
+                raise Wrong(f"entry {index}: {error}") from error
+            facts = facts_of(leaf)
             if leaf["id"] in identities:
                 raise Wrong(f"entry {index} has the identifier of an earlier one")
             identities.add(leaf["id"])
@@ -969,11 +1040,7 @@ class LogCheck:
                 self.key = rotated(self.key, content)
                 self.chain.append(self.key)
             elif leaf["type"] == "erasure":
-                of = facts.get("of")
-                if not isinstance(of, list) or not all(
-                    isinstance(item, int) and 0 < item < index for item in of
-                ):
-                    raise Wrong(f"entry {index} erases what is not before it")
+                earlier(facts.get("of"), index)
         return f"{len(identities)} identifiers"
 
     def _signature(self) -> str:
@@ -988,24 +1055,31 @@ class LogCheck:
         source = "led to by the key you gave" if self.vkeys else "THE LOG'S OWN WORD"
         return f"{self.key.text} ({source})"
 
-    def _file(self, folder: str, position: int, width: int) -> bytes:
+    def _file(self, folder: str, position: int, width: int) -> tuple[bytes, int]:
+        """Return a tile or bundle, and how many hashes or entries it must hold.
+
+        Where a partial one was pruned its full one stands: it begins with the same.
+        """
         digits = f"{position % 1000:03d}"
         while position := position // 1000:
             digits = f"x{position % 1000:03d}/{digits}"
         full = self.directory / folder / digits
         partial = Path(f"{full}.p") / str(width)
-        return (partial if width < 256 and partial.exists() else full).read_bytes()
+        if width < 256 and partial.exists():
+            return partial.read_bytes(), width
+        return full.read_bytes(), 256
 
 
-def bundle(content: bytes, count: int) -> Iterator[bytes]:
-    """Yield the first ``count`` entries of a bundle."""
-    at = 0
+def bundle(content: bytes, count: int) -> list[bytes]:
+    """Return the ``count`` entries of a bundle, which holds nothing else."""
+    entries, at = [], 0
     for _ in range(count):
         length = int.from_bytes(content[at : at + 2], "big")
+        entries.append(content[at + 2 : at + 2 + length])
         at += 2 + length
-        if at > len(content):
-            raise Wrong("a bundle ends too early")
-        yield content[at - length : at]
+    if at != len(content):
+        raise Wrong(f"a bundle does not hold {count} entries and nothing else")
+    return entries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,10 +18,13 @@ import pytest
 from cryptography import x509
 
 from audit import standalone_verify
+from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.errors import LogRolledBackError, NoteError, ProofError
 from audit.evidence import StampedCheckpoint, Surroundings, build_pack
 from audit.log import Log
+from audit.merkle import leaf_hash
 from audit.note import Note, SigningKey, parse_note
+from audit.proof import LogProof
 from audit.publish import publish
 from audit.timestamp import request_for, verify_timestamp
 from audit.witness import Witness, add_log
@@ -374,6 +377,44 @@ def test_a_published_log_verifies_where_nothing_of_ours_is(case: Case, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
     assert elsewhere(tmp_path, script, "log", str(target), "--vkey", stranger).returncode == 1
+
+
+def about_another_leaf(case: Case, leaf: bytes) -> dict[str, bytes]:
+    """A pack about a leaf that the log's own key has signed as the only one of its tree."""
+    files = files_of(case.pack())
+    for name in ("timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"):
+        del files[name]
+    checkpoint = Checkpoint(case.log.origin, 1, leaf_hash(leaf))
+    note = sign_checkpoint(checkpoint, case.log._signer.keys[0])
+    manifest = json.loads(files["manifest.json"]) | {"index": 0, "size": 1}
+    return {
+        **files,
+        "manifest.json": json.dumps(manifest).encode(),
+        "leaf.json": leaf,
+        "decision.tlog-proof": LogProof(0, (), note).format(),
+        "trust-policy.txt": f"log {case.log.verifier_key}\nquorum none\n".encode(),
+    }
+
+
+def test_a_leaf_that_could_be_read_in_two_ways_is_none_in_a_pack(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaf = case.log.read(case.made.id).leaf
+    path = tmp_path / "p.zip"
+    assert verdict(zipped(path, about_another_leaf(case, leaf), relist=True)) == 0
+    for changed in (
+        leaf.replace(b'"v":1}', b'"v":1,"v":1}'),
+        leaf.replace(b'"v":1}', b'"v":1,"z":"Maria Muster"}'),
+        leaf.replace(b'{"facts":{', b'{"facts":{"a":1.5,'),
+        leaf.replace(b'{"facts":{', b'{"facts":{"a":"%s",' % (b"x" * 1_000)),
+        leaf.decode().encode("utf-16"),
+        leaf + b"\n",
+    ):
+        capsys.readouterr()
+        assert verdict(zipped(path, about_another_leaf(case, changed), relist=True)) == 1
+        told = capsys.readouterr().out
+        assert "FAILED  the decision is in the log under its checkpoint: " in told
+        assert "is not where the proof says" not in told
 
 
 def hostile_zips(files: dict[str, bytes], path: Path) -> Iterator[str]:
