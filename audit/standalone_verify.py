@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAX_PACK_BYTES = 256 * 1024 * 1024
+OWN_WORD = "THE PACK'S OWN WORD"
 
 
 class Wrong(Exception):  # noqa: N818 - what it is: something is wrong
@@ -763,15 +764,16 @@ class PackCheck:
         if not steps.run("the log's key", self._key):
             return steps.end()
         steps.run("the checkpoint is signed by the log", lambda: self._signed(self.proof))
-        steps.run("the checkpoint is cosigned by enough witnesses", self._cosigned)
+        policy = "your policy" if self.options.policy else "the pack's own policy"
+        steps.run(f"the checkpoint is cosigned as {policy} asks", self._cosigned)
         if "timestamp.tsr" in pack:
             steps.run("a timestamp bounds when the decision was recorded", self._timestamp)
         else:
             steps.note("no timestamp authority's word is in the pack")
-        if "consistency.json" in pack:
+        if self.options.checkpoint is not None:
             steps.run("the log continues your own checkpoint", self._consistency)
-        elif self.options.checkpoint is not None:
-            steps.run("the log continues your own checkpoint", lambda: self["consistency.json"])
+        elif "consistency.json" in pack:
+            steps.run("the log continues a checkpoint that the pack names", self._consistency)
         if self.erased:
             steps.run("the content was erased, and the log says so", self._erasure)
         else:
@@ -830,9 +832,7 @@ class PackCheck:
         rotations = json.loads(self["rotations.json"]) if "rotations.json" in self.pack else []
         leaves = [unbase64(leaf) for leaf in rotations]
         self.keys += keys_led_to(self.keys, leaves)
-        outside = self.options.vkey or self.options.policy
-        source = "as you gave it" if outside else "THE PACK'S OWN WORD, compare it with yours"
-        return f"{self.keys[0].text} ({source})"
+        return f"{self.keys[0].text} ({whose(self.options.vkey or self.options.policy)})"
 
     def _signed(self, proof: Proof) -> str:
         if proof.checkpoint.origin != self.proof.checkpoint.origin:
@@ -849,10 +849,10 @@ class PackCheck:
                 times[name] = int.from_bytes(signature[:8], "big")
         if not self.policy.is_met(set(times)):
             raise Wrong(f"cosigned by {sorted(times) or 'nobody'}, want {self.policy.quorum}")
+        told = [f"{name} at {told_time(time)}" for name, time in sorted(times.items())]
         if self.policy.quorum == "none":
-            return "the policy asks for no witness"
-        told = (f"{name} at {told_time(time)}" for name, time in sorted(times.items()))
-        return ", ".join(told)
+            told = ["it asks for no witness"]
+        return f"{', '.join(told)} ({whose(self.options.policy)})"
 
     def _timestamp(self) -> str:
         proof = Proof(self.pack["timestamp.tlog-proof"])
@@ -863,8 +863,7 @@ class PackCheck:
             path.read_bytes() if path else self.pack["timestamp-roots.pem"]
         )
         stated = check_timestamp(self.pack["timestamp.tsr"], proof.checkpoint.note, roots)
-        source = "root as you gave it" if path else "root FROM THE PACK, compare it with yours"
-        return f"not after {stated.isoformat()} ({source})"
+        return f"not after {stated.isoformat()} (the authority's root: {whose(path)})"
 
     def _consistency(self) -> str:
         content = json.loads(self["consistency.json"])
@@ -881,7 +880,7 @@ class PackCheck:
         first, second = (held, new) if held.size <= new.size else (new, held)
         path = [unbase64(node) for node in content["proof"]]
         check_consistency(first.size, first.root, second.size, second.root, path)
-        return f"sizes {first.size} and {second.size}"
+        return f"sizes {first.size} and {second.size} ({whose(self.options.checkpoint)})"
 
     def _envelope(self) -> str:
         payload = self.leaf.get("payload")
@@ -957,6 +956,11 @@ def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
             trusted.add(new.text)
             found.append(new)
     return found
+
+
+def whose(given: object) -> str:
+    """Return on whose word something rests: the reader's, if they gave it."""
+    return "as you gave it" if given else f"{OWN_WORD}, compare it with yours"
 
 
 def told_time(seconds: int) -> str:

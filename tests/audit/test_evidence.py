@@ -248,6 +248,35 @@ def test_another_key_root_or_checkpoint_of_yours_fails(
         assert told in capsys.readouterr().out
 
 
+def test_what_only_the_pack_says_is_marked_until_you_give_your_own(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A witness that the operator made up, and a checkpoint that the operator chose."""
+    files = files_of(case.pack(held=case.held))
+    files["trust-policy.txt"] = case.trust.replace(b" w1", b" supreme-court")
+    path = zipped(tmp_path / "p.zip", files, relist=True)
+    policy, held, root = (tmp_path / name for name in ("policy", "held", "root"))
+    policy.write_bytes(case.trust)
+    held.write_bytes(case.held)
+    root.write_bytes(case.authority.root)
+    for options, marked in (
+        ([], {"the log's key", "the pack's own policy", "that the pack names", "timestamp"}),
+        (
+            ["--vkey", case.log.verifier_key],
+            {"the pack's own policy", "that the pack names", "timestamp"},
+        ),
+        (["--policy", policy, "--tsa-root", root], {"that the pack names"}),
+        (["--policy", policy, "--tsa-root", root, "--checkpoint", held], set()),
+    ):
+        assert verdict(path, *map(str, options)) == 0
+        told = capsys.readouterr().out
+        own = [line for line in told.splitlines() if line[:2] == "OK" and "OWN WORD" in line]
+        assert len(own) == len(marked), own
+        assert all(any(mark in line for line in own) for mark in marked), own
+        assert ("supreme-court" in told) is (policy not in options)
+        assert ("your own checkpoint" in told) is (held in options)
+
+
 def test_the_same_bytes_twice(case: Case) -> None:
     surroundings = Surroundings(case.trust, files={"policy.json": POLICY})
     packs = {
