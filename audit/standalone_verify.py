@@ -36,6 +36,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAX_PACK_BYTES = 256 * 1024 * 1024
 OWN_WORD = "THE PACK'S OWN WORD"
+TIMESTAMP = {"timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"}
+ERASURE = {"erasure-leaf.json", "erasure.tlog-proof"}
+DISCLOSED = {"payload.json", "disclosure.json"}
+ALWAYS_ALLOWED = {
+    "manifest.json", "leaf.json", "decision.tlog-proof", "trust-policy.txt", "verify.py",
+    "rotations.json", "consistency.json", "policy.json", "card.json", *TIMESTAMP,
+}  # fmt: skip
+NOT_VOUCHED_FOR = {"verify.py", "card.json", "trust-policy.txt", "timestamp-roots.pem"}
+"""Every other file of a pack is compared with what leads to the checkpoint."""
+MANIFEST = {"v", "log", "decision", "index", "size", "erased", "disclosed", "files"}
 
 
 class Wrong(Exception):  # noqa: N818 - what it is: something is wrong
@@ -74,6 +84,8 @@ def check_consistency(
     first: int, first_root: bytes, second: int, second_root: bytes, path: Sequence[bytes]
 ) -> None:
     """Raise unless the tree of ``first`` leaves is the beginning of that of ``second`` (2.1.4.2)."""
+    if any(len(node) != 32 for node in path):
+        raise Wrong("a hash of the consistency proof is not 32 bytes")
     if not 1 <= first <= second:
         raise Wrong(f"sizes {first} and {second} cannot be compared")
     if first == second:
@@ -310,10 +322,9 @@ class Proof:
         lines = head.decode("ascii", "replace").split("\n")
         if not blank or lines.pop(0) != "c2sp.org/tlog-proof@v1":
             raise Wrong("a proof does not begin as a tlog-proof")
-        if lines and lines[0].startswith("extra "):
-            unbase64(lines.pop(0)[6:])
+        # The format's line "extra" is refused: nothing signs it, and no pack has it.
         if not lines or not lines[0].startswith("index "):
-            raise Wrong("a proof has no index")
+            raise Wrong("a proof's second line is not its index")
         self.index = decimal(lines.pop(0)[6:])
         self.path = [unbase64(line) for line in lines]
         if len(self.path) > 63 or any(len(node) != 32 for node in self.path):
@@ -618,7 +629,7 @@ def parse_leaf(content: bytes) -> dict[str, object]:
     if "idem" in members:
         digests_in(members["idem"], 16, {"body", "key"})
     if "payload" in members:
-        digests_in(members["payload"], 32, {"kc", "pc", "sha256", "wk"}, {"alg", "len"})
+        payload_digests(members)
         alg, length = members["payload"]["alg"], members["payload"]["len"]
         if alg != "A256GCM" or type(length) is not int or length < 0:
             raise Wrong("a leaf's payload is not of its form")
@@ -633,16 +644,32 @@ def facts_of(leaf: Mapping[str, object]) -> dict[str, object]:
     return facts
 
 
-def digests_in(
-    value: object, size: int, names: set[str], others: Iterable[str] = ()
-) -> dict[str, bytes]:
-    """Return the digests, each of ``size`` bytes, of an object that has these members alone."""
-    if not isinstance(value, dict) or value.keys() != names.union(others):
-        raise Wrong(f"something does not have the members {sorted(names.union(others))}")
-    digests = {name: unbase64(str(value[name])) for name in names}
+def object_of(value: object, names: set[str]) -> dict[str, object]:
+    """Return an object that has these members and no other."""
+    if not isinstance(value, dict) or value.keys() != names:
+        raise Wrong(f"something in JSON does not have the members {sorted(names)} alone")
+    return value
+
+
+def digests_in(value: object, size: int, names: set[str], *others: str) -> dict[str, bytes]:
+    """Return those of an object's members that are base64 of ``size`` bytes."""
+    members = object_of(value, names.union(others))
+    digests = {name: unbase64(str(members[name])) for name in names}
     if any(len(digest) != size for digest in digests.values()):
-        raise Wrong(f"something of {sorted(names)} does not have {size} bytes")
+        raise Wrong(f"one of {sorted(names)} does not have {size} bytes")
     return digests
+
+
+def payload_digests(leaf: Mapping[str, object]) -> dict[str, bytes]:
+    """Return the commitments of a leaf about its payload."""
+    return digests_in(leaf.get("payload"), 32, {"kc", "pc", "sha256", "wk"}, "alg", "len")
+
+
+def base64_list(value: object) -> list[bytes]:
+    """Return what a list of base64 holds."""
+    if not isinstance(value, list):
+        raise Wrong("something in JSON is no list")
+    return [unbase64(str(item)) for item in value]
 
 
 def rotated(current: Key, leaf: bytes) -> Key:
@@ -766,7 +793,7 @@ class PackCheck:
         steps.run("the checkpoint is signed by the log", lambda: self._signed(self.proof))
         policy = "your policy" if self.options.policy else "the pack's own policy"
         steps.run(f"the checkpoint is cosigned as {policy} asks", self._cosigned)
-        if "timestamp.tsr" in pack:
+        if TIMESTAMP & pack.files.keys():
             steps.run("a timestamp bounds when the decision was recorded", self._timestamp)
         else:
             steps.note("no timestamp authority's word is in the pack")
@@ -785,38 +812,52 @@ class PackCheck:
         if "policy.json" in pack:
             steps.run("the policy is the recorded one", self._policy)
         steps.run("the model", self._model)
+        own = sorted(NOT_VOUCHED_FOR & pack.files.keys())
+        steps.note(f"what the files {', '.join(own)} say is {OWN_WORD}")
         return steps.end()
-
-    def __getitem__(self, name: str) -> str:
-        return self.pack[name].decode()
 
     def _read(self) -> str:
         self.pack = Pack(self.options.path)
+        self.manifest = object_of(read_json(self.pack["manifest.json"]), MANIFEST)
+        self.erased, self.disclosed = self.manifest["erased"], self.manifest["disclosed"]
+        if not type(self.erased) is type(self.disclosed) is bool:
+            raise Wrong("the manifest does not say whether the content is disclosed or erased")
+        if self.erased and self.disclosed:
+            raise Wrong("the manifest says that erased content is disclosed")
         return f"{len(self.pack.files)} files"
 
     def _files(self) -> str:
-        manifest = json.loads(self["manifest.json"])
-        listed = manifest["files"]
-        have = {name for name in self.pack.files if name != "manifest.json"}
-        if set(listed) != have:
-            raise Wrong(f"listed and there differ in {sorted(set(listed) ^ have)}")
+        listed, have = self.manifest["files"], self.pack.files.keys() - {"manifest.json"}
+        content = {"envelope.bin", *(DISCLOSED if self.disclosed else ())}
+        if unknown := have - ALWAYS_ALLOWED - (ERASURE if self.erased else content):
+            raise Wrong(f"nothing vouches for {sorted(unknown)}")
+        if not isinstance(listed, dict):
+            raise Wrong("the manifest lists no files")
+        if differ := listed.keys() ^ have:
+            raise Wrong(f"listed and there differ in {sorted(differ)}")
         for name, digest in listed.items():
             if hashlib.sha256(self.pack[name]).hexdigest() != digest:
                 raise Wrong(f"{name} was changed")
         return f"{len(listed)} files"
 
     def _inclusion(self) -> str:
-        self.manifest = json.loads(self["manifest.json"])
-        self.erased, self.disclosed = self.manifest["erased"], self.manifest["disclosed"]
         self.leaf = parse_leaf(self.pack["leaf.json"])
         self.proof = Proof(self.pack["decision.tlog-proof"])
         self.proof.check(self.pack["leaf.json"])
-        if self.leaf["id"] != self.manifest["decision"] or self.leaf["type"] != "recommendation":
-            raise Wrong("the leaf is not that of the decision the manifest names")
-        if self.proof.index != self.manifest["index"]:
-            raise Wrong("the manifest names another index than the proof")
+        if self.leaf["type"] != "recommendation":
+            raise Wrong(f"the leaf is of the type {self.leaf['type']}")
+        checkpoint, index = self.proof.checkpoint, self.proof.index
+        for name, proved in (
+            ("v", 1),
+            ("log", checkpoint.origin),
+            ("decision", self.leaf["id"]),
+            ("index", index),
+            ("size", checkpoint.size),
+        ):
+            if repr(self.manifest[name]) != repr(proved):  # in JSON, true is not 1
+                raise Wrong(f"the manifest's {name} is {self.manifest[name]!r}, want {proved!r}")
         when = f"recorded at {self.leaf['ts']} by the log's own clock"
-        return f"entry {self.proof.index} of {self.proof.checkpoint.size}, {when}"
+        return f"entry {index} of {checkpoint.size}, {when}"
 
     def _key(self) -> str:
         self.policy = Policy(
@@ -829,9 +870,9 @@ class PackCheck:
         self.keys = [key for key in (*given, *own) if key.name == self.proof.checkpoint.origin]
         if not self.keys:
             raise Wrong(f"no known key is of the log {self.proof.checkpoint.origin!r}")
-        rotations = json.loads(self["rotations.json"]) if "rotations.json" in self.pack else []
-        leaves = [unbase64(leaf) for leaf in rotations]
-        self.keys += keys_led_to(self.keys, leaves)
+        if "rotations.json" in self.pack:
+            leaves = base64_list(read_json(self.pack["rotations.json"]))
+            self.keys += keys_led_to(self.keys, leaves)
         return f"{self.keys[0].text} ({whose(self.options.vkey or self.options.policy)})"
 
     def _signed(self, proof: Proof) -> str:
@@ -866,8 +907,8 @@ class PackCheck:
         return f"not after {stated.isoformat()} (the authority's root: {whose(path)})"
 
     def _consistency(self) -> str:
-        content = json.loads(self["consistency.json"])
-        held = Checkpoint(content["from"].encode())
+        content = object_of(read_json(self.pack["consistency.json"]), {"from", "proof"})
+        held = Checkpoint(str(content["from"]).encode())
         if self.options.checkpoint is not None:
             mine = Checkpoint(self.options.checkpoint.read_bytes())
             if mine.text != held.text:
@@ -878,22 +919,21 @@ class PackCheck:
         if held.origin != new.origin:
             raise Wrong("it is of another log")
         first, second = (held, new) if held.size <= new.size else (new, held)
-        path = [unbase64(node) for node in content["proof"]]
+        path = base64_list(content["proof"])
         check_consistency(first.size, first.root, second.size, second.root, path)
         return f"sizes {first.size} and {second.size} ({whose(self.options.checkpoint)})"
 
     def _envelope(self) -> str:
-        payload = self.leaf.get("payload")
-        self.digests = digests_in(payload, 32, {"kc", "pc", "sha256", "wk"}, {"alg", "len"})
+        self.digests = payload_digests(self.leaf)
         envelope = self.pack["envelope.bin"]
         if sha256(envelope) != self.digests["sha256"]:
             raise Wrong("it is not the one that the leaf commits to")
         return f"{len(envelope)} bytes"
 
     def _disclosure(self) -> str:
-        disclosure = json.loads(self["disclosure.json"])
-        key, salt = unbase64(disclosure["key"]), unbase64(disclosure["salt"])
-        if len(salt) != 32 or sha256(b"grounds/kc/v1\n", key) != self.digests["kc"]:
+        secret = digests_in(read_json(self.pack["disclosure.json"]), 32, {"key", "salt"})
+        key, salt = secret["key"], secret["salt"]
+        if sha256(b"grounds/kc/v1\n", key) != self.digests["kc"]:
             raise Wrong("the key is not the one that the leaf commits to")
         plaintext = decrypted(self.pack["envelope.bin"], key, str(self.leaf["id"]))
         if sha256(b"grounds/pc/v1\n", salt, plaintext) != self.digests["pc"]:
@@ -955,6 +995,8 @@ def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
         if old.text in trusted and new.text not in trusted:
             trusted.add(new.text)
             found.append(new)
+    if not all(new.text in trusted for _, new in pairs):
+        raise Wrong("a change of keys leads to no known key of the log")
     return found
 
 

@@ -28,7 +28,7 @@ from audit.proof import LogProof
 from audit.publish import publish
 from audit.timestamp import request_for, verify_timestamp
 from audit.witness import Witness, add_log
-from tests.audit.conftest import MakeRecord, OpenLog
+from tests.audit.conftest import Clock, MakeRecord, OpenLog
 from tests.authority import Authority
 
 PAYLOAD = json.dumps({"answer": {"recommendation": {"outcome": "priority"}}}).encode()
@@ -302,7 +302,7 @@ def test_every_changed_file_is_noticed(case: Case, tmp_path: Path) -> None:
     """A byte of any file: by the manifest; and by what it means when the manifest is mended too."""
     files = files_of(case.pack(held=case.held))
     rng = random.Random(8)  # noqa: S311
-    free = {"verify.py", "card.json", "manifest.json", "timestamp-roots.pem", "trust-policy.txt"}
+    free = {"manifest.json", *standalone_verify.NOT_VOUCHED_FOR}
     for name, content in files.items():
         for _ in range(6):
             changed = bytearray(content)
@@ -406,6 +406,106 @@ def test_a_published_log_verifies_where_nothing_of_ours_is(case: Case, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
     assert elsewhere(tmp_path, script, "log", str(target), "--vkey", stranger).returncode == 1
+
+
+FORGED = b'{"answer":{"recommendation":{"outcome":"FORGED"}}}'
+
+
+def stating(files: dict[str, bytes], **said: object) -> dict[str, bytes]:
+    """The files with another statement in the manifest."""
+    manifest = json.loads(files["manifest.json"]) | said
+    return {**files, "manifest.json": json.dumps(manifest).encode()}
+
+
+def test_no_file_is_passed_that_nothing_vouches_for(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = files_of(case.pack(disclose=False))
+    disclosed = files_of(case.pack())
+    for name, pack in (
+        ("payload.json", {**files, "payload.json": FORGED}),
+        ("payload.json", stating({**disclosed, "payload.json": FORGED}, disclosed=False)),
+        ("disclosure.json", {**files, "disclosure.json": disclosed["disclosure.json"]}),
+        ("erasure-leaf.json", {**files, "erasure-leaf.json": b"{}"}),
+        ("erasure.tlog-proof", {**files, "erasure.tlog-proof": b""}),
+        *((name, {**files, name: b"x"}) for name in ("../../evil", "/etc/passwd", "README.md")),
+        *((name, {**files, name: FORGED}) for name in ("Payload.json", "folder/payload.json")),
+    ):
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, name
+        told = capsys.readouterr().out
+        assert "FAILED  the files are those that the manifest lists: nothing vouches for" in told
+        assert name in told
+    case.log.erase_subject("s", basis="Art. 17", actor="dpo", new_id=lambda: "erasure-1")
+    case.note = case.log.checkpoint()
+    case.trust = f"log {case.log.verifier_key}\nquorum none\n".encode()
+    erased = files_of(case.pack())
+    assert verdict(zipped(tmp_path / "p.zip", erased, relist=True)) == 0
+    for name in ("payload.json", "disclosure.json", "envelope.bin"):
+        capsys.readouterr()
+        pack = {**erased, name: FORGED}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1
+        assert f"nothing vouches for ['{name}']" in capsys.readouterr().out
+    assert verdict(zipped(tmp_path / "p.zip", stating(erased, disclosed=True), relist=True)) == 1
+
+
+def test_the_manifest_says_what_is_proved(case: Case, tmp_path: Path) -> None:
+    files = files_of(case.pack())
+    assert verdict(zipped(tmp_path / "p.zip", stating(files), relist=True)) == 0
+    for said in (
+        {"v": 2},
+        {"v": True},
+        {"log": "other"},
+        {"decision": "other"},
+        {"index": 4},
+        {"size": 999},
+        {"erased": True},
+        {"erased": 0},
+        {"disclosed": None},
+        {"note": "paid in full"},
+    ):
+        assert verdict(zipped(tmp_path / "p.zip", stating(files, **said), relist=True)) == 1, said
+    twice = files["manifest.json"].replace(b'"size": ', b'"size": 999,\n "size": ')
+    pack = {**files, "manifest.json": twice}
+    assert verdict(zipped(tmp_path / "p.zip", pack, relist=False)) == 1
+
+
+def test_no_file_holds_anything_beside_what_is_proved(case: Case, tmp_path: Path) -> None:
+    stranger = Log.open(tmp_path / "other", origin=case.log.origin, clock=Clock(), create=True)
+    leaves = []
+    for log in (case.log, stranger):
+        log.rotate_key()
+        leaves.append(base64.b64encode(log.entries(log.size - 1, log.size)[0].leaf).decode())
+    stranger.close()
+    case.note = case.log.checkpoint()
+    case.trust = f"log {case.log.verifier_key}\nquorum none\n".encode()
+    files = files_of(case.pack(held=case.held))
+    files["rotations.json"] = json.dumps(leaves[:1]).encode()
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=True)) == 0
+    proof = files["decision.tlog-proof"]
+    consistency = json.loads(files["consistency.json"])
+    for name, content in (
+        ("disclosure.json", b'{"paid": "in full",' + files["disclosure.json"].lstrip()[1:]),
+        ("consistency.json", json.dumps({**consistency, "paid": "in full"}).encode()),
+        ("consistency.json", json.dumps({**consistency, "proof": {}}).encode()),
+        ("rotations.json", json.dumps(leaves).encode()),
+        ("decision.tlog-proof", proof.replace(b"\nindex", b"\nextra cGFpZA==\nindex")),
+    ):
+        pack = {**files, name: content}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, (name, content)
+    for name in ("timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"):
+        pack = {other: content for other, content in files.items() if other != name}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, name
+
+
+def test_what_nothing_vouches_for_is_named_as_the_packs_own_word(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.zip"
+    path.write_bytes(case.pack())
+    assert verdict(path, "--vkey", case.log.verifier_key) == 0
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if "card.json" in line)
+    assert "THE PACK'S OWN WORD" in told
+    assert all(name in told for name in standalone_verify.NOT_VOUCHED_FOR)
 
 
 def about_another_leaf(case: Case, leaf: bytes) -> dict[str, bytes]:
