@@ -722,8 +722,10 @@ class Steps:
 
     def _tell(self, outcome: str, text: str) -> None:
         # What a pack says may not end this line and begin another, nor move a terminal's cursor.
-        plain = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
-        sys.stdout.write(f"{outcome:<8}{''.join(plain)}\n")
+        plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        encoding = sys.stdout.encoding or "ascii"
+        written = plain.encode(encoding, "backslashreplace").decode(encoding)
+        sys.stdout.write(f"{outcome:<8}{written}\n")
 
     def end(self) -> int:
         """Tell the outcome and return the exit code."""

@@ -639,3 +639,16 @@ def test_what_a_pack_says_cannot_write_lines_of_its_own(
     assert "x\\nOK      all is well\\x1b[2K\\x85" in told
     assert "\x1b" not in told
     assert "\x85" not in told
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_pack_says_is_told_in_any_terminals_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    standalone_verify.Steps().note("witness \u4e2d\u6587 \ud800")
+    sys.stdout.flush()
+    told = written.getvalue().decode(encoding)
+    assert told.startswith("NOTE    witness ")
+    assert told.rstrip().endswith("\\ud800")
