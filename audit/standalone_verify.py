@@ -1,13 +1,13 @@
 """Verify an evidence pack, or a whole published log, with Python and ``cryptography`` alone.
 
-    python verify.py                         the pack this file lies in
-    python verify.py pack EVIDENCE.zip       a pack, zipped or as a directory
-    python verify.py log DIRECTORY           a log as published (C2SP tlog-tiles)
+    python3 verify.py                        the pack this file lies in
+    python3 verify.py pack EVIDENCE.zip      a pack, zipped or as a directory
+    python3 verify.py log DIRECTORY          a log as published (C2SP tlog-tiles)
 
 Give ``--vkey KEY`` (or ``--policy FILE``), from a source that is not the log's operator: without it
 the pack's or log's own word is taken for whose log it is, and the output says so. Exit code 0: all
-that could be checked is right. 1: something is not. Nothing is read but the named files; nothing is
-written or sent.
+that could be checked is right. 1: something is not, or cannot be read. 2: the command line is not
+understood, and nothing was checked. Nothing is read but the named files; nothing is written or sent.
 
 This file stands alone on purpose. It shares no code with the service, so that a fault in one is not
 hidden by the same fault in the other. Specifications: RFC 9162 (Merkle proofs), RFC 3161 and 5652
@@ -23,7 +23,7 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +35,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MAX_PACK_BYTES = 256 * 1024 * 1024
+OWN_WORD = "THE PACK'S OWN WORD"
+TIMESTAMP = {"timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"}
+ERASURE = {"erasure-leaf.json", "erasure.tlog-proof"}
+DISCLOSED = {"payload.json", "disclosure.json"}
+ALWAYS_ALLOWED = {
+    "manifest.json", "leaf.json", "decision.tlog-proof", "trust-policy.txt", "verify.py",
+    "rotations.json", "consistency.json", "policy.json", "card.json", *TIMESTAMP,
+}  # fmt: skip
+NOT_VOUCHED_FOR = {"verify.py", "card.json", "trust-policy.txt", "timestamp-roots.pem"}
+"""Every other file of a pack is compared with what leads to the checkpoint."""
+MANIFEST = {"v", "log", "decision", "index", "size", "erased", "disclosed", "files"}
 
 
 class Wrong(Exception):  # noqa: N818 - what it is: something is wrong
@@ -73,6 +84,8 @@ def check_consistency(
     first: int, first_root: bytes, second: int, second_root: bytes, path: Sequence[bytes]
 ) -> None:
     """Raise unless the tree of ``first`` leaves is the beginning of that of ``second`` (2.1.4.2)."""
+    if any(len(node) != 32 for node in path):
+        raise Wrong("a hash of the consistency proof is not 32 bytes")
     if not 1 <= first <= second:
         raise Wrong(f"sizes {first} and {second} cannot be compared")
     if first == second:
@@ -309,10 +322,9 @@ class Proof:
         lines = head.decode("ascii", "replace").split("\n")
         if not blank or lines.pop(0) != "c2sp.org/tlog-proof@v1":
             raise Wrong("a proof does not begin as a tlog-proof")
-        if lines and lines[0].startswith("extra "):
-            unbase64(lines.pop(0)[6:])
+        # The format's line "extra" is refused: nothing signs it, and no pack has it.
         if not lines or not lines[0].startswith("index "):
-            raise Wrong("a proof has no index")
+            raise Wrong("a proof's second line is not its index")
         self.index = decimal(lines.pop(0)[6:])
         self.path = [unbase64(line) for line in lines]
         if len(self.path) > 63 or any(len(node) != 32 for node in self.path):
@@ -553,27 +565,116 @@ def general_time(content: bytes) -> datetime:
 # --- What the log's own entries say
 
 
-def parse_leaf(content: bytes) -> dict[str, object]:
-    """Return a leaf's members. The bytes themselves are what is hashed."""
-    try:
-        members = json.loads(content)
-    except ValueError as error:
-        raise Wrong("a leaf is not JSON") from error
-    if not isinstance(members, dict) or members.get("v") != 1:
-        raise Wrong("a leaf is not one of version 1")
-    if not isinstance(members.get("facts"), dict):
-        raise Wrong("a leaf has no facts")
-    for name in ("id", "ts", "type"):
-        if not isinstance(members.get(name), str):
-            raise Wrong(f"a leaf has no {name}")
+MAX_LEAF_BYTES = 1023
+LEAF_MEMBERS = {"facts", "id", "ts", "type", "v"}
+LEAF_FORMS = {
+    "id": r"[A-Za-z0-9._-]{1,64}",
+    "type": r"[a-z][a-z0-9_.]{0,47}",
+    "ts": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z",
+}
+
+
+def members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object's members: one that stands twice could be read in two ways."""
+    members = dict(pairs)
+    if len(members) != len(pairs) or not all(name.isascii() for name in members):
+        raise Wrong("JSON has a member twice, or one whose name is not ASCII")
     return members
+
+
+def small_integer(text: str) -> int:
+    """Read an integer that every reader of JSON reads alike."""
+    if abs(value := int(text)) >= 2**53:
+        raise Wrong("JSON has an integer beyond 2**53 - 1")
+    return value
+
+
+def no_number(text: str) -> object:
+    """Refuse floats, NaN and infinities."""
+    raise Wrong(f"JSON has {text} where an integer belongs")
+
+
+JSON = json.JSONDecoder(
+    object_pairs_hook=members_once,
+    parse_int=small_integer,
+    parse_float=no_number,
+    parse_constant=no_number,
+)
+
+
+def read_json(content: bytes) -> object:
+    """Return what JSON in UTF-8 says, if every reader reads it alike."""
+    try:
+        return JSON.decode(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise Wrong("something is not JSON in UTF-8") from error
+
+
+def parse_leaf(content: bytes) -> dict[str, object]:
+    """Return a leaf's members. Raises for all but the one spelling (docs/audit-log.md, 4 and 5)."""
+    if len(content) > MAX_LEAF_BYTES:
+        raise Wrong(f"a leaf has {len(content)} bytes, want at most {MAX_LEAF_BYTES}")
+    members = read_json(content)
+    spelt = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if spelt.encode("utf-8", "surrogatepass") != content:
+        raise Wrong("a leaf is not in its one canonical spelling")
+    if not isinstance(members, dict) or members.keys() - {"idem", "payload"} != LEAF_MEMBERS:
+        raise Wrong("a leaf does not have the members of a leaf")
+    if type(members["v"]) is not int or members["v"] != 1:
+        raise Wrong("a leaf is not one of version 1")
+    for name, form in LEAF_FORMS.items():
+        if not isinstance(members[name], str) or not re.fullmatch(form, members[name]):
+            raise Wrong(f"a leaf's {name} is not of its form")
+    facts_of(members)
+    if "idem" in members:
+        digests_in(members["idem"], 16, {"body", "key"})
+    if "payload" in members:
+        payload_digests(members)
+        alg, length = members["payload"]["alg"], members["payload"]["len"]
+        if alg != "A256GCM" or type(length) is not int or length < 0:
+            raise Wrong("a leaf's payload is not of its form")
+    return members
+
+
+def facts_of(leaf: Mapping[str, object]) -> dict[str, object]:
+    """Return a leaf's facts."""
+    facts = leaf["facts"]
+    if not isinstance(facts, dict):
+        raise Wrong("a leaf has no facts")
+    return facts
+
+
+def object_of(value: object, names: set[str]) -> dict[str, object]:
+    """Return an object that has these members and no other."""
+    if not isinstance(value, dict) or value.keys() != names:
+        raise Wrong(f"something in JSON does not have the members {sorted(names)} alone")
+    return value
+
+
+def digests_in(value: object, size: int, names: set[str], *others: str) -> dict[str, bytes]:
+    """Return those of an object's members that are base64 of ``size`` bytes."""
+    members = object_of(value, names.union(others))
+    digests = {name: unbase64(str(members[name])) for name in names}
+    if any(len(digest) != size for digest in digests.values()):
+        raise Wrong(f"one of {sorted(names)} does not have {size} bytes")
+    return digests
+
+
+def payload_digests(leaf: Mapping[str, object]) -> dict[str, bytes]:
+    """Return the commitments of a leaf about its payload."""
+    return digests_in(leaf.get("payload"), 32, {"kc", "pc", "sha256", "wk"}, "alg", "len")
+
+
+def base64_list(value: object) -> list[bytes]:
+    """Return what a list of base64 holds."""
+    if not isinstance(value, list):
+        raise Wrong("something in JSON is no list")
+    return [unbase64(str(item)) for item in value]
 
 
 def rotated(current: Key, leaf: bytes) -> Key:
     """Return the key that a key_rotated leaf hands over to; both keys must have signed that."""
-    facts = parse_leaf(leaf)["facts"]
-    if not isinstance(facts, dict):
-        raise Wrong("a key_rotated leaf has no facts")
+    facts = facts_of(parse_leaf(leaf))
     if facts.get("old") != current.text:
         raise Wrong("a key_rotated leaf takes over from another key")
     new = Key(str(facts.get("new")))
@@ -584,14 +685,6 @@ def rotated(current: Key, leaf: bytes) -> Key:
     if new.name != current.name:
         raise Wrong("a key_rotated leaf hands over to another log")
     return new
-
-
-def envelope_digests(leaf: Mapping[str, object]) -> dict[str, bytes]:
-    """Return the commitments of a leaf about its payload."""
-    payload = leaf.get("payload")
-    if not isinstance(payload, dict):
-        raise Wrong("the leaf has no payload")
-    return {name: unbase64(str(payload.get(name))) for name in ("sha256", "pc", "kc")}
 
 
 def decrypted(envelope: bytes, key: bytes, record_id: str) -> bytes:
@@ -618,20 +711,26 @@ class Steps:
             detail = check()
         except Exception as error:  # noqa: BLE001 - whatever a check raises, it is not passed
             self.failed += 1
-            sys.stdout.write(f"FAILED  {what}: {error}\n")
+            self._tell("FAILED", f"{what}: {error if str(error) else type(error).__name__}")
             return False
-        sys.stdout.write(f"OK      {what}{f': {detail}' if detail else ''}\n")
+        self._tell("OK", f"{what}{f': {detail}' if detail else ''}")
         return True
 
     def note(self, text: str) -> None:
         """Tell something that is not a check."""
-        sys.stdout.write(f"NOTE    {text}\n")
+        self._tell("NOTE", text)
+
+    def _tell(self, outcome: str, text: str) -> None:
+        # What a pack says may not end this line and begin another, nor move a terminal's cursor.
+        plain = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        encoding = sys.stdout.encoding or "ascii"
+        written = plain.encode(encoding, "backslashreplace").decode(encoding)
+        sys.stdout.write(f"{outcome:<8}{written}\n")
 
     def end(self) -> int:
         """Tell the outcome and return the exit code."""
-        sys.stdout.write(
-            f"\n{self.failed} checks FAILED\n" if self.failed else "\nall checks are OK\n"
-        )
+        failed = "1 check FAILED" if self.failed == 1 else f"{self.failed} checks FAILED"
+        sys.stdout.write(f"\n{failed if self.failed else 'all checks are OK'}\n")
         return 1 if self.failed else 0
 
 
@@ -639,20 +738,31 @@ class Pack:
     """The files of an evidence pack."""
 
     def __init__(self, path: Path) -> None:
-        """Read a zip file or a directory."""
+        """Read a zip file or a directory, no more of it than MAX_PACK_BYTES."""
         self.files: dict[str, bytes] = {}
         if path.is_dir():
-            for file in sorted(path.iterdir()):
-                if file.is_file():
-                    self.files[file.name] = file.read_bytes()
+            found = sorted(path.iterdir())
+            if not all(file.is_file() for file in found):
+                raise Wrong("it holds something that is not a file")
+            self._limit(file.stat().st_size for file in found)
+            self.files = {file.name: file.read_bytes() for file in found}
             return
+        self._limit([path.stat().st_size])
         with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
+            entries = archive.infolist()
+            self._limit(entry.file_size for entry in entries)
+            for entry in entries:
                 if entry.filename in self.files:
-                    raise Wrong(f"the pack has two files named {entry.filename}")
-                if entry.file_size > MAX_PACK_BYTES:
-                    raise Wrong(f"{entry.filename} is too large")
+                    raise Wrong(f"it has two files named {entry.filename}")
+                stored = entry.compress_type == zipfile.ZIP_STORED
+                if not stored or entry.compress_size != entry.file_size or entry.flag_bits & 1:
+                    raise Wrong(f"{entry.filename} is compressed or encrypted, as no pack is")
                 self.files[entry.filename] = archive.read(entry)
+
+    @staticmethod
+    def _limit(sizes: Iterable[int]) -> None:
+        if (total := sum(sizes)) > MAX_PACK_BYTES:
+            raise Wrong(f"it is too large: {total} bytes, want at most {MAX_PACK_BYTES}")
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self.files:
@@ -666,29 +776,33 @@ class Pack:
 class PackCheck:
     """One run over one pack."""
 
-    def __init__(self, pack: Pack, options: argparse.Namespace) -> None:
-        self.pack = pack
+    def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.steps = Steps()
 
     def run(self) -> int:
         """Run every check that applies; return the exit code."""
-        steps, pack = self.steps, self.pack
+        steps = self.steps
         sys.stdout.write("Evidence about one decision\n\n")
+        if not steps.run("the pack can be read", self._read):
+            return steps.end()
+        pack = self.pack
         steps.run("the files are those that the manifest lists", self._files)
         if not steps.run("the decision is in the log under its checkpoint", self._inclusion):
             return steps.end()
-        steps.run("the log's key", self._key)
+        if not steps.run("the log's key", self._key):
+            return steps.end()
         steps.run("the checkpoint is signed by the log", lambda: self._signed(self.proof))
-        steps.run("the checkpoint is cosigned by enough witnesses", self._cosigned)
-        if "timestamp.tsr" in pack:
+        policy = "your policy" if self.options.policy else "the pack's own policy"
+        steps.run(f"the checkpoint is cosigned as {policy} asks", self._cosigned)
+        if TIMESTAMP & pack.files.keys():
             steps.run("a timestamp bounds when the decision was recorded", self._timestamp)
         else:
             steps.note("no timestamp authority's word is in the pack")
-        if "consistency.json" in pack:
+        if self.options.checkpoint is not None:
             steps.run("the log continues your own checkpoint", self._consistency)
-        elif self.options.checkpoint is not None:
-            steps.run("the log continues your own checkpoint", lambda: self["consistency.json"])
+        elif "consistency.json" in pack:
+            steps.run("the log continues a checkpoint that the pack names", self._consistency)
         if self.erased:
             steps.run("the content was erased, and the log says so", self._erasure)
         else:
@@ -700,34 +814,52 @@ class PackCheck:
         if "policy.json" in pack:
             steps.run("the policy is the recorded one", self._policy)
         steps.run("the model", self._model)
+        own = sorted(NOT_VOUCHED_FOR & pack.files.keys())
+        steps.note(f"what the files {', '.join(own)} say is {OWN_WORD}")
         return steps.end()
 
-    def __getitem__(self, name: str) -> str:
-        return self.pack[name].decode()
+    def _read(self) -> str:
+        self.pack = Pack(self.options.path)
+        self.manifest = object_of(read_json(self.pack["manifest.json"]), MANIFEST)
+        self.erased, self.disclosed = self.manifest["erased"], self.manifest["disclosed"]
+        if not type(self.erased) is type(self.disclosed) is bool:
+            raise Wrong("the manifest does not say whether the content is disclosed or erased")
+        if self.erased and self.disclosed:
+            raise Wrong("the manifest says that erased content is disclosed")
+        return f"{len(self.pack.files)} files"
 
     def _files(self) -> str:
-        manifest = json.loads(self["manifest.json"])
-        listed = manifest["files"]
-        have = {name for name in self.pack.files if name != "manifest.json"}
-        if set(listed) != have:
-            raise Wrong(f"listed and there differ in {sorted(set(listed) ^ have)}")
+        listed, have = self.manifest["files"], self.pack.files.keys() - {"manifest.json"}
+        content = {"envelope.bin", *(DISCLOSED if self.disclosed else ())}
+        if unknown := have - ALWAYS_ALLOWED - (ERASURE if self.erased else content):
+            raise Wrong(f"nothing vouches for {sorted(unknown)}")
+        if not isinstance(listed, dict):
+            raise Wrong("the manifest lists no files")
+        if differ := listed.keys() ^ have:
+            raise Wrong(f"listed and there differ in {sorted(differ)}")
         for name, digest in listed.items():
             if hashlib.sha256(self.pack[name]).hexdigest() != digest:
                 raise Wrong(f"{name} was changed")
         return f"{len(listed)} files"
 
     def _inclusion(self) -> str:
-        self.manifest = json.loads(self["manifest.json"])
-        self.erased, self.disclosed = self.manifest["erased"], self.manifest["disclosed"]
         self.leaf = parse_leaf(self.pack["leaf.json"])
         self.proof = Proof(self.pack["decision.tlog-proof"])
         self.proof.check(self.pack["leaf.json"])
-        if self.leaf["id"] != self.manifest["decision"] or self.leaf["type"] != "recommendation":
-            raise Wrong("the leaf is not that of the decision the manifest names")
-        if self.proof.index != self.manifest["index"]:
-            raise Wrong("the manifest names another index than the proof")
+        if self.leaf["type"] != "recommendation":
+            raise Wrong(f"the leaf is of the type {self.leaf['type']}")
+        checkpoint, index = self.proof.checkpoint, self.proof.index
+        for name, proved in (
+            ("v", 1),
+            ("log", checkpoint.origin),
+            ("decision", self.leaf["id"]),
+            ("index", index),
+            ("size", checkpoint.size),
+        ):
+            if repr(self.manifest[name]) != repr(proved):  # in JSON, true is not 1
+                raise Wrong(f"the manifest's {name} is {self.manifest[name]!r}, want {proved!r}")
         when = f"recorded at {self.leaf['ts']} by the log's own clock"
-        return f"entry {self.proof.index} of {self.proof.checkpoint.size}, {when}"
+        return f"entry {index} of {checkpoint.size}, {when}"
 
     def _key(self) -> str:
         self.policy = Policy(
@@ -740,12 +872,10 @@ class PackCheck:
         self.keys = [key for key in (*given, *own) if key.name == self.proof.checkpoint.origin]
         if not self.keys:
             raise Wrong(f"no known key is of the log {self.proof.checkpoint.origin!r}")
-        rotations = json.loads(self["rotations.json"]) if "rotations.json" in self.pack else []
-        leaves = [unbase64(leaf) for leaf in rotations]
-        self.keys += keys_led_to(self.keys, leaves)
-        outside = self.options.vkey or self.options.policy
-        source = "as you gave it" if outside else "THE PACK'S OWN WORD, compare it with yours"
-        return f"{self.keys[0].text} ({source})"
+        if "rotations.json" in self.pack:
+            leaves = base64_list(read_json(self.pack["rotations.json"]))
+            self.keys += keys_led_to(self.keys, leaves)
+        return f"{self.keys[0].text} ({whose(self.options.vkey or self.options.policy)})"
 
     def _signed(self, proof: Proof) -> str:
         if proof.checkpoint.origin != self.proof.checkpoint.origin:
@@ -762,10 +892,10 @@ class PackCheck:
                 times[name] = int.from_bytes(signature[:8], "big")
         if not self.policy.is_met(set(times)):
             raise Wrong(f"cosigned by {sorted(times) or 'nobody'}, want {self.policy.quorum}")
+        told = [f"{name} at {told_time(time)}" for name, time in sorted(times.items())]
         if self.policy.quorum == "none":
-            return "the policy asks for no witness"
-        told = (f"{name} at {told_time(time)}" for name, time in sorted(times.items()))
-        return ", ".join(told)
+            told = ["it asks for no witness"]
+        return f"{', '.join(told)} ({whose(self.options.policy)})"
 
     def _timestamp(self) -> str:
         proof = Proof(self.pack["timestamp.tlog-proof"])
@@ -776,12 +906,11 @@ class PackCheck:
             path.read_bytes() if path else self.pack["timestamp-roots.pem"]
         )
         stated = check_timestamp(self.pack["timestamp.tsr"], proof.checkpoint.note, roots)
-        source = "root as you gave it" if path else "root FROM THE PACK, compare it with yours"
-        return f"not after {stated.isoformat()} ({source})"
+        return f"not after {stated.isoformat()} (the authority's root: {whose(path)})"
 
     def _consistency(self) -> str:
-        content = json.loads(self["consistency.json"])
-        held = Checkpoint(content["from"].encode())
+        content = object_of(read_json(self.pack["consistency.json"]), {"from", "proof"})
+        held = Checkpoint(str(content["from"]).encode())
         if self.options.checkpoint is not None:
             mine = Checkpoint(self.options.checkpoint.read_bytes())
             if mine.text != held.text:
@@ -792,21 +921,21 @@ class PackCheck:
         if held.origin != new.origin:
             raise Wrong("it is of another log")
         first, second = (held, new) if held.size <= new.size else (new, held)
-        path = [unbase64(node) for node in content["proof"]]
+        path = base64_list(content["proof"])
         check_consistency(first.size, first.root, second.size, second.root, path)
-        return f"sizes {first.size} and {second.size}"
+        return f"sizes {first.size} and {second.size} ({whose(self.options.checkpoint)})"
 
     def _envelope(self) -> str:
-        self.digests = envelope_digests(self.leaf)
+        self.digests = payload_digests(self.leaf)
         envelope = self.pack["envelope.bin"]
         if sha256(envelope) != self.digests["sha256"]:
             raise Wrong("it is not the one that the leaf commits to")
         return f"{len(envelope)} bytes"
 
     def _disclosure(self) -> str:
-        disclosure = json.loads(self["disclosure.json"])
-        key, salt = unbase64(disclosure["key"]), unbase64(disclosure["salt"])
-        if len(salt) != 32 or sha256(b"grounds/kc/v1\n", key) != self.digests["kc"]:
+        secret = digests_in(read_json(self.pack["disclosure.json"]), 32, {"key", "salt"})
+        key, salt = secret["key"], secret["salt"]
+        if sha256(b"grounds/kc/v1\n", key) != self.digests["kc"]:
             raise Wrong("the key is not the one that the leaf commits to")
         plaintext = decrypted(self.pack["envelope.bin"], key, str(self.leaf["id"]))
         if sha256(b"grounds/pc/v1\n", salt, plaintext) != self.digests["pc"]:
@@ -825,10 +954,10 @@ class PackCheck:
         proof = Proof(self.pack["erasure.tlog-proof"])
         proof.check(self.pack["erasure-leaf.json"])
         self._signed(proof)
-        facts = leaf["facts"]
-        if leaf["type"] != "erasure" or not isinstance(facts, dict):
+        facts = facts_of(leaf)
+        if leaf["type"] != "erasure":
             raise Wrong("the other leaf is no erasure")
-        if self.proof.index not in facts["of"]:
+        if self.proof.index not in earlier(facts.get("of"), proof.index):
             raise Wrong("the erasure is of other entries")
         return f"entry {proof.index}, at {leaf['ts']}, on the ground {facts['basis']!r}"
 
@@ -843,19 +972,24 @@ class PackCheck:
         return f"{model['name']} {model['version']}, sha256 {model['sha256']}"
 
     def _facts(self, name: str) -> dict[str, str]:
-        facts = self.leaf["facts"]
-        found = facts.get(name) if isinstance(facts, dict) else None
+        found = facts_of(self.leaf).get(name)
         if not isinstance(found, dict):
             raise Wrong(f"the leaf does not name its {name}")
         return found
+
+
+def earlier(of: object, index: int) -> list[int]:
+    """Return the entries that an erasure at ``index`` names, all of them before it."""
+    if not isinstance(of, list) or not all(type(at) is int and 0 < at < index for at in of):
+        raise Wrong(f"entry {index} erases what is not before it")
+    return of
 
 
 def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
     """Return the keys before and after the known ones: each change was signed by both of its two."""
     pairs = []
     for leaf in rotations:
-        facts = parse_leaf(leaf)["facts"]
-        old = Key(str(facts.get("old") if isinstance(facts, dict) else None))
+        old = Key(str(facts_of(parse_leaf(leaf)).get("old")))
         pairs.append((old, rotated(old, leaf)))
     trusted = {key.text for key in known}
     found: list[Key] = []
@@ -863,7 +997,14 @@ def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
         if old.text in trusted and new.text not in trusted:
             trusted.add(new.text)
             found.append(new)
+    if not all(new.text in trusted for _, new in pairs):
+        raise Wrong("a change of keys leads to no known key of the log")
     return found
+
+
+def whose(given: object) -> str:
+    """Return on whose word something rests: the reader's, if they gave it."""
+    return "as you gave it" if given else f"{OWN_WORD}, compare it with yours"
 
 
 def told_time(seconds: int) -> str:
@@ -904,7 +1045,7 @@ class LogCheck:
         size = self.checkpoint.size
         for position in range((size + 255) // 256):
             width = min(256, size - position * 256)
-            self.leaves += bundle(self._file("tile/entries", position, width), width)
+            self.leaves += bundle(*self._file("tile/entries", position, width))[:width]
         self.hashes = [sha256(b"\x00", leaf) for leaf in self.leaves]
         return f"{size} entries"
 
@@ -918,9 +1059,8 @@ class LogCheck:
         for level, nodes in enumerate(levels_of(self.hashes)):
             for at in range(0, len(nodes), 256):
                 want = nodes[at : at + 256]
-                got = self._file(f"tile/{level}", at // 256, len(want))
-                # Where a partial tile was pruned its full one stands: it begins with the same.
-                if got[: 32 * len(want)] != b"".join(want) or len(got) % 32:
+                got, count_in_it = self._file(f"tile/{level}", at // 256, len(want))
+                if got[: 32 * len(want)] != b"".join(want) or len(got) != 32 * count_in_it:
                     raise Wrong(f"tile {level}/{at // 256} holds other hashes")
                 count += 1
         return f"{count} tiles"
@@ -929,10 +1069,11 @@ class LogCheck:
         identities: set[object] = set()
         self.key: Key | None = None
         for index, content in enumerate(self.leaves):
-            leaf = parse_leaf(content)
-            facts = leaf["facts"]
-            if not isinstance(facts, dict):
-                raise Wrong(f"entry {index} has no facts")
+            try:
+                leaf = parse_leaf(content)
+            except Wrong as error:
+                raise Wrong(f"entry {index}: {error}") from error
+            facts = facts_of(leaf)
             if leaf["id"] in identities:
                 raise Wrong(f"entry {index} has the identifier of an earlier one")
             identities.add(leaf["id"])
@@ -947,11 +1088,7 @@ class LogCheck:
                 self.key = rotated(self.key, content)
                 self.chain.append(self.key)
             elif leaf["type"] == "erasure":
-                of = facts.get("of")
-                if not isinstance(of, list) or not all(
-                    isinstance(item, int) and 0 < item < index for item in of
-                ):
-                    raise Wrong(f"entry {index} erases what is not before it")
+                earlier(facts.get("of"), index)
         return f"{len(identities)} identifiers"
 
     def _signature(self) -> str:
@@ -966,32 +1103,41 @@ class LogCheck:
         source = "led to by the key you gave" if self.vkeys else "THE LOG'S OWN WORD"
         return f"{self.key.text} ({source})"
 
-    def _file(self, folder: str, position: int, width: int) -> bytes:
+    def _file(self, folder: str, position: int, width: int) -> tuple[bytes, int]:
+        """Return a tile or bundle, and how many hashes or entries it must hold.
+
+        Where a partial one was pruned its full one stands: it begins with the same.
+        """
         digits = f"{position % 1000:03d}"
         while position := position // 1000:
             digits = f"x{position % 1000:03d}/{digits}"
         full = self.directory / folder / digits
         partial = Path(f"{full}.p") / str(width)
-        return (partial if width < 256 and partial.exists() else full).read_bytes()
+        if width < 256 and partial.exists():
+            return partial.read_bytes(), width
+        return full.read_bytes(), 256
 
 
-def bundle(content: bytes, count: int) -> Iterator[bytes]:
-    """Yield the first ``count`` entries of a bundle."""
-    at = 0
+def bundle(content: bytes, count: int) -> list[bytes]:
+    """Return the ``count`` entries of a bundle, which holds nothing else."""
+    entries, at = [], 0
     for _ in range(count):
         length = int.from_bytes(content[at : at + 2], "big")
+        entries.append(content[at + 2 : at + 2 + length])
         at += 2 + length
-        if at > len(content):
-            raise Wrong("a bundle ends too early")
-        yield content[at - length : at]
+    if at != len(content):
+        raise Wrong(f"a bundle does not hold {count} entries and nothing else")
+    return entries
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(description="Verify evidence about a decision, or a log.")
+    parser = argparse.ArgumentParser(
+        description="Verify evidence about a decision, or a log. Without a verb: the pack here."
+    )
     trust = argparse.ArgumentParser(add_help=False)
     trust.add_argument("--vkey", action="append", default=[], help="the log's verifier key")
-    verbs = parser.add_subparsers(dest="verb")
+    verbs = parser.add_subparsers(dest="verb", required=True)
     pack = verbs.add_parser("pack", parents=[trust], help="verify an evidence pack")
     pack.add_argument("path", type=Path, nargs="?", default=Path(__file__).parent)
     pack.add_argument("--policy", type=Path, help="a tlog-policy file of yours")
@@ -1000,15 +1146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log = verbs.add_parser("log", parents=[trust], help="verify a published log")
     log.add_argument("path", type=Path)
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given or ["pack"])
+    if not given or given[0] not in ("pack", "log", "-h", "--help"):
+        given.insert(0, "pack")
+    options = parser.parse_args(given)
     if options.verb == "log":
         return LogCheck(options.path, options.vkey).run()
-    try:
-        files = Pack(options.path)
-    except (Wrong, OSError, zipfile.BadZipFile) as error:
-        sys.stdout.write(f"FAILED  the pack cannot be read: {error}\n")
-        return 1
-    return PackCheck(files, options).run()
+    return PackCheck(options).run()
 
 
 if __name__ == "__main__":

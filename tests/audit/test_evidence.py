@@ -4,9 +4,12 @@ import base64
 import io
 import json
 import random
+import re
+import shlex
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,14 +18,17 @@ import pytest
 from cryptography import x509
 
 from audit import standalone_verify
+from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.errors import LogRolledBackError, NoteError, ProofError
 from audit.evidence import StampedCheckpoint, Surroundings, build_pack
 from audit.log import Log
+from audit.merkle import leaf_hash
 from audit.note import Note, SigningKey, parse_note
+from audit.proof import LogProof
 from audit.publish import publish
 from audit.timestamp import request_for, verify_timestamp
 from audit.witness import Witness, add_log
-from tests.audit.conftest import MakeRecord, OpenLog
+from tests.audit.conftest import Clock, MakeRecord, OpenLog
 from tests.authority import Authority
 
 PAYLOAD = json.dumps({"answer": {"recommendation": {"outcome": "priority"}}}).encode()
@@ -160,11 +166,16 @@ def elsewhere(tmp_path: Path, script: Path, *arguments: str) -> subprocess.Compl
     )
 
 
-def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
+def unpacked(case: Case) -> Path:
     folder = case.tmp_path / "pack"
     folder.mkdir()
     for name, content in files_of(case.pack(held=case.held)).items():
         (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
+    folder = unpacked(case)
     done = elsewhere(case.tmp_path, folder / "verify.py")
     assert (done.returncode, done.stderr) == (0, "")
     assert "FAILED" not in done.stdout
@@ -178,6 +189,41 @@ def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
     assert "as you gave it" in trusted.stdout
     (folder / "leaf.json").write_bytes(b"{}")
     assert elsewhere(case.tmp_path, folder / "verify.py").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "inside", "written"),
+    [
+        ("auditors.md", True, r"`(python3 verify\.py [^`]+)`"),
+        ("log.md", False, r"&& (python3 pack/verify\.py .+)"),
+    ],
+)
+def test_what_the_pages_tell_auditors_to_type_works(
+    case: Case,
+    page: str,
+    inside: bool,
+    written: str,
+) -> None:
+    folder = unpacked(case)
+    (command,) = re.findall(written, (Path("docs") / page).read_text())
+    key = case.log.verifier_key
+    words = shlex.split(command.replace("$VKEY", key).replace("KEY", key))
+    place = folder if inside else case.tmp_path
+    done = elsewhere(case.tmp_path, place / words[1], *words[2:])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert key in done.stdout
+    assert "as you gave it" in done.stdout
+
+
+def test_a_command_that_is_not_understood_is_exit_code_2_and_the_help_is_0(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "2: the command line is not" in str(standalone_verify.__doc__)
+    for arguments, code in ((["--unknown"], 2), (["log"], 2), (["--vkey"], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            standalone_verify.main(arguments)
+        assert ended.value.code == code
+    assert "log" in capsys.readouterr().out
 
 
 def test_another_key_root_or_checkpoint_of_yours_fails(
@@ -200,6 +246,35 @@ def test_another_key_root_or_checkpoint_of_yours_fails(
         capsys.readouterr()
         assert verdict(path, *options) == 1
         assert told in capsys.readouterr().out
+
+
+def test_what_only_the_pack_says_is_marked_until_you_give_your_own(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A witness that the operator made up, and a checkpoint that the operator chose."""
+    files = files_of(case.pack(held=case.held))
+    files["trust-policy.txt"] = case.trust.replace(b" w1", b" supreme-court")
+    path = zipped(tmp_path / "p.zip", files, relist=True)
+    policy, held, root = (tmp_path / name for name in ("policy", "held", "root"))
+    policy.write_bytes(case.trust)
+    held.write_bytes(case.held)
+    root.write_bytes(case.authority.root)
+    for options, marked in (
+        ([], {"the log's key", "the pack's own policy", "that the pack names", "timestamp"}),
+        (
+            ["--vkey", case.log.verifier_key],
+            {"the pack's own policy", "that the pack names", "timestamp"},
+        ),
+        (["--policy", policy, "--tsa-root", root], {"that the pack names"}),
+        (["--policy", policy, "--tsa-root", root, "--checkpoint", held], set()),
+    ):
+        assert verdict(path, *map(str, options)) == 0
+        told = capsys.readouterr().out
+        own = [line for line in told.splitlines() if line[:2] == "OK" and "OWN WORD" in line]
+        assert len(own) == len(marked), own
+        assert all(any(mark in line for line in own) for mark in marked), own
+        assert ("supreme-court" in told) is (policy not in options)
+        assert ("your own checkpoint" in told) is (held in options)
 
 
 def test_the_same_bytes_twice(case: Case) -> None:
@@ -227,7 +302,7 @@ def test_every_changed_file_is_noticed(case: Case, tmp_path: Path) -> None:
     """A byte of any file: by the manifest; and by what it means when the manifest is mended too."""
     files = files_of(case.pack(held=case.held))
     rng = random.Random(8)  # noqa: S311
-    free = {"verify.py", "card.json", "manifest.json", "timestamp-roots.pem", "trust-policy.txt"}
+    free = {"manifest.json", *standalone_verify.NOT_VOUCHED_FOR}
     for name, content in files.items():
         for _ in range(6):
             changed = bytearray(content)
@@ -331,3 +406,249 @@ def test_a_published_log_verifies_where_nothing_of_ours_is(case: Case, tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     stranger = SigningKey.from_seed(case.log.origin, bytes(32)).verifier.format()
     assert elsewhere(tmp_path, script, "log", str(target), "--vkey", stranger).returncode == 1
+
+
+FORGED = b'{"answer":{"recommendation":{"outcome":"FORGED"}}}'
+
+
+def stating(files: dict[str, bytes], **said: object) -> dict[str, bytes]:
+    """The files with another statement in the manifest."""
+    manifest = json.loads(files["manifest.json"]) | said
+    return {**files, "manifest.json": json.dumps(manifest).encode()}
+
+
+def test_no_file_is_passed_that_nothing_vouches_for(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = files_of(case.pack(disclose=False))
+    disclosed = files_of(case.pack())
+    for name, pack in (
+        ("payload.json", {**files, "payload.json": FORGED}),
+        ("payload.json", stating({**disclosed, "payload.json": FORGED}, disclosed=False)),
+        ("disclosure.json", {**files, "disclosure.json": disclosed["disclosure.json"]}),
+        ("erasure-leaf.json", {**files, "erasure-leaf.json": b"{}"}),
+        ("erasure.tlog-proof", {**files, "erasure.tlog-proof": b""}),
+        *((name, {**files, name: b"x"}) for name in ("../../evil", "/etc/passwd", "README.md")),
+        *((name, {**files, name: FORGED}) for name in ("Payload.json", "folder/payload.json")),
+    ):
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, name
+        told = capsys.readouterr().out
+        assert "FAILED  the files are those that the manifest lists: nothing vouches for" in told
+        assert name in told
+    case.log.erase_subject("s", basis="Art. 17", actor="dpo", new_id=lambda: "erasure-1")
+    case.note = case.log.checkpoint()
+    case.trust = f"log {case.log.verifier_key}\nquorum none\n".encode()
+    erased = files_of(case.pack())
+    assert verdict(zipped(tmp_path / "p.zip", erased, relist=True)) == 0
+    for name in ("payload.json", "disclosure.json", "envelope.bin"):
+        capsys.readouterr()
+        pack = {**erased, name: FORGED}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1
+        assert f"nothing vouches for ['{name}']" in capsys.readouterr().out
+    assert verdict(zipped(tmp_path / "p.zip", stating(erased, disclosed=True), relist=True)) == 1
+
+
+def test_the_manifest_says_what_is_proved(case: Case, tmp_path: Path) -> None:
+    files = files_of(case.pack())
+    assert verdict(zipped(tmp_path / "p.zip", stating(files), relist=True)) == 0
+    for said in (
+        {"v": 2},
+        {"v": True},
+        {"log": "other"},
+        {"decision": "other"},
+        {"index": 4},
+        {"size": 999},
+        {"erased": True},
+        {"erased": 0},
+        {"disclosed": None},
+        {"note": "paid in full"},
+    ):
+        assert verdict(zipped(tmp_path / "p.zip", stating(files, **said), relist=True)) == 1, said
+    twice = files["manifest.json"].replace(b'"size": ', b'"size": 999,\n "size": ')
+    pack = {**files, "manifest.json": twice}
+    assert verdict(zipped(tmp_path / "p.zip", pack, relist=False)) == 1
+
+
+def test_no_file_holds_anything_beside_what_is_proved(case: Case, tmp_path: Path) -> None:
+    stranger = Log.open(tmp_path / "other", origin=case.log.origin, clock=Clock(), create=True)
+    leaves = []
+    for log in (case.log, stranger):
+        log.rotate_key()
+        leaves.append(base64.b64encode(log.entries(log.size - 1, log.size)[0].leaf).decode())
+    stranger.close()
+    case.note = case.log.checkpoint()
+    case.trust = f"log {case.log.verifier_key}\nquorum none\n".encode()
+    files = files_of(case.pack(held=case.held))
+    files["rotations.json"] = json.dumps(leaves[:1]).encode()
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=True)) == 0
+    proof = files["decision.tlog-proof"]
+    consistency = json.loads(files["consistency.json"])
+    for name, content in (
+        ("disclosure.json", b'{"paid": "in full",' + files["disclosure.json"].lstrip()[1:]),
+        ("consistency.json", json.dumps({**consistency, "paid": "in full"}).encode()),
+        ("consistency.json", json.dumps({**consistency, "proof": {}}).encode()),
+        ("rotations.json", json.dumps(leaves).encode()),
+        ("decision.tlog-proof", proof.replace(b"\nindex", b"\nextra cGFpZA==\nindex")),
+    ):
+        pack = {**files, name: content}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, (name, content)
+    for name in ("timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"):
+        pack = {other: content for other, content in files.items() if other != name}
+        assert verdict(zipped(tmp_path / "p.zip", pack, relist=True)) == 1, name
+
+
+def test_what_nothing_vouches_for_is_named_as_the_packs_own_word(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "p.zip"
+    path.write_bytes(case.pack())
+    assert verdict(path, "--vkey", case.log.verifier_key) == 0
+    (told,) = (line for line in capsys.readouterr().out.splitlines() if "card.json" in line)
+    assert "THE PACK'S OWN WORD" in told
+    assert all(name in told for name in standalone_verify.NOT_VOUCHED_FOR)
+
+
+def about_another_leaf(case: Case, leaf: bytes) -> dict[str, bytes]:
+    """A pack about a leaf that the log's own key has signed as the only one of its tree."""
+    files = files_of(case.pack())
+    for name in ("timestamp.tsr", "timestamp.tlog-proof", "timestamp-roots.pem"):
+        del files[name]
+    checkpoint = Checkpoint(case.log.origin, 1, leaf_hash(leaf))
+    note = sign_checkpoint(checkpoint, case.log._signer.keys[0])
+    manifest = json.loads(files["manifest.json"]) | {"index": 0, "size": 1}
+    return {
+        **files,
+        "manifest.json": json.dumps(manifest).encode(),
+        "leaf.json": leaf,
+        "decision.tlog-proof": LogProof(0, (), note).format(),
+        "trust-policy.txt": f"log {case.log.verifier_key}\nquorum none\n".encode(),
+    }
+
+
+def test_a_leaf_that_could_be_read_in_two_ways_is_none_in_a_pack(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaf = case.log.read(case.made.id).leaf
+    path = tmp_path / "p.zip"
+    assert verdict(zipped(path, about_another_leaf(case, leaf), relist=True)) == 0
+    for changed in (
+        leaf.replace(b'"v":1}', b'"v":1,"v":1}'),
+        leaf.replace(b'"v":1}', b'"v":1,"z":"Maria Muster"}'),
+        leaf.replace(b'{"facts":{', b'{"facts":{"a":1.5,'),
+        leaf.replace(b'{"facts":{', b'{"facts":{"a":"%s",' % (b"x" * 1_000)),
+        leaf.decode().encode("utf-16"),
+        leaf + b"\n",
+    ):
+        capsys.readouterr()
+        assert verdict(zipped(path, about_another_leaf(case, changed), relist=True)) == 1
+        told = capsys.readouterr().out
+        assert "FAILED  the decision is in the log under its checkpoint: " in told
+        assert "is not where the proof says" not in told
+
+
+def hostile_zips(files: dict[str, bytes], path: Path) -> Iterator[str]:
+    """Write one zip after the other that a careless reader stops at with a traceback, or worse."""
+    leaf = files["leaf.json"]
+    for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("leaf.json", leaf)
+        yield f"compressed by method {compression}"
+    zipped(path, files, relist=False)
+    sound = path.read_bytes()
+    central = sound.rindex(b"PK\x01\x02")
+    local = int.from_bytes(sound[central + 42 : central + 46], "little")
+    for what, offset, value in (
+        ("encrypted", 8, b"\x01"),
+        ("patched data", 8, b"\x20"),
+        ("strong encryption", 8, b"\x41"),
+        ("method 99", 10, b"\x63"),
+        ("deflate that is none", 10, b"\x08"),
+        ("larger than the file", 22, b"\xff"),
+        ("an entry beyond the file", 45, b"\x7f"),
+    ):
+        changed = bytearray(sound)
+        changed[central + offset : central + offset + 1] = value
+        if offset in (8, 10):
+            changed[local + offset - 2 : local + offset - 1] = value
+        path.write_bytes(changed)
+        yield what
+    path.write_bytes(b"no zip")
+    yield "no zip"
+    path.write_bytes(sound[:-30])
+    yield "cut short"
+    path.unlink()
+    yield "not there"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("leaf.json", leaf)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("leaf.json", leaf)
+    yield "one name twice"
+    path.unlink()
+    path.mkdir()
+    (path / "folder").mkdir()
+    yield "a folder in a folder"
+
+
+def test_a_hostile_zip_is_a_pack_that_cannot_be_read(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in hostile_zips(files_of(case.pack()), tmp_path / "p.zip"):
+        assert verdict(tmp_path / "p.zip") == 1, what
+        told = capsys.readouterr().out
+        assert "FAILED  the pack can be read: " in told, what
+        assert "1 check FAILED" in told
+
+
+def test_a_pack_is_limited_as_a_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sixteen entries of 250 MB that are the same few bytes; and a folder of files with holes."""
+    path, folder = tmp_path / "p.zip", tmp_path / "folder"
+    folder.mkdir()
+    size = 250_000_000
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(16):
+            archive.writestr(str(number), b"")
+            archive.filelist[-1].file_size = size
+            with (folder / str(number)).open("wb") as file:
+                file.truncate(size)
+    for pack in (path, folder):
+        assert verdict(pack) == 1
+        assert f"too large: {16 * size} bytes" in capsys.readouterr().out
+
+
+def test_a_key_or_policy_that_cannot_be_read_ends_it_with_one_line(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, policy = tmp_path / "p.zip", tmp_path / "policy"
+    path.write_bytes(case.pack(held=case.held))
+    policy.write_text("nonsense\n")
+    missing = tmp_path / "missing"
+    for option, value in (("--vkey", "x"), ("--policy", policy), ("--policy", missing)):
+        assert verdict(path, option, str(value)) == 1
+        told = capsys.readouterr().out.splitlines()
+        assert told[-3].startswith("FAILED  the log's key: ")
+        assert told[-2:] == ["", "1 check FAILED"]
+
+
+def test_what_a_pack_says_cannot_write_lines_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "p.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x\nOK      all is well\x1b[2K\x85", b"")
+    assert verdict(tmp_path / "p.zip") == 1
+    told = capsys.readouterr().out
+    assert "x\\nOK      all is well\\x1b[2K\\x85" in told
+    assert "\x1b" not in told
+    assert "\x85" not in told
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_what_a_pack_says_is_told_in_any_terminals_encoding(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    standalone_verify.Steps().note("witness \u4e2d\u6587 \ud800")
+    sys.stdout.flush()
+    told = written.getvalue().decode(encoding)
+    assert told.startswith("NOTE    witness ")
+    assert told.rstrip().endswith("\\ud800")

@@ -7,6 +7,7 @@ ten thousand logs.
 import itertools
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +17,30 @@ import pytest
 
 from audit import schema, standalone_verify
 from audit.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
-from audit.errors import AuditError
+from audit.errors import AuditError, LeafError
+from audit.fsck import check_published
 from audit.keys import read_keys
 from audit.layout import DATABASE_FILE
 from audit.leaf import Facts
 from audit.log import Log
+from audit.merkle import leaf_hash
 from audit.note import SigningKey, parse_note
 from audit.publish import prune, publish
 from audit.records import NewRecord
+from audit.scanned_leaf import LeafScanner
 from audit.sqlite import SqliteStore
-from audit.tiles import bundle_path, decode_bundle, encode_bundle, tile_path
+from audit.tiles import GrowingTree, bundle_path, decode_bundle, encode_bundle, tile_path
 from audit.verify import verify
 from tests.audit.conftest import ORIGIN, Clock
 
 LOGS = 10_000 if os.environ.get("GROUNDS_LONG") else 120
 SIZES = (1, 2, 3, 5, 8, 31, 255, 256, 257, 300, 513)
+DIGEST = "A" * 43 + "="
+A_LEAF = (
+    '{"facts":{"n":1},"id":"id-1","idem":{"body":"' + "A" * 22 + '==","key":"' + "A" * 22 + '=="},'
+    f'"payload":{{"alg":"A256GCM","kc":"{DIGEST}","len":5,"pc":"{DIGEST}","sha256":"{DIGEST}",'
+    f'"wk":"{DIGEST}"}},"ts":"2026-11-23T12:00:00.000Z","type":"event","v":1}}'
+).encode()
 
 
 def make(directory: Path, target: Path, rng: random.Random) -> tuple[Log, int]:
@@ -204,6 +214,137 @@ def lose_the_last_entry(directory: Path, target: Path, rng: random.Random, size:
     return True
 
 
+def misspell_a_leaf(directory: Path, target: Path, rng: random.Random, size: int) -> bool:
+    """An entry that the format forbids, in a log whose hashes, tiles and signature all fit it."""
+    if not 1 < size < 256:
+        return False
+    index = rng.randrange(1, size)
+    leaf = rng.choice(FORBIDDEN)(_leaf(directory, index))
+    _write_leaf(directory, target, index, size, leaf)
+    _change(directory, ("UPDATE entry SET leaf_hash = ? WHERE seq = ?", (leaf_hash(leaf), index)))
+    hashes = [leaf_hash(entry) for entry in decode_bundle(_bundle(target, 0, size).read_bytes())]
+    tree = GrowingTree()
+    tree.append(hashes)
+    (target / tile_path(0, 0, size)).write_bytes(b"".join(hashes))
+    note = sign_checkpoint(Checkpoint(ORIGIN, size, tree.root()), _key(directory))
+    (target / "checkpoint").write_bytes(note)
+    assert (index, "leaf") in {(fault.index, fault.kind) for fault in verify(directory).faults}
+    return True
+
+
+def with_fact(member: str) -> Callable[[bytes], bytes]:
+    return lambda leaf: leaf.replace(b'{"facts":{', b'{"facts":{%s,' % member.encode())
+
+
+def with_end(end: str) -> Callable[[bytes], bytes]:
+    return lambda leaf: leaf.replace(b'"v":1}', end.encode())
+
+
+FORBIDDEN: list[Callable[[bytes], bytes]] = [
+    with_fact('"A":1,"A":1'),
+    with_fact('"A":1.5'),
+    with_fact('"A":1e0'),
+    with_fact('"A":NaN'),
+    with_fact('"A":-Infinity'),
+    with_fact('"A":-0'),
+    with_fact('"A":9007199254740992'),
+    with_fact('"A":"\\u0041"'),
+    with_fact('"A":"\\ud800"'),
+    with_fact('"A\u00e4":1'),
+    with_fact('"z":1'),
+    with_fact(f'"A":"{"x" * 2_000}"'),
+    with_end('"v":1,"v":1}'),
+    with_end('"v":1,"z":"Maria Muster"}'),
+    with_end('"v":true}'),
+    with_end('"v":2}'),
+    with_end('"v":1} '),
+    lambda leaf: b" " + leaf,
+    lambda leaf: leaf.replace(b'"id":', b'"id": '),
+    lambda leaf: leaf.decode().encode("utf-16"),
+    lambda leaf: b"\xef\xbb\xbf" + leaf,
+    lambda leaf: leaf.replace(b'"ts":', b'"payload":null,"ts":'),
+    lambda leaf: b"[" + leaf + b"]",
+]
+
+
+@pytest.mark.parametrize("number", range(len(FORBIDDEN)))
+def test_both_refuse_what_the_format_forbids(number: int) -> None:
+    forbidden = FORBIDDEN[number](A_LEAF)
+    assert forbidden != A_LEAF
+    with pytest.raises(LeafError):
+        LeafScanner().scan(forbidden)
+    with pytest.raises(standalone_verify.Wrong):
+        standalone_verify.parse_leaf(forbidden)
+
+
+def test_both_read_a_leaf_alike_and_refuse_other_commitments() -> None:
+    assert LeafScanner().scan(A_LEAF).leaf().id == standalone_verify.parse_leaf(A_LEAF)["id"]
+    for old, new in (
+        ('"len":5', '"len":true'),
+        ('"len":5', '"len":-1'),
+        ('"len":5', '"len":"5"'),
+        ("A256GCM", "none"),
+        ('"kc":', '"kd":'),
+        (DIGEST, DIGEST[:-2] + "B="),
+        (DIGEST, "AAAA"),
+        ('"body":"AAAA', '"body":"'),
+        ('"idem":{', '"idem":{"a":1,'),
+    ):
+        changed = A_LEAF.replace(old.encode(), new.encode())
+        assert changed != A_LEAF
+        with pytest.raises(LeafError):
+            LeafScanner().scan(changed)
+        with pytest.raises(standalone_verify.Wrong):
+            standalone_verify.parse_leaf(changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("id", value) for value in ('""', '"a b"', '"a/b"', f'"{"a" * 65}"', "1", '"\u00e4"')),
+        *(("type", value) for value in ('"Event"', '""', f'"{"a" * 49}"', "null", '"1"')),
+        *(("ts", value) for value in ('"2026-11-23"', '"2026-11-23T12:00:00Z"', "0")),
+        *(("facts", value) for value in ("[]", "null", '"a"')),
+    ],
+)
+def test_identifier_type_time_and_facts_are_of_their_form(name: str, value: str) -> None:
+    forbidden = re.sub(rf'"{name}":("[^"]*"|\{{.*?\}})', f'"{name}":{value}', A_LEAF.decode())
+    assert forbidden != A_LEAF.decode()
+    with pytest.raises(standalone_verify.Wrong, match=r"form|facts"):
+        standalone_verify.parse_leaf(forbidden.encode())
+
+
+def test_both_refuse_what_follows_the_entries_or_hashes_of_a_file(tmp_path: Path) -> None:
+    directory, target = tmp_path / "log", tmp_path / "public"
+    log = Log.open(
+        directory, origin=ORIGIN, clock=Clock(), create=True, store=SqliteStore(directory)
+    )
+    notes = []
+    for size in (255, 300):
+        log.append([NewRecord("event", f"id-{at}", {}) for at in range(log.size, size)])
+        notes.append(log.checkpoint())
+        publish(log, target)
+    assert prune(target)
+    behind = tmp_path / "behind"
+    shutil.copytree(target, behind)
+    (behind / "checkpoint").write_bytes(notes[0])
+    vkey = log.verifier_key
+    assert check_published(log, target).sound
+    # Where 255 entries are signed, the files of 256 stand for the pruned ones.
+    for place, read in ((target, "*/*"), (behind, "*/000")):
+        files = [path for path in (place / "tile").rglob(read) if path.is_file()]
+        assert len(files) >= 2
+        assert alone(place, vkey)
+        for path in files:
+            content = path.read_bytes()
+            for changed in (content + bytes(13), content + bytes(32), content[:-1]):
+                path.write_bytes(changed)
+                assert not alone(place, vkey), path
+                assert place == behind or not check_published(log, place).sound
+            path.write_bytes(content)
+    log.close()
+
+
 def _key(directory: Path) -> SigningKey:
     return read_keys(directory / "keys", origin=ORIGIN).signing
 
@@ -217,4 +358,5 @@ MUTATIONS: list[Mutation] = [
     sign_with_another_key,
     flip_a_tile,
     lose_the_last_entry,
+    misspell_a_leaf,
 ]
