@@ -42,6 +42,8 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 READERS = (Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN)
 DECIDERS = (Role.CASEWORKER, Role.ADMIN)
 NOTHING = shapes.Nothing()
+LONGEST = 64
+"""Name of an outcome, as the API has it."""
 _SHOWN = (
     InvalidRequestError,
     EvidenceNeededError,
@@ -169,7 +171,12 @@ def _unknown(
         name: _("Choose one of those on the page")
         for name, known in choices.items()
         if values[name] not in known
-    }
+    } | (
+        # Which outcomes there are is for the step to say; a name as long as this is none.
+        {"outcome": _("Choose one of those on the page")}
+        if len(values["outcome"]) > LONGEST
+        else {}
+    )
 
 
 async def _stepped(

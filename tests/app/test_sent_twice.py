@@ -139,3 +139,12 @@ def test_a_form_with_a_mistake_for_a_corrected_case_hears_that_it_is_corrected(
     late = ann.post(f"{path}/decision", outcome="yes")
     assert late.status_code == 409
     assert "This case was corrected in the meantime" in words(late)
+
+
+def test_an_outcome_that_is_on_no_page_is_refused_in_words(service: Governed) -> None:
+    decision = new_case(service)
+    ann = Visitor(service.started, "ann")
+    for outcome in ("perhaps", "x" * 100):
+        answer = ann.post(f"/decisions/{decision}/decision", **{**DECISION, "outcome": outcome})
+        assert answer.status_code == 422, answer.text[:300]
+    assert steps(service, decision) == []
