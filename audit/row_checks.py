@@ -138,6 +138,7 @@ class RowChecks:
         """Report rows that no entry accounts for."""
         payloads = self._has_payload.count(1)
         for table, key, want in (
+            ("entry", "seq", None),
             ("payload", "seq", payloads),
             ("record_key", "seq", payloads),
             ("erased", "seq", len(self._erased)),
@@ -152,11 +153,18 @@ class RowChecks:
                         None, table, f"{table} has {got} rows, the entries explain {want}"
                     )
             least, most = (1, self._size + 1) if table == "checkpoint" else (0, self._size)
+            what = f"{key}, {self._scanner.id_as_bytes}" if table == "entry" else key
             beyond = self._scanner.rows(
-                f"SELECT {key} FROM {table} WHERE {key} < $1 OR {key} >= $2",  # noqa: S608
+                f"SELECT {what} FROM {table} WHERE {key} < $1 OR {key} >= $2",  # noqa: S608
                 least,
                 most,
             )
-            for (at,) in beyond or []:
-                what = f"{table} has a row for {key} {at!r}, the log has {self._size} entries"
-                self._faults.add(None, table, what)
+            for at, *named in beyond or []:
+                row = f"{table} has a row for {key} {at!r}"
+                row += "".join(f" with the id {name!r}" for name in named)
+                self._faults.add(None, table, f"{row}, the log has {self._size} entries")
+        for level, position in (
+            self._scanner.rows("SELECT level, position FROM tile WHERE level < 0 OR position < 0")
+            or []
+        ):
+            self._faults.add(None, "tile", f"there is a tile {level!r}/{position!r}")

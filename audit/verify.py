@@ -199,7 +199,7 @@ class _Verification:
         if count is None:
             faults.add(None, "database", "the entries cannot be counted")
             return min(max(head or 0, 0), _MAX_GAP)
-        stop = 0 if top is None else top + 1
+        stop = 0 if top is None else max(top + 1, 0)
         if head is not None and head != stop:
             if head > stop:
                 faults.add(stop, "missing", f"the head says {head} entries", count=head - stop)

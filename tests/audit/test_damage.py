@@ -385,3 +385,30 @@ def test_a_count_of_checkpoints_that_is_gone_or_changed_is_found(damaged: Path) 
     path.write_bytes(b"%d %d\n" % (2, 10**6))
     with pytest.raises(LogRolledBackError):
         Log.open(damaged, origin=ORIGIN, clock=Clock())
+
+
+OUTSIDERS = {
+    "entry": "INSERT INTO entry SELECT {at}, 'planted', leaf, leaf_hash FROM entry WHERE seq = 3",
+    "payload": "INSERT INTO payload SELECT {at}, envelope FROM payload WHERE seq = 3",
+    "record_key": "INSERT INTO record_key SELECT {at}, subject, wrapped FROM record_key WHERE seq = 3",
+    "subject_key": "INSERT INTO subject_key VALUES ({at}, x'00', x'00', x'00')",
+    "idempotency": "INSERT INTO idempotency VALUES (x'00', {at})",
+    "erased": "INSERT INTO erased VALUES ({at}, 3, 3)",
+    "tile": "INSERT INTO tile SELECT {at}, position, root, hashes FROM tile WHERE level = 0 LIMIT 1",
+    "checkpoint": "INSERT INTO checkpoint SELECT {at}, note FROM checkpoint LIMIT 1",
+}
+"""A row that the log does not contain, for each table but the head."""
+
+
+@pytest.mark.parametrize("at", [-1, -1_000_000, 10**12])
+@pytest.mark.parametrize("table", OUTSIDERS)
+def test_a_row_outside_the_log_is_told_by_its_table_and_number(
+    damaged: Path, table: str, at: int
+) -> None:
+    connection = apsw.Connection(str(damaged / "log.sqlite3"))
+    connection.execute(OUTSIDERS[table].format(at=at))
+    connection.close()
+    told = [fault.message for fault in verify(damaged).faults if fault.kind == table]
+    assert any(str(at) in message or (table == "tile" and at > 0) for message in told), told
+    if table == "entry":
+        assert any("planted" in message for message in told)
