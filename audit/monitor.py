@@ -180,10 +180,13 @@ class Monitor:
         text = parse_note(note).text
         shown = parse_checkpoint(text)
         state = self._state or self._first_state(shown)
+        founded: State | None = state
+        if self._state is None and 0 < state.checkpoint.size <= shown.size:
+            founded = self._founded(state, shown)
         keys, read = state.keys, None
-        if not _signed_by(note, keys):
+        if founded is not None and not _signed_by(note, keys):
             # The log may have changed its key since the last look; its entries say so, signed.
-            read = self._read(state, shown)
+            read = self._read(founded, shown)
             keys = read.keys
         if shown.origin != state.checkpoint.origin or not _signed_by(note, keys):
             message = f"the checkpoint of {shown.origin} of size {shown.size} is not signed by "
@@ -191,6 +194,9 @@ class Monitor:
         conflict = self._conflict(state, shown, note)
         if conflict is not None:
             return self._told(state, shown, conflict)
+        if founded is None:
+            return self._told(state, shown, self._why_not(state, shown, note))
+        state = founded
         before, findings = state, []
         if shown.size > state.checkpoint.size:
             read = read or self._read(state, shown)
@@ -220,18 +226,24 @@ class Monitor:
         if self._start is None:
             nothing = Checkpoint(shown.origin, 0, merkle.EMPTY_ROOT)
             return State(b"", nothing, (), self._given, now)
-        held = parse_checkpoint(open_note(self._start, self._given)[0].text)
-        read = self._hashes(shown.size)
         try:
-            grown = tiles.grow_from(held.size, read)
-        except ProofError as err:
-            raise SourceError(f"before the checkpoint given: {err}") from err
-        if grown.root() != held.root:
-            raise MonitorStateError(
-                "the log's tiles do not lead to the checkpoint given: compare it with the log by "
-                "following from the first entry"
-            )
-        return State(self._start, held, tuple(grown.frontier), self._given, now)
+            held = parse_checkpoint(open_note(self._start, self._given)[0].text)
+        except NoteError as err:
+            raise MonitorStateError(f"the checkpoint given: {err}") from err
+        return State(self._start, held, (), self._given, now)
+
+    def _founded(self, state: State, shown: Checkpoint) -> State | None:
+        """Return the first state with the frontier of the checkpoint given, as the tiles have it.
+
+        None when they do not lead to that checkpoint.
+        """
+        try:
+            grown = tiles.grow_from(state.checkpoint.size, self._hashes(shown.size))
+        except ProofError:
+            return None
+        if grown.root() != state.checkpoint.root:
+            return None
+        return replace(state, frontier=tuple(grown.frontier))
 
     def _conflict(self, state: State, shown: Checkpoint, note: bytes) -> Finding | None:
         """Return what the last checkpoint and the one shown say together, None when they may."""

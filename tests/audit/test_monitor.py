@@ -124,6 +124,85 @@ def test_a_checkpoint_that_is_held_spares_reading_what_came_before(published: Pu
     assert (seen.sound, seen.new, seen.verified) == (True, 50, 351)
 
 
+@pytest.mark.parametrize("size", [34, 300])
+def test_a_log_that_was_set_back_is_rolled_back_at_the_first_look_too(
+    published: Published, forger: Forger, size: int
+) -> None:
+    published.grow(size - 1)
+    older = entries_of(published.log)
+    published.grow(7)
+    held = published.log.checkpoint()
+    for path in sorted(published.public.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    forger.write(older)
+    (finding,) = published.monitor(start=held).look().findings
+    assert finding.kind == "rolled-back"
+    assert_proved(finding.evidence, published)
+    assert not (published.state / STATE).exists()
+
+
+@pytest.mark.parametrize(("behind", "kind"), [(11, "inconsistent"), (0, "split-view")])
+def test_another_history_than_the_one_held_is_told_at_the_first_look_too(
+    published: Published, forger: Forger, behind: int, kind: str
+) -> None:
+    published.grow(300)
+    other = Checkpoint(ORIGIN, published.log.size - behind, sha256(b"another history").digest())
+    held = sign_checkpoint(other, forger.key)
+    (finding,) = published.monitor(start=held).look().findings
+    assert finding.kind == kind
+    assert_proved(finding.evidence, published)
+
+
+def test_an_older_log_than_the_one_held_which_still_has_it_is_behind(published: Published) -> None:
+    published.grow(5)
+    older = (published.public / "checkpoint").read_bytes()
+    published.grow(5)
+    held = published.log.checkpoint()
+    (published.public / "checkpoint").write_bytes(older)
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("behind", None)
+
+
+def test_tiles_that_do_not_lead_to_the_checkpoint_held_prove_nothing(published: Published) -> None:
+    published.grow(5)
+    held = published.log.checkpoint()
+    published.grow(5)
+    (published.public / tile_path(0, 0, 11)).write_bytes(bytes(32 * 10 + 1))
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("tile", None)
+
+
+def test_what_a_stranger_signed_proves_nothing_against_the_log(
+    published: Published, forger: Forger
+) -> None:
+    published.grow(5)
+    other = Checkpoint(ORIGIN, 3, sha256(b"another history").digest())
+    held = sign_checkpoint(other, forger.key)
+    forger.key = SigningKey.generate(ORIGIN)
+    forger.write(entries_of(published.log))
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("signature", None)
+    with pytest.raises(MonitorStateError, match="the checkpoint given"):
+        published.monitor(start=sign_checkpoint(other, forger.key)).look()
+
+
+def test_a_log_is_followed_from_the_very_checkpoint_that_it_shows(published: Published) -> None:
+    published.grow(300)
+    assert published.monitor(start=published.log.checkpoint()).look().sound
+    published.grow(1)
+    seen = published.monitor().look()
+    assert (seen.sound, seen.new) == (True, 1)
+
+
+def test_a_change_of_keys_after_the_checkpoint_held_is_followed(published: Published) -> None:
+    published.grow(5)
+    held = published.log.checkpoint()
+    published.log.rotate_key()
+    published.log.retire_key()
+    published.grow(1)
+    assert published.monitor(start=held).look().sound
+
+
 def test_a_change_of_keys_is_followed_even_when_the_overlap_was_missed(
     published: Published,
 ) -> None:
