@@ -1,12 +1,20 @@
 """Checks of rows against each other that only show once all entries are read."""
 
 from audit.entry_checks import erased_by
+from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES
 from audit.errors import LeafError
 from audit.faults import Faults
 from audit.findings import RangeFindings
 from audit.records import ERASURE
 from audit.scan import Scanner, Source
 from audit.scanned_leaf import LeafScanner
+
+_PUT_BACK = (
+    "SELECT DISTINCT k.subject FROM erased e JOIN subject_key k ON k.subject = e.subject"
+    " WHERE k.wrapped <> $1 AND NOT EXISTS (SELECT 1 FROM record_key r WHERE r.subject = k.subject"
+    " AND NOT EXISTS (SELECT 1 FROM erased f WHERE f.seq = r.seq))"
+)
+"""Subjects who have a key although every record of theirs is erased: with a handle, whose they are."""
 
 
 class RowChecks:
@@ -58,6 +66,13 @@ class RowChecks:
                     self._faults.add(
                         index, "erasure", f"entry {erasure} erased it, yet it is there"
                     )
+        for (subject,) in self._scanner.rows(_PUT_BACK, bytes(WRAPPED_SUBJECT_KEY_BYTES)) or []:
+            if isinstance(subject, int):
+                self._faults.add(
+                    subject,
+                    "subject-key",
+                    "all records of the subject are erased, yet its key and handle are not",
+                )
         self._check_counts()
 
     def name_page_damage(self) -> None:

@@ -1,14 +1,14 @@
-"""Rows in the store that the log does not contain: nobody who reads the log is shown them.
+"""Rows put into the store past the log: nobody who reads the log is shown them, verify is.
 
 No INSERT is refused to whoever owns the database, so a row can stand under a number that no entry has.
 """
 
 # ruff: noqa: S608 - statements of our own
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import apsw
 import pytest
 
 from audit.errors import DamagedLogError, UnknownRecordError
@@ -17,7 +17,9 @@ from audit.postgres_scan import PostgresSource
 from audit.records import Idempotency
 from audit.store import Store
 from audit.verify import verify
+from tests.audit.check_log import check_log
 from tests.audit.conftest import MakeRecord, OpenLog, on_both_stores
+from tests.audit.test_damage import without_triggers
 
 pytestmark = on_both_stores
 
@@ -30,11 +32,9 @@ def plant(store: Store, directory: Path, request: pytest.FixtureRequest) -> Plan
 
     def run(statement: str) -> None:
         if isinstance(store, PostgresStore):
-            request.getfixturevalue("database").execute(statement)
+            request.getfixturevalue("database").execute(statement, past_triggers=True)
             return
-        connection = apsw.Connection(str(directory / "log.sqlite3"))
-        connection.execute(statement)
-        connection.close()
+        without_triggers(directory / "log.sqlite3", statement)
 
     return run
 
@@ -93,3 +93,36 @@ def test_what_belongs_to_no_entry_is_not_looked_up(
     assert rows.find_subjects([handle]).keys() == {handle}
     assert rows.find_subjects([b"\x02" * 16]) == {}
     assert rows.subject(-1) is None
+
+
+def test_the_key_of_an_erased_subject_put_back_from_a_copy_is_found(
+    open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store, directory: Path
+) -> None:
+    log = open_log()
+    log.append([record(subject="s"), record(subject="t"), record(subject="t"), record()])
+    connection = log.store.connect()
+    numbers = itertools.count()
+    copies = connection.query("SELECT handle, wrapped, digest FROM subject_key WHERE subject < 3")
+    kept = log.read_index(2)
+    ids = [log.read_index(3).id, log.read_index(4).id]
+    new_id = lambda: f"erasure-{next(numbers)}"  # noqa: E731
+    log.erase_subject("s", basis="b", actor="a", new_id=new_id)
+    log.erase_records(ids, basis="b", actor="a", new_id=new_id)  # one of t's two stays
+    assert log.read_index(2) == kept
+    connection.close()
+    log.checkpoint()
+    log.close()
+    check_log(directory, store=store)
+
+    literal = "'\\x{}'::bytea" if isinstance(store, PostgresStore) else "x'{}'"
+    handle, wrapped, digest = (
+        literal.format(value.hex()) for value in copies[0] if isinstance(value, bytes)
+    )
+    plant(
+        f"UPDATE subject_key SET handle = {handle}, wrapped = {wrapped}, digest = {digest}"
+        " WHERE subject = 1"
+    )
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    for use_keys in (True, False):
+        (fault,) = verify(directory, source=source, use_keys=use_keys).faults
+        assert (fault.index, fault.kind) == (1, "subject-key")
