@@ -335,6 +335,42 @@ def test_a_checkpoint_file_put_back_to_an_older_one_is_found(tmp_path: Path) -> 
     assert [fault.kind for fault in verify(tmp_path).faults] == ["checkpoint-file"]
 
 
+def test_a_backup_in_the_documented_order_is_sound_and_can_be_opened(tmp_path: Path) -> None:
+    """docs/log.md: the two files, then the database, while the service goes on."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with closing(Log.open(tmp_path / "log", origin=ORIGIN, clock=Clock(), create=True)) as log:
+        log.append([NewRecord("note", "n0", {}, b"x")])
+        log.checkpoint()
+        for name in ("checkpoint.count", "checkpoint"):
+            shutil.copy(tmp_path / "log" / name, copy)
+        for number in range(1, 5):
+            log.append([NewRecord("note", f"n{number}", {}, b"x")])
+            log.checkpoint()
+        source = apsw.Connection(str(tmp_path / "log" / "log.sqlite3"))
+        target = apsw.Connection(str(copy / "log.sqlite3"))
+        with target.backup("main", source, "main") as backup:
+            backup.step()
+        source.close()
+        target.close()
+    shutil.copytree(tmp_path / "log" / "keys", copy / "keys")
+    report = verify(copy)
+    assert report.sound, report.faults
+    assert "of size 2, the database has signed 6" in report.notices[0]
+
+    # What does not agree with the rows is a fault in a copy too.
+    (copy / "checkpoint.count").write_bytes(b"3 2\n")
+    assert [fault.kind for fault in verify(copy).faults] == ["checkpoint"]
+    shutil.copy(tmp_path / "log" / "checkpoint.count", copy)
+    assert [fault.kind for fault in verify(copy).faults] == ["checkpoint-file"]
+    shutil.copy(tmp_path / "log" / "checkpoint", copy)
+    assert verify(copy).notices == ()
+
+    Log.open(copy, origin=ORIGIN, clock=Clock()).close()
+    assert (copy / "checkpoint").read_bytes() == (tmp_path / "log" / "checkpoint").read_bytes()
+    assert verify(copy).notices == ()
+
+
 def test_keys_of_another_log_are_found(tmp_path: Path) -> None:
     for name in ("one", "other"):
         Log.open(tmp_path / name, origin=ORIGIN, clock=Clock(), create=True).close()
