@@ -62,6 +62,10 @@ class MonitorStateError(AuditError):
     """The monitor's own state is missing where it is needed, damaged, or of another log."""
 
 
+class _EntriesError(AuditError):
+    """A bundle is not what a log of that size publishes."""
+
+
 class Source(Protocol):
     """Where a log publishes."""
 
@@ -171,14 +175,24 @@ class Monitor:
     def look(self) -> Observation:
         """Read the log's newest checkpoint and verify everything up to it.
 
-        Raises SourceError, NoteError when what the log shows is no checkpoint at all, OSError when
-        the state cannot be written.
+        Raises SourceError, also when what the log shows is no checkpoint at all, as a proxy's page of
+        an error, MonitorStateError, OSError when the state cannot be written.
         """
         note = self._source.get(CHECKPOINT)
         if note is None:
             raise SourceError("the log publishes no checkpoint")
-        text = parse_note(note).text
-        shown = parse_checkpoint(text)
+        try:
+            shown = parse_checkpoint(parse_note(note).text)
+        except NoteError as err:
+            raise SourceError(f"what the log shows is no checkpoint: {err}") from err
+        try:
+            return self._compare(shown, note)
+        except _EntriesError as err:
+            state = self._state or self._first_state(shown)
+            return self._told(state, shown, Finding("entry", str(err)))
+
+    def _compare(self, shown: Checkpoint, note: bytes) -> Observation:
+        """Verify everything up to the checkpoint shown. Raises _EntriesError, and as ``look``."""
         state = self._state or self._first_state(shown)
         founded: State | None = state
         if self._state is None and 0 < state.checkpoint.size <= shown.size:
@@ -321,7 +335,10 @@ class Monitor:
         if self._stale_seconds is None:
             return []
         now = self._clock()
-        cosigned = () if self._policy is None else self._policy.cosigners(parse_note(note)).values()
+        try:
+            cosigned = [*self._policy.cosigners(parse_note(note)).values()] if self._policy else []
+        except NoteError:
+            cosigned = []  # a wrong cosignature says no time; the quorum tells of it
         if cosigned:
             then, by = datetime.fromtimestamp(max(cosigned), UTC), "witnesses cosigned it"
         else:
@@ -340,11 +357,12 @@ class Monitor:
             width = min(TILE_WIDTH, shown.size - start)
             path = bundle_path(position, width)
             try:
-                entries = decode_bundle(self._resource(path, bundle_path(position)))[:width]
+                entries = decode_bundle(self._resource(path, bundle_path(position)))
             except ProofError as err:
-                raise SourceError(f"{path}: {err}") from err
-            if len(entries) != width:
-                raise SourceError(f"{path} has {len(entries)} entries, want {width}")
+                raise _EntriesError(f"{path}: {err}") from err
+            # In the place of a partial one that is gone the full one is read.
+            if len(entries) not in (width, TILE_WIDTH):
+                raise _EntriesError(f"{path} has {len(entries)} entries, want {width}")
             for index in range(max(first, start), start + width):
                 found.take(index, entries[index - start])
             self._progress(start + width - first, shown.size - first)
@@ -363,14 +381,17 @@ class Monitor:
         return read
 
     def _resource(self, path: str, full: str) -> bytes:
-        """Return a resource; a partial one that is gone is the beginning of the full one."""
+        """Return a resource; a partial one that is gone is the beginning of the full one.
+
+        Raises SourceError, ProofError when it is larger than any can be.
+        """
         content = self._source.get(path)
         if content is None and full != path:
             content = self._source.get(full)
         if content is None:
             raise SourceError(f"the log does not publish {path}")
         if len(content) > MAX_RESOURCE_BYTES:
-            raise SourceError(f"{path} has more than {MAX_RESOURCE_BYTES:,} bytes")
+            raise ProofError(f"{path} has more than {MAX_RESOURCE_BYTES:,} bytes")
         return content
 
     def _read_state(self) -> State | None:
