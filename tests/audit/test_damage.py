@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from audit import schema
-from audit.errors import LogRolledBackError
+from audit.errors import DamagedLogError, LogRolledBackError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord
 from audit.verify import Report, verify
@@ -271,6 +271,25 @@ def test_a_deleted_entry_is_named_and_does_not_hide_another(damaged: Path) -> No
     assert named[kept[0]] == "payload"
     assert named[kept[1]] == "key"
     assert named[kept[2]] == "payload"
+
+
+def test_damage_before_the_last_checkpoint_is_for_verify_and_after_it_is_never_signed_for(
+    damaged: Path,
+) -> None:
+    """As docs/log.md says of checkpoints."""
+    without_triggers(damaged / "log.sqlite3", "UPDATE entry SET leaf = x'7b7d' WHERE seq = 300")
+    with closing(Log.open(damaged, origin=ORIGIN, clock=Clock())) as log:
+        log.append([NewRecord("note", "later", {}, b"x")])
+        log.checkpoint()
+        with pytest.raises(DamagedLogError):
+            log.read_index(300)
+        log.append([NewRecord("note", "last", {}, b"x")])
+        at = log.size - 1
+        damage = "UPDATE entry SET leaf = x'7b7d' WHERE seq = (SELECT max(seq) FROM entry)"
+        without_triggers(damaged / "log.sqlite3", damage)
+        with pytest.raises(DamagedLogError, match="not signing"):
+            log.checkpoint()
+    assert {fault.index for fault in verify(damaged).faults if fault.kind == "leaf"} == {300, at}
 
 
 def test_a_tail_cut_off_with_its_head_is_found_through_the_outside_checkpoint(
