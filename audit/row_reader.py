@@ -173,7 +173,8 @@ class RowReader:
 
 def _within(column: str) -> str:
     """Return the SQL that holds for the indexes of the log's own entries."""
-    return f"{column} >= 0 AND {column} < (SELECT size FROM head)"  # noqa: S608 - names of ours
+    # With a plus no engine takes these terms for the bounds of its search instead of the caller's.
+    return f"+{column} >= 0 AND +{column} < (SELECT size FROM head)"  # noqa: S608 - names of ours
 
 
 def _entry(row: SqlRow) -> EntryRow:
