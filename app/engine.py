@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
-from audit.errors import RecordRejectedError
+from audit.errors import DamagedLogError, LogStateError, RecordRejectedError
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
@@ -432,7 +432,8 @@ class Engine:
             return [(refused, error), *self._append(group)]
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
             self._last_failure = _Failure(type(error).__name__, monotonic())
-            return [(entry, error) for entry, _ in ready]
+            told = _as_unrecorded(error)
+            return [(entry, told) for entry, _ in ready]
         self._last_failure = None
         self._count(ready, perf_counter() - start)
         return [
@@ -457,6 +458,18 @@ class Engine:
         self._waiting -= len(settled)
         for entry, outcome in settled:
             entry.waiter.settle(entry.place, outcome)
+
+
+def _as_unrecorded(error: Exception) -> Exception:
+    """Return the error for those whose records it kept from being made.
+
+    Damage that is met in appending is not of a record that they asked to read.
+    """
+    if not isinstance(error, DamagedLogError):
+        return error
+    unrecorded = LogStateError(str(error)).with_traceback(error.__traceback__)
+    unrecorded.__cause__ = error
+    return unrecorded
 
 
 def alone(works: Sequence[Work]) -> list[Made]:

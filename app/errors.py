@@ -22,7 +22,7 @@ from app.practice_error import PracticeError
 from app.problem_type import AppError as AppError
 from app.problem_type import ProblemType as ProblemType
 from app.sessions import SessionStoreError, TooManyVisitorsError
-from audit.errors import AuditError, UnderHoldError
+from audit.errors import AuditError, DamagedLogError, UnderHoldError
 from explainers.errors import ExplanationError
 from models.errors import CaseRejectedError, ModelError
 
@@ -365,6 +365,13 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "no-outcome",
         "The policy has no outcome for this score, so nothing was advised",
         "Decide this case without advice and tell the service's operator.",
+    ),
+    DamagedLogError: ProblemType(
+        503,
+        "record-damaged",
+        "What is stored contradicts the log",
+        "Do not rely on it, and tell the service's operator: `grounds verify` says which entries "
+        "are concerned. Trying again does not help.",
     ),
     AuditError: ProblemType(
         503,

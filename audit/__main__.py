@@ -104,6 +104,7 @@ def json_report(report: Report) -> str:
             }
             for fault in report.faults
         ],
+        "notices": list(report.notices),
     }
     return json.dumps(content, indent=2) + "\n"
 
@@ -123,6 +124,7 @@ def text_report(report: Report) -> str:
         "key          "
         + ("as given" if report.key_source == "given" else "the log's own word: give --vkey"),
     ]
+    lines += [f"notice       {notice}" for notice in report.notices]
     for fault in report.faults:
         if fault.index is None:
             where = "log"

@@ -253,7 +253,7 @@ class Appender:
             raise DamagedLogError(f"entries or tiles are missing: {err}; run verify") from err
         if _head(tree) != head:
             raise DamagedLogError("the stored head does not fit the stored tiles; run verify")
-        if self._rows.entry(head.size) is not None:
+        if self._rows.is_taken(head.size):
             raise DamagedLogError(f"there are entries beyond the head's size {head.size}")
         return tree
 

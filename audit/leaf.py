@@ -20,6 +20,10 @@ from audit.note import encode_base64
 VERSION = 1
 MAX_LEAF_BYTES = 1023
 MAX_INTEGER = 2**53 - 1
+ID_FORM = "[A-Za-z0-9._-]{1,64}"
+TYPE_FORM = "[a-z][a-z0-9_.]{0,47}"
+TIME_FORM = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
+"""As regular expressions."""
 _DIGEST_CHARACTERS = 44
 """Of SHA-256 in base64."""
 

@@ -62,6 +62,10 @@ class MonitorStateError(AuditError):
     """The monitor's own state is missing where it is needed, damaged, or of another log."""
 
 
+class _EntriesError(AuditError):
+    """A bundle is not what a log of that size publishes."""
+
+
 class Source(Protocol):
     """Where a log publishes."""
 
@@ -171,19 +175,32 @@ class Monitor:
     def look(self) -> Observation:
         """Read the log's newest checkpoint and verify everything up to it.
 
-        Raises SourceError, NoteError when what the log shows is no checkpoint at all, OSError when
-        the state cannot be written.
+        Raises SourceError, also when what the log shows is no checkpoint at all, as a proxy's page of
+        an error, MonitorStateError, OSError when the state cannot be written.
         """
         note = self._source.get(CHECKPOINT)
         if note is None:
             raise SourceError("the log publishes no checkpoint")
-        text = parse_note(note).text
-        shown = parse_checkpoint(text)
+        try:
+            shown = parse_checkpoint(parse_note(note).text)
+        except NoteError as err:
+            raise SourceError(f"what the log shows is no checkpoint: {err}") from err
+        try:
+            return self._compare(shown, note)
+        except _EntriesError as err:
+            state = self._state or self._first_state(shown)
+            return self._told(state, shown, Finding("entry", str(err)))
+
+    def _compare(self, shown: Checkpoint, note: bytes) -> Observation:
+        """Verify everything up to the checkpoint shown. Raises _EntriesError, and as ``look``."""
         state = self._state or self._first_state(shown)
+        founded: State | None = state
+        if self._state is None and 0 < state.checkpoint.size <= shown.size:
+            founded = self._founded(state, shown)
         keys, read = state.keys, None
-        if not _signed_by(note, keys):
+        if founded is not None and not _signed_by(note, keys):
             # The log may have changed its key since the last look; its entries say so, signed.
-            read = self._read(state, shown)
+            read = self._read(founded, shown)
             keys = read.keys
         if shown.origin != state.checkpoint.origin or not _signed_by(note, keys):
             message = f"the checkpoint of {shown.origin} of size {shown.size} is not signed by "
@@ -191,6 +208,9 @@ class Monitor:
         conflict = self._conflict(state, shown, note)
         if conflict is not None:
             return self._told(state, shown, conflict)
+        if founded is None:
+            return self._told(state, shown, self._why_not(state, shown, note))
+        state = founded
         before, findings = state, []
         if shown.size > state.checkpoint.size:
             read = read or self._read(state, shown)
@@ -220,18 +240,24 @@ class Monitor:
         if self._start is None:
             nothing = Checkpoint(shown.origin, 0, merkle.EMPTY_ROOT)
             return State(b"", nothing, (), self._given, now)
-        held = parse_checkpoint(open_note(self._start, self._given)[0].text)
-        read = self._hashes(shown.size)
         try:
-            grown = tiles.grow_from(held.size, read)
-        except ProofError as err:
-            raise SourceError(f"before the checkpoint given: {err}") from err
-        if grown.root() != held.root:
-            raise MonitorStateError(
-                "the log's tiles do not lead to the checkpoint given: compare it with the log by "
-                "following from the first entry"
-            )
-        return State(self._start, held, tuple(grown.frontier), self._given, now)
+            held = parse_checkpoint(open_note(self._start, self._given)[0].text)
+        except NoteError as err:
+            raise MonitorStateError(f"the checkpoint given: {err}") from err
+        return State(self._start, held, (), self._given, now)
+
+    def _founded(self, state: State, shown: Checkpoint) -> State | None:
+        """Return the first state with the frontier of the checkpoint given, as the tiles have it.
+
+        None when they do not lead to that checkpoint.
+        """
+        try:
+            grown = tiles.grow_from(state.checkpoint.size, self._hashes(shown.size))
+        except ProofError:
+            return None
+        if grown.root() != state.checkpoint.root:
+            return None
+        return replace(state, frontier=tuple(grown.frontier))
 
     def _conflict(self, state: State, shown: Checkpoint, note: bytes) -> Finding | None:
         """Return what the last checkpoint and the one shown say together, None when they may."""
@@ -309,7 +335,10 @@ class Monitor:
         if self._stale_seconds is None:
             return []
         now = self._clock()
-        cosigned = () if self._policy is None else self._policy.cosigners(parse_note(note)).values()
+        try:
+            cosigned = [*self._policy.cosigners(parse_note(note)).values()] if self._policy else []
+        except NoteError:
+            cosigned = []  # a wrong cosignature says no time; the quorum tells of it
         if cosigned:
             then, by = datetime.fromtimestamp(max(cosigned), UTC), "witnesses cosigned it"
         else:
@@ -328,11 +357,12 @@ class Monitor:
             width = min(TILE_WIDTH, shown.size - start)
             path = bundle_path(position, width)
             try:
-                entries = decode_bundle(self._resource(path, bundle_path(position)))[:width]
+                entries = decode_bundle(self._resource(path, bundle_path(position)))
             except ProofError as err:
-                raise SourceError(f"{path}: {err}") from err
-            if len(entries) != width:
-                raise SourceError(f"{path} has {len(entries)} entries, want {width}")
+                raise _EntriesError(f"{path}: {err}") from err
+            # In the place of a partial one that is gone the full one is read.
+            if len(entries) not in (width, TILE_WIDTH):
+                raise _EntriesError(f"{path} has {len(entries)} entries, want {width}")
             for index in range(max(first, start), start + width):
                 found.take(index, entries[index - start])
             self._progress(start + width - first, shown.size - first)
@@ -351,14 +381,17 @@ class Monitor:
         return read
 
     def _resource(self, path: str, full: str) -> bytes:
-        """Return a resource; a partial one that is gone is the beginning of the full one."""
+        """Return a resource; a partial one that is gone is the beginning of the full one.
+
+        Raises SourceError, ProofError when it is larger than any can be.
+        """
         content = self._source.get(path)
         if content is None and full != path:
             content = self._source.get(full)
         if content is None:
             raise SourceError(f"the log does not publish {path}")
         if len(content) > MAX_RESOURCE_BYTES:
-            raise SourceError(f"{path} has more than {MAX_RESOURCE_BYTES:,} bytes")
+            raise ProofError(f"{path} has more than {MAX_RESOURCE_BYTES:,} bytes")
         return content
 
     def _read_state(self) -> State | None:

@@ -152,7 +152,7 @@ class PostgresWriter:
             return News(
                 Head(size, frontier, root),
                 tuple(hashes) if size - known <= _MOST_NEWS else None,
-                {row[1]: SubjectRow(*row) for row in rows},
+                {row[1]: SubjectRow(*row) for row in rows if 0 <= row[0] < size},
                 erased,
             )
 

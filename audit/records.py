@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from audit.errors import DuplicateIdempotencyError, DuplicateIdError, RecordRejectedError
-from audit.leaf import Facts
+from audit.leaf import ID_FORM, TYPE_FORM, Facts
 
 GENESIS = "genesis"
 ERASURE = "erasure"
@@ -13,8 +13,8 @@ KEY_ROTATED = "key_rotated"
 OWN_TYPES = frozenset({GENESIS, ERASURE, KEY_ROTATED})
 """Entries that the log writes itself, because their facts mean something to ``verify``."""
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_TYPE = re.compile(r"[a-z][a-z0-9_.]{0,47}").fullmatch
+_ID = re.compile(ID_FORM).fullmatch
+_TYPE = re.compile(TYPE_FORM).fullmatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,20 @@
 """Checks of rows against each other that only show once all entries are read."""
 
 from audit.entry_checks import erased_by
+from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES
 from audit.errors import LeafError
 from audit.faults import Faults
 from audit.findings import RangeFindings
 from audit.records import ERASURE
 from audit.scan import Scanner, Source
 from audit.scanned_leaf import LeafScanner
+
+_PUT_BACK = (
+    "SELECT DISTINCT k.subject FROM erased e JOIN subject_key k ON k.subject = e.subject"
+    " WHERE k.wrapped <> $1 AND NOT EXISTS (SELECT 1 FROM record_key r WHERE r.subject = k.subject"
+    " AND NOT EXISTS (SELECT 1 FROM erased f WHERE f.seq = r.seq))"
+)
+"""Subjects who have a key although every record of theirs is erased: with a handle, whose they are."""
 
 
 class RowChecks:
@@ -58,6 +66,13 @@ class RowChecks:
                     self._faults.add(
                         index, "erasure", f"entry {erasure} erased it, yet it is there"
                     )
+        for (subject,) in self._scanner.rows(_PUT_BACK, bytes(WRAPPED_SUBJECT_KEY_BYTES)) or []:
+            if isinstance(subject, int):
+                self._faults.add(
+                    subject,
+                    "subject-key",
+                    "all records of the subject are erased, yet its key and handle are not",
+                )
         self._check_counts()
 
     def name_page_damage(self) -> None:
@@ -138,6 +153,7 @@ class RowChecks:
         """Report rows that no entry accounts for."""
         payloads = self._has_payload.count(1)
         for table, key, want in (
+            ("entry", "seq", None),
             ("payload", "seq", payloads),
             ("record_key", "seq", payloads),
             ("erased", "seq", len(self._erased)),
@@ -152,11 +168,18 @@ class RowChecks:
                         None, table, f"{table} has {got} rows, the entries explain {want}"
                     )
             least, most = (1, self._size + 1) if table == "checkpoint" else (0, self._size)
+            what = f"{key}, {self._scanner.id_as_bytes}" if table == "entry" else key
             beyond = self._scanner.rows(
-                f"SELECT {key} FROM {table} WHERE {key} < $1 OR {key} >= $2",  # noqa: S608
+                f"SELECT {what} FROM {table} WHERE {key} < $1 OR {key} >= $2",  # noqa: S608
                 least,
                 most,
             )
-            for (at,) in beyond or []:
-                what = f"{table} has a row for {key} {at!r}, the log has {self._size} entries"
-                self._faults.add(None, table, what)
+            for at, *named in beyond or []:
+                row = f"{table} has a row for {key} {at!r}"
+                row += "".join(f" with the id {name!r}" for name in named)
+                self._faults.add(None, table, f"{row}, the log has {self._size} entries")
+        for level, position in (
+            self._scanner.rows("SELECT level, position FROM tile WHERE level < 0 OR position < 0")
+            or []
+        ):
+            self._faults.add(None, "tile", f"there is a tile {level!r}/{position!r}")

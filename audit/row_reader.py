@@ -8,12 +8,17 @@ from audit.rows import EntryRow, Head, SubjectRow
 from audit.store import Connection, SqlRow, SqlValue
 from audit.tiles import TILE_WIDTH, split_hashes
 
+_ENTRY = "SELECT seq, id, leaf, leaf_hash FROM entry"
 _SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key"
 _MOST_AT_ONCE = 64
 
 
 class RowReader:
-    """The stored rows, in SQL that every store understands. Safe from any thread."""
+    """The stored rows, in SQL that every store understands. Safe from any thread.
+
+    A row outside ``0 <= index < size of the head`` is no part of the log, whoever put it there: what
+    is found by anything but its index is looked for within these alone. ``verify`` names the others.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -28,20 +33,22 @@ class RowReader:
 
     def entry(self, seq: int) -> EntryRow | None:
         """Return one entry by index."""
-        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq = $1", seq)
+        rows = self._rows(f"{_ENTRY} WHERE seq = $1 AND {_within('seq')}", seq)
         return _entry(rows[0]) if rows else None
+
+    def is_taken(self, seq: int) -> bool:
+        """Return whether an entry is stored at this index, be it within the log or not."""
+        return bool(self._rows("SELECT 1 FROM entry WHERE seq = $1", seq))
 
     def find_entry(self, record_id: str) -> EntryRow | None:
         """Return one entry by its record's id."""
-        rows = self._rows("SELECT seq, id, leaf, leaf_hash FROM entry WHERE id = $1", record_id)
+        rows = self._rows(f"{_ENTRY} WHERE id = $1 AND {_within('seq')}", record_id)
         return _entry(rows[0]) if rows else None
 
     def entries(self, start: int, stop: int) -> list[EntryRow]:
         """Return the entries ``start <= seq < stop``, in order."""
         rows = self._rows(
-            "SELECT seq, id, leaf, leaf_hash FROM entry WHERE seq >= $1 AND seq < $2 ORDER BY seq",
-            start,
-            stop,
+            f"{_ENTRY} WHERE seq >= $1 AND seq < $2 AND {_within('seq')} ORDER BY seq", start, stop
         )
         return [_entry(row) for row in rows]
 
@@ -72,7 +79,7 @@ class RowReader:
 
     def subject(self, subject: int) -> SubjectRow | None:
         """Return a subject's row by its number."""
-        rows = self._rows(f"{_SUBJECTS} WHERE subject = $1", subject)
+        rows = self._rows(f"{_SUBJECTS} WHERE subject = $1 AND {_within('subject')}", subject)
         return _subject(rows[0]) if rows else None
 
     def find_subjects(self, handles: Sequence[bytes]) -> dict[bytes, SubjectRow]:
@@ -84,7 +91,8 @@ class RowReader:
             width = 1 if len(chunk) == 1 else _MOST_AT_ONCE
             chunk += chunk[-1:] * (width - len(chunk))
             places = ", ".join(f"${number}" for number in range(1, width + 1))
-            for row in self._rows(f"{_SUBJECTS} WHERE handle IN ({places})", *chunk):
+            where = f"handle IN ({places}) AND {_within('subject')}"
+            for row in self._rows(f"{_SUBJECTS} WHERE {where}", *chunk):
                 subject = _subject(row)
                 found[subject.handle] = subject
         return found
@@ -92,7 +100,7 @@ class RowReader:
     def records_of(self, subject: int) -> list[int]:
         """Return the indexes of a subject's records that are not erased, in order."""
         rows = self._rows(
-            "SELECT seq FROM record_key WHERE subject = $1 AND NOT EXISTS"
+            f"SELECT seq FROM record_key WHERE subject = $1 AND {_within('seq')} AND NOT EXISTS"  # noqa: S608 - names of ours
             " (SELECT 1 FROM erased WHERE erased.seq = record_key.seq) ORDER BY seq",
             subject,
         )
@@ -105,7 +113,10 @@ class RowReader:
 
     def find_idempotency(self, key: bytes) -> int | None:
         """Return the index of the entry that used this idempotency key."""
-        rows = self._rows("SELECT seq FROM idempotency WHERE key = $1", key)
+        rows = self._rows(
+            f"SELECT seq FROM idempotency WHERE key = $1 AND {_within('seq')}",  # noqa: S608 - names of ours
+            key,
+        )
         return _integer(rows[0][0]) if rows else None
 
     def last_checkpoint(self) -> tuple[int, bytes] | None:
@@ -158,6 +169,12 @@ class RowReader:
 
     def _rows(self, statement: str, *parameters: SqlValue) -> Sequence[SqlRow]:
         return self._connection.query(statement, *parameters)
+
+
+def _within(column: str) -> str:
+    """Return the SQL that holds for the indexes of the log's own entries."""
+    # With a plus no engine takes these terms for the bounds of its search instead of the caller's.
+    return f"+{column} >= 0 AND +{column} < (SELECT size FROM head)"  # noqa: S608 - names of ours
 
 
 def _entry(row: SqlRow) -> EntryRow:

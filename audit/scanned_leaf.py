@@ -14,7 +14,10 @@ from typing import NamedTuple
 from audit.envelope import Commitments
 from audit.errors import LeafError
 from audit.leaf import (
+    ID_FORM,
     MAX_LEAF_BYTES,
+    TIME_FORM,
+    TYPE_FORM,
     Facts,
     IdempotencyTag,
     Leaf,
@@ -31,13 +34,17 @@ _JOINT = b'},"id":"'
 _DIGEST = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _SHORT = rb"[A-Za-z0-9+/]{21}[AQgw]=="
 _TAIL = re.compile(
-    rb'\},"id":"([A-Za-z0-9._-]{1,64})",'
+    rb'\},"id":"(' + ID_FORM.encode() + rb')",'
     rb'(?:"idem":\{"body":"(' + _SHORT + rb')","key":"(' + _SHORT + rb')"\},)?'
     rb'(?:"payload":\{"alg":"A256GCM","kc":"(' + _DIGEST + rb')","len":(0|[1-9][0-9]{0,14}),'
     rb'"pc":"(' + _DIGEST + rb')","sha256":"(' + _DIGEST + rb')","wk":"(' + _DIGEST + rb')"\},)?'
-    rb'"ts":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z)",'
-    rb'"type":"([a-z][a-z0-9_.]{0,47})","v":1\}'
+    rb'"ts":"(' + TIME_FORM.encode() + rb')","type":"(' + TYPE_FORM.encode() + rb')","v":1\}'
 ).fullmatch
+_FORMS = (
+    ("id", re.compile(ID_FORM).fullmatch),
+    ("type", re.compile(TYPE_FORM).fullmatch),
+    ("timestamp", re.compile(TIME_FORM).fullmatch),
+)
 _REMEMBERED = 4_096
 
 
@@ -119,7 +126,10 @@ class LeafScanner:
 
 
 def check_canonical(leaf: Leaf, content: bytes) -> None:
-    """Raise LeafError unless ``content`` is the one spelling of ``leaf`` and of nothing else."""
+    """Raise LeafError unless ``content`` is the one spelling of ``leaf`` and of nothing else, as is specified."""
+    for name, matches in _FORMS:
+        if matches(getattr(leaf, name)) is None:
+            raise LeafError(f"its {name} is {getattr(leaf, name)!r}, which is not of the form")
     payload, tag = leaf.payload, leaf.idempotency
     sound = isinstance(leaf.facts, dict)
     if payload is not None:

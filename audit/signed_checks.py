@@ -18,18 +18,23 @@ class SignedChecks:
         self._scanner = scanner
         self._faults = faults
         self._checks = checks
+        self.notices: list[str] = []
+        """What is no fault and should be known."""
 
     def check(
-        self, held: Sequence[bytes], outside: bytes | None, size: int
+        self, held: Sequence[bytes], outside: bytes | None, count: SignedCount | None, size: int
     ) -> list[tuple[str, Checkpoint]]:
-        """Return (kind of fault, checkpoint) of what was signed and is kept outside the rows."""
+        """Return (kind of fault, checkpoint) of what was signed and is kept outside the rows.
+
+        ``outside`` and ``count`` are what the two files in the log's directory say.
+        """
         found: list[tuple[str, Checkpoint]] = []
         if outside is None:
             self._faults.add(None, "checkpoint-file", f"{CHECKPOINT_FILE} is missing")
         else:
             checkpoint = self.opened(outside, "checkpoint", f"the file {CHECKPOINT_FILE}")
             if checkpoint is not None:
-                self._check_remembered(checkpoint.size)
+                self._check_remembered(checkpoint.size, count)
                 found.append(("checkpoint-file", checkpoint))
         for note in held:
             what = "a checkpoint that is held elsewhere"
@@ -55,29 +60,43 @@ class SignedChecks:
             self._faults.add(None, kind, f"{what}: {err}")
             return None
 
-    def _check_remembered(self, size: int) -> None:
+    def _check_remembered(self, size: int, count: SignedCount | None) -> None:
         """Report stored checkpoints and the one outside that do not remember each other.
 
-        The file may be one behind, after a crash between the two writes.
+        The file may be one behind, after a crash between the two writes. It may be far behind in a
+        backup, where it is copied before the database; then the count is as old. A count that knows
+        later signatures says that the file was put back.
         """
         newest = self._scanner.value("SELECT max(size) FROM checkpoint")
         if newest is None:
             self._faults.add(None, "checkpoint", "no signed checkpoint is stored, one is outside")
-        elif size <= newest:
-            if not self._scanner.rows("SELECT 1 FROM checkpoint WHERE size = $1", size):
-                self._faults.add(
-                    None,
-                    "checkpoint",
-                    f"the checkpoint of size {size}, kept outside, is not stored",
-                )
-            later = self._scanner.rows("SELECT 1 FROM checkpoint WHERE size > $1", size)
-            if later is not None and len(later) > 1 and not self._scanner.is_live:
-                self._faults.add(
-                    None,
-                    "checkpoint-file",
-                    f"it is of size {size}, a later one of size {newest} was signed: a rolled-back "
-                    "database would go unnoticed",
-                )
+            return
+        if size > newest:
+            return  # told by whoever compares it with the entries
+        if not self._scanner.rows("SELECT 1 FROM checkpoint WHERE size = $1", size):
+            self._faults.add(
+                None,
+                "checkpoint",
+                f"the checkpoint of size {size}, kept outside, is not stored",
+            )
+        if self._scanner.is_live:
+            return
+        known = newest if count is None else count.size
+        later = self._scanner.value(
+            "SELECT count(*) FROM checkpoint WHERE size > $1 AND size <= $2", size, known
+        )
+        if later is not None and later > 1:
+            self._faults.add(
+                None,
+                "checkpoint-file",
+                f"it is of size {size}, a later one of size {known} was signed: a rolled-back "
+                "database would go unnoticed",
+            )
+        elif size < newest:
+            self.notices.append(
+                f"{CHECKPOINT_FILE} is of size {size}, the database has signed {newest}: as in a "
+                "backup, where it is copied first; opening the log brings it up to date"
+            )
 
     def _check_kept(self, held: Checkpoint) -> None:
         """Report a checkpoint that the log signed, as the caller can show, and no longer stores."""

@@ -1,8 +1,8 @@
 """Signing checkpoints: never another history than the one signed before, nor one not re-read.
 
-The root is recomputed from the stored leaves, by a second path, before every signature. The last
-signed checkpoint is kept in a file outside the database too: it is the memory that a restored
-backup of the database does not have.
+Before every signature the leaves since the last one are read from the store again and grow the tree
+that was signed, by a second path; older leaves are ``verify``'s. The last signed checkpoint is kept
+in a file outside the database too: it is the memory that a restored backup does not have.
 """
 
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from audit.faults import Fault, Faults
 from audit.identity import LogIdentity
 from audit.layout import KEYS_DIRECTORY
 from audit.note import VerifierKey
-from audit.outside import OutsideMemory
+from audit.outside import OutsideMemory, SignedCount
 from audit.ranges import ENTRIES_PER_TASK, Pool, Progress, Setup, tasks_of
 from audit.row_checks import RowChecks
 from audit.scan import Scanner, Source
@@ -52,6 +52,8 @@ class Report:
     key_source: str
     """Where the trusted key came from: "given", or "genesis", the log's own word."""
     faults: tuple[Fault, ...]
+    notices: tuple[str, ...] = ()
+    """What is no fault and should be known."""
 
     @property
     def sound(self) -> bool:
@@ -100,6 +102,7 @@ def verify(
         return run.run(
             pool,
             outside,
+            count,
             held=held,
             start=start,
             use_keys=use_keys,
@@ -131,6 +134,7 @@ class _Verification:
         self,
         pool: Pool,
         outside: bytes | None,
+        count: SignedCount | None,
         *,
         held: Sequence[bytes],
         start: bytes | None,
@@ -154,7 +158,7 @@ class _Verification:
         signed_checks = SignedChecks(scanner, faults, setup.checks(scanner))
         first, prefix = self._start(start, signed_checks, size)
         known = [*held, *(() if start is None else (start,))]
-        signed = signed_checks.check(known, outside, size)
+        signed = signed_checks.check(known, outside, count, size)
         rows = RowChecks(scanner, faults, first=first, size=size)
         # The engine's own check has a view of its own and runs beside ours.
         with ThreadPoolExecutor(1) as beside:
@@ -186,6 +190,7 @@ class _Verification:
             payloads_opened=opens,
             key_source=identity.key_source,
             faults=tuple(faults.found),
+            notices=tuple(signed_checks.notices),
         )
 
     def _extent(self) -> int:
@@ -199,7 +204,7 @@ class _Verification:
         if count is None:
             faults.add(None, "database", "the entries cannot be counted")
             return min(max(head or 0, 0), _MAX_GAP)
-        stop = 0 if top is None else top + 1
+        stop = 0 if top is None else max(top + 1, 0)
         if head is not None and head != stop:
             if head > stop:
                 faults.add(stop, "missing", f"the head says {head} entries", count=head - stop)

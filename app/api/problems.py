@@ -21,6 +21,7 @@ from app.api.rules import told
 from app.errors import ProblemType, SignInNeededError, UnauthenticatedError
 from app.lifecycle_refusals import ObligationsUnmetError
 from app.web.errors import error_page
+from audit.errors import DamagedLogError
 from models.errors import CaseRejectedError
 
 MEDIA_TYPE = "application/problem+json"
@@ -93,6 +94,8 @@ Told = tuple[ProblemType, str, Sequence[Mapping[str, object]]]
 
 def _told(request: Request, error: Exception) -> Told:
     kind = errors.problem_type(error)
+    if isinstance(error, DamagedLogError):
+        parts_of(request).metrics.verify_failures.inc()
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The kind of error and where it arose, never its message: that may hold a case's numbers.
         where = _innermost_frame(error)

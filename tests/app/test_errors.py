@@ -19,12 +19,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from app import errors
 from app.domain import Role
 from app.lineup import Serving
 from app.main import assemble
-from audit.errors import LogBrokenError, LogFullError
+from audit.errors import DamagedLogError, LogBrokenError, LogFullError
 from explainers.errors import AdditivityError
 from models.demo.cases import DEMO_CASES
 from models.errors import ScoringError
@@ -656,6 +657,7 @@ def test_a_score_that_no_band_covers_advises_nothing(service: Started) -> None:
     [
         (LogFullError(f"no room for {PRIVATE}"), "not-recorded", 503),
         (LogBrokenError(f"fsync failed beside {PRIVATE}"), "not-recorded", 503),
+        (DamagedLogError(f"rows are in the way of {PRIVATE}"), "not-recorded", 503),
         (OSError(f"disk on fire: {PRIVATE}"), "internal-error", 500),
     ],
 )
@@ -675,6 +677,25 @@ def test_what_cannot_be_recorded_is_not_advised(
     assert not [
         line for line in metrics.splitlines() if line.startswith("grounds_decisions_total{")
     ]
+
+
+def test_a_damaged_record_is_told_as_damage_and_raises_the_alarm(service: Started) -> None:
+    def failures() -> float:
+        lines = service.client.get("/metrics").text.splitlines()
+        (line,) = (each for each in lines if each.startswith("grounds_verify_failures_total "))
+        return float(line.split()[1])
+
+    before = failures()
+    log = Failing(service.parts.log, "read", DamagedLogError(f"entry 7: {PRIVATE}"))
+    with service.replaced(log=log), capture_logs() as lines:
+        response = service.client.get(
+            f"/v1/decisions/{UNKNOWN_ID}", headers=service.key(Role.AUDITOR)
+        )
+    assert_problem(response, slug="record-damaged", status=503)
+    assert PRIVATE not in response.text
+    assert failures() == before + 1
+    (line,) = (each for each in lines if each["event"] == "problem")
+    assert (line["log_level"], line["problem"]) == ("error", "record-damaged")
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(service: Started) -> None:

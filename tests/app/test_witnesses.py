@@ -201,9 +201,10 @@ def test_a_log_that_was_set_back_is_refused_and_raises_the_alarm(setting: Settin
         (Response(b"no size", 409), "conflict"),
         (Response(b"1\n", 409), "conflict"),
         (Response(b"999\n", 409), "conflict"),
+        (Response(b"3\n", 409), "conflict"),  # another root of this very size
         (Response(b"no\n", 422), "conflict"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_whatever_a_witness_answers_is_an_alarm_at_most(
     setting: Setting, answer: Response, kind: str

@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from audit import schema
-from audit.errors import LogRolledBackError
+from audit.errors import DamagedLogError, LogRolledBackError
 from audit.log import Log
 from audit.records import Idempotency, NewRecord
 from audit.verify import Report, verify
@@ -273,6 +273,25 @@ def test_a_deleted_entry_is_named_and_does_not_hide_another(damaged: Path) -> No
     assert named[kept[2]] == "payload"
 
 
+def test_damage_before_the_last_checkpoint_is_for_verify_and_after_it_is_never_signed_for(
+    damaged: Path,
+) -> None:
+    """As docs/log.md says of checkpoints."""
+    without_triggers(damaged / "log.sqlite3", "UPDATE entry SET leaf = x'7b7d' WHERE seq = 300")
+    with closing(Log.open(damaged, origin=ORIGIN, clock=Clock())) as log:
+        log.append([NewRecord("note", "later", {}, b"x")])
+        log.checkpoint()
+        with pytest.raises(DamagedLogError):
+            log.read_index(300)
+        log.append([NewRecord("note", "last", {}, b"x")])
+        at = log.size - 1
+        damage = "UPDATE entry SET leaf = x'7b7d' WHERE seq = (SELECT max(seq) FROM entry)"
+        without_triggers(damaged / "log.sqlite3", damage)
+        with pytest.raises(DamagedLogError, match="not signing"):
+            log.checkpoint()
+    assert {fault.index for fault in verify(damaged).faults if fault.kind == "leaf"} == {300, at}
+
+
 def test_a_tail_cut_off_with_its_head_is_found_through_the_outside_checkpoint(
     pristine: Path, damaged: Path
 ) -> None:
@@ -335,6 +354,42 @@ def test_a_checkpoint_file_put_back_to_an_older_one_is_found(tmp_path: Path) -> 
     assert [fault.kind for fault in verify(tmp_path).faults] == ["checkpoint-file"]
 
 
+def test_a_backup_in_the_documented_order_is_sound_and_can_be_opened(tmp_path: Path) -> None:
+    """docs/log.md: the two files, then the database, while the service goes on."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    with closing(Log.open(tmp_path / "log", origin=ORIGIN, clock=Clock(), create=True)) as log:
+        log.append([NewRecord("note", "n0", {}, b"x")])
+        log.checkpoint()
+        for name in ("checkpoint.count", "checkpoint"):
+            shutil.copy(tmp_path / "log" / name, copy)
+        for number in range(1, 5):
+            log.append([NewRecord("note", f"n{number}", {}, b"x")])
+            log.checkpoint()
+        source = apsw.Connection(str(tmp_path / "log" / "log.sqlite3"))
+        target = apsw.Connection(str(copy / "log.sqlite3"))
+        with target.backup("main", source, "main") as backup:
+            backup.step()
+        source.close()
+        target.close()
+    shutil.copytree(tmp_path / "log" / "keys", copy / "keys")
+    report = verify(copy)
+    assert report.sound, report.faults
+    assert "of size 2, the database has signed 6" in report.notices[0]
+
+    # What does not agree with the rows is a fault in a copy too.
+    (copy / "checkpoint.count").write_bytes(b"3 2\n")
+    assert [fault.kind for fault in verify(copy).faults] == ["checkpoint"]
+    shutil.copy(tmp_path / "log" / "checkpoint.count", copy)
+    assert [fault.kind for fault in verify(copy).faults] == ["checkpoint-file"]
+    shutil.copy(tmp_path / "log" / "checkpoint", copy)
+    assert verify(copy).notices == ()
+
+    Log.open(copy, origin=ORIGIN, clock=Clock()).close()
+    assert (copy / "checkpoint").read_bytes() == (tmp_path / "log" / "checkpoint").read_bytes()
+    assert verify(copy).notices == ()
+
+
 def test_keys_of_another_log_are_found(tmp_path: Path) -> None:
     for name in ("one", "other"):
         Log.open(tmp_path / name, origin=ORIGIN, clock=Clock(), create=True).close()
@@ -385,3 +440,30 @@ def test_a_count_of_checkpoints_that_is_gone_or_changed_is_found(damaged: Path) 
     path.write_bytes(b"%d %d\n" % (2, 10**6))
     with pytest.raises(LogRolledBackError):
         Log.open(damaged, origin=ORIGIN, clock=Clock())
+
+
+OUTSIDERS = {
+    "entry": "INSERT INTO entry SELECT {at}, 'planted', leaf, leaf_hash FROM entry WHERE seq = 3",
+    "payload": "INSERT INTO payload SELECT {at}, envelope FROM payload WHERE seq = 3",
+    "record_key": "INSERT INTO record_key SELECT {at}, subject, wrapped FROM record_key WHERE seq = 3",
+    "subject_key": "INSERT INTO subject_key VALUES ({at}, x'00', x'00', x'00')",
+    "idempotency": "INSERT INTO idempotency VALUES (x'00', {at})",
+    "erased": "INSERT INTO erased VALUES ({at}, 3, 3)",
+    "tile": "INSERT INTO tile SELECT {at}, position, root, hashes FROM tile WHERE level = 0 LIMIT 1",
+    "checkpoint": "INSERT INTO checkpoint SELECT {at}, note FROM checkpoint LIMIT 1",
+}
+"""A row that the log does not contain, for each table but the head."""
+
+
+@pytest.mark.parametrize("at", [-1, -1_000_000, 10**12])
+@pytest.mark.parametrize("table", OUTSIDERS)
+def test_a_row_outside_the_log_is_told_by_its_table_and_number(
+    damaged: Path, table: str, at: int
+) -> None:
+    connection = apsw.Connection(str(damaged / "log.sqlite3"))
+    connection.execute(OUTSIDERS[table].format(at=at))
+    connection.close()
+    told = [fault.message for fault in verify(damaged).faults if fault.kind == table]
+    assert any(str(at) in message or (table == "tile" and at > 0) for message in told), told
+    if table == "entry":
+        assert any("planted" in message for message in told)

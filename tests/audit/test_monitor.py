@@ -1,7 +1,7 @@
 """Following a log from outside: what an honest log passes, and every way to cheat is told by name."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -12,8 +12,15 @@ import pytest
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.log import Log
 from audit.merkle import leaf_hash, root_of
-from audit.monitor import STATE, DirectorySource, Monitor, MonitorStateError, SourceError
-from audit.note import SigningKey, VerifierKey, open_note
+from audit.monitor import (
+    MAX_RESOURCE_BYTES,
+    STATE,
+    DirectorySource,
+    Monitor,
+    MonitorStateError,
+    SourceError,
+)
+from audit.note import NoteSignature, SigningKey, VerifierKey, open_note
 from audit.publish import publish
 from audit.records import NewRecord
 from audit.tiles import bundle_path, encode_bundle, tile_path, tile_widths
@@ -122,6 +129,85 @@ def test_a_checkpoint_that_is_held_spares_reading_what_came_before(published: Pu
     published.grow(50)
     seen = published.monitor(start=held).look()
     assert (seen.sound, seen.new, seen.verified) == (True, 50, 351)
+
+
+@pytest.mark.parametrize("size", [34, 300])
+def test_a_log_that_was_set_back_is_rolled_back_at_the_first_look_too(
+    published: Published, forger: Forger, size: int
+) -> None:
+    published.grow(size - 1)
+    older = entries_of(published.log)
+    published.grow(7)
+    held = published.log.checkpoint()
+    for path in sorted(published.public.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    forger.write(older)
+    (finding,) = published.monitor(start=held).look().findings
+    assert finding.kind == "rolled-back"
+    assert_proved(finding.evidence, published)
+    assert not (published.state / STATE).exists()
+
+
+@pytest.mark.parametrize(("behind", "kind"), [(11, "inconsistent"), (0, "split-view")])
+def test_another_history_than_the_one_held_is_told_at_the_first_look_too(
+    published: Published, forger: Forger, behind: int, kind: str
+) -> None:
+    published.grow(300)
+    other = Checkpoint(ORIGIN, published.log.size - behind, sha256(b"another history").digest())
+    held = sign_checkpoint(other, forger.key)
+    (finding,) = published.monitor(start=held).look().findings
+    assert finding.kind == kind
+    assert_proved(finding.evidence, published)
+
+
+def test_an_older_log_than_the_one_held_which_still_has_it_is_behind(published: Published) -> None:
+    published.grow(5)
+    older = (published.public / "checkpoint").read_bytes()
+    published.grow(5)
+    held = published.log.checkpoint()
+    (published.public / "checkpoint").write_bytes(older)
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("behind", None)
+
+
+def test_tiles_that_do_not_lead_to_the_checkpoint_held_prove_nothing(published: Published) -> None:
+    published.grow(5)
+    held = published.log.checkpoint()
+    published.grow(5)
+    (published.public / tile_path(0, 0, 11)).write_bytes(bytes(32 * 10 + 1))
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("tile", None)
+
+
+def test_what_a_stranger_signed_proves_nothing_against_the_log(
+    published: Published, forger: Forger
+) -> None:
+    published.grow(5)
+    other = Checkpoint(ORIGIN, 3, sha256(b"another history").digest())
+    held = sign_checkpoint(other, forger.key)
+    forger.key = SigningKey.generate(ORIGIN)
+    forger.write(entries_of(published.log))
+    (finding,) = published.monitor(start=held).look().findings
+    assert (finding.kind, finding.evidence) == ("signature", None)
+    with pytest.raises(MonitorStateError, match="the checkpoint given"):
+        published.monitor(start=sign_checkpoint(other, forger.key)).look()
+
+
+def test_a_log_is_followed_from_the_very_checkpoint_that_it_shows(published: Published) -> None:
+    published.grow(300)
+    assert published.monitor(start=published.log.checkpoint()).look().sound
+    published.grow(1)
+    seen = published.monitor().look()
+    assert (seen.sound, seen.new) == (True, 1)
+
+
+def test_a_change_of_keys_after_the_checkpoint_held_is_followed(published: Published) -> None:
+    published.grow(5)
+    held = published.log.checkpoint()
+    published.log.rotate_key()
+    published.log.retire_key()
+    published.grow(1)
+    assert published.monitor(start=held).look().sound
 
 
 def test_a_change_of_keys_is_followed_even_when_the_overlap_was_missed(
@@ -282,3 +368,66 @@ def test_whose_log_it_is_must_come_from_outside_and_a_damaged_state_is_refused(
     path.write_text(json.dumps(told))
     with pytest.raises(MonitorStateError, match="damaged"):
         published.monitor()
+
+
+def test_a_page_of_a_proxy_in_the_checkpoints_place_is_survived(published: Published) -> None:
+    published.grow(2)
+    monitor = published.monitor()
+    path = published.public / "checkpoint"
+    content = path.read_bytes()
+    for page in (b"<html>Bad gateway</html>\n", b"", b"\xff", b"one\n\n" + content[-100:]):
+        path.write_bytes(page)
+        with pytest.raises(SourceError, match="no checkpoint"):
+            monitor.look()
+    path.write_bytes(content)
+    assert monitor.look().sound
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bundle: bundle[:-1],
+        lambda bundle: bundle + b"\x00\x01x",
+        lambda bundle: bundle + b"\x00",
+        lambda _bundle: b"",
+        lambda _bundle: b"<html>Bad gateway</html>",
+        lambda _bundle: bytes(MAX_RESOURCE_BYTES + 1),
+    ],
+    ids=["truncated", "one-more", "a-byte-more", "empty", "page", "too-large"],
+)
+def test_a_bundle_of_another_length_is_told_and_survived(
+    published: Published, change: Callable[[bytes], bytes]
+) -> None:
+    published.grow(300)
+    monitor = published.monitor()
+    path = published.public / bundle_path(1, published.log.size - 256)
+    content = path.read_bytes()
+    path.write_bytes(change(content))
+    seen = monitor.look()
+    assert [each.kind for each in seen.findings] == ["entry"]
+    assert (seen.verified, monitor.state) == (0, None)
+    path.write_bytes(content)
+    assert monitor.look().sound
+
+
+def test_a_partial_bundle_that_is_gone_is_read_from_the_full_one(published: Published) -> None:
+    published.grow(10)
+    older = (published.public / "checkpoint").read_bytes()
+    published.grow(300)
+    (published.public / "checkpoint").write_bytes(older)
+    (published.public / bundle_path(0, 11)).unlink(missing_ok=True)
+    assert published.monitor().look().sound
+
+
+def test_a_wrong_cosignature_is_told_and_survived(published: Published) -> None:
+    published.grow(2)
+    witness = SigningKey.generate("witness.example/1")
+    cosigner = VerifierKey(witness.verifier.name, 4, witness.verifier.public_key)
+    policy = parse_policy(
+        f"log {published.vkey.format()}\nwitness w {cosigner.format()}\nquorum w\n".encode()
+    )
+    path = published.public / "checkpoint"
+    forged = NoteSignature(cosigner.name, cosigner.key_id, bytes(72))
+    path.write_bytes(path.read_bytes() + forged.line().encode())
+    seen = published.monitor(keys=(), policy=policy, stale_seconds=60.0).look()
+    assert [each.kind for each in seen.findings] == ["quorum"]

@@ -1,6 +1,7 @@
 """The fast reading of a leaf says the same as the strict one, of every leaf and of every near-miss."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -157,3 +158,27 @@ def test_facts_that_look_like_the_end_of_a_leaf_stay_facts() -> None:
     assert leaf is not None
     assert leaf.facts == {"a": tail[:300]}
     assert cast("dict[str, object]", json.loads(content))["id"] == leaf.id
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("id", "../../x y"),
+        ("id", ""),
+        ("id", "a" * 65),
+        ("id", "caf\u00e9"),
+        ("type", "Event !"),
+        ("type", "1event"),
+        ("type", "e" * 49),
+        ("timestamp", "hello"),
+        ("timestamp", "2026-11-23T12:00:00Z"),
+        ("timestamp", "2026-11-23T12:00:00.000+00:00"),
+        ("timestamp", "\u0662026-11-23T12:00:00.000Z"),
+    ],
+)
+def test_an_id_a_type_or_a_time_of_another_form_is_no_leaf(name: str, value: str) -> None:
+    """Spelt canonically all the same, which is not enough."""
+    leaf = Leaf("event", "a.1", "2026-11-23T12:00:00.000Z", {"n": 1}, None, None)
+    assert fast(encode_leaf(leaf)) == leaf
+    with pytest.raises(LeafError, match=f"its {name} is"):
+        LeafScanner().scan(encode_leaf(replace(leaf, **{name: value})))  # type: ignore[arg-type]  # all are text

@@ -84,6 +84,13 @@ def test_an_old_size_that_is_not_the_last_is_answered_with_the_last(witness: Wit
     assert witness.add_checkpoint(request(0, 5)) == Answer(409, b"8\n", "text/x.tlog.size")
 
 
+def test_another_root_of_the_last_size_is_a_conflict(witness: Witness) -> None:
+    """C2SP tlog-witness: 409, and not 422 as for a proof that does not verify."""
+    witness.add_checkpoint(request(0, 8))
+    assert witness.add_checkpoint(request(8, 8, FORK)) == Answer(409, b"8\n", "text/x.tlog.size")
+    assert witness.add_checkpoint(request(8, 8)).status == 200
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -100,7 +107,7 @@ def test_an_old_size_that_is_not_the_last_is_answered_with_the_last(witness: Wit
         (b"old 8\n\n" + signed(9, key=STRANGER), 403),
         (request(8, 9).replace(b"log\n9\n", b"log\n7\n"), 403),
         (request(8, 9, FORK), 422),
-        (request(8, 8, FORK), 422),
+        (request(8, 8, FORK), 409),
         (request(8, 8, proof=[bytes(32)]), 422),
         (request(8, 9, proof=[]), 422),
         (request(8, 9, proof=[bytes(32)] * 63), 422),
@@ -123,7 +130,7 @@ def test_a_first_checkpoint_takes_no_proof_and_an_empty_log_has_the_empty_root(
 ) -> None:
     assert witness.add_checkpoint(request(0, 8, proof=[bytes(32)])).status == 422
     lie = sign_checkpoint(Checkpoint("example.com/log", 0, bytes(32)), LOG)
-    assert witness.add_checkpoint(b"old 0\n\n" + lie).status == 422
+    assert witness.add_checkpoint(b"old 0\n\n" + lie).status == 409
     assert last(witness) is None
     assert witness.add_checkpoint(request(0, 0)).status == 200
     assert witness.add_checkpoint(request(0, 8)).status == 200

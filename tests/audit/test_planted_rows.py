@@ -1,0 +1,128 @@
+"""Rows put into the store past the log: nobody who reads the log is shown them, verify is.
+
+No INSERT is refused to whoever owns the database, so a row can stand under a number that no entry has.
+"""
+
+# ruff: noqa: S608 - statements of our own
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit.errors import DamagedLogError, UnknownRecordError
+from audit.postgres import PostgresStore
+from audit.postgres_scan import PostgresSource
+from audit.records import Idempotency
+from audit.store import Store
+from audit.verify import verify
+from tests.audit.check_log import check_log
+from tests.audit.conftest import MakeRecord, OpenLog, on_both_stores
+from tests.audit.test_damage import without_triggers
+
+pytestmark = on_both_stores
+
+Plant = Callable[[str], None]
+
+
+@pytest.fixture
+def plant(store: Store, directory: Path, request: pytest.FixtureRequest) -> Plant:
+    """Run a statement as whoever owns the database."""
+
+    def run(statement: str) -> None:
+        if isinstance(store, PostgresStore):
+            request.getfixturevalue("database").execute(statement, past_triggers=True)
+            return
+        without_triggers(directory / "log.sqlite3", statement)
+
+    return run
+
+
+@pytest.mark.parametrize("at", [-1, 10**9])
+def test_an_entry_outside_the_log_is_no_entry_and_is_found(
+    open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store, directory: Path, at: int
+) -> None:
+    log = open_log()
+    log.append([record(subject="s", key="k"), record(record_id="a.1")])
+    log.close()
+    plant(f"INSERT INTO entry SELECT {at}, 'a.2', leaf, leaf_hash FROM entry WHERE seq = 2")
+    plant(
+        f"INSERT INTO entry SELECT {at - 1}, 'key-rotated-1', leaf, leaf FROM entry WHERE seq = 2"
+    )
+
+    log = open_log()  # "key-rotated-1" is looked up in opening it
+    assert log.size == 3
+    assert len(log.entries(-10, 2 * 10**9)) == 3
+    with pytest.raises(UnknownRecordError):
+        log.read("a.2")
+    with pytest.raises(UnknownRecordError):
+        log.read_index(at)
+    # The id is taken all the same, and that is told for what it is.
+    with pytest.raises(DamagedLogError, match="no record explains"):
+        log.append([record(record_id="a.2")])
+    log.append([record(record_id="a.3")])
+    log.checkpoint()
+    log.close()
+
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    faults = verify(directory, source=source).faults
+    told = [fault.message for fault in faults if fault.kind == "entry"]
+    assert any(str(at) in message and "a.2" in message for message in told), faults
+
+
+def test_what_belongs_to_no_entry_is_not_looked_up(
+    open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store
+) -> None:
+    log = open_log()
+    log.append([record(subject="s", key="k")])
+    bytes_ = "'\\x{}'::bytea" if isinstance(store, PostgresStore) else "x'{}'"
+    stored = log.store.connect()
+    ((handle,),) = stored.query("SELECT handle FROM subject_key")
+    stored.close()
+    assert isinstance(handle, bytes)
+    zero = bytes_.format("00")
+    plant(f"INSERT INTO record_key VALUES (-1, 1, {zero})")
+    plant(f"INSERT INTO idempotency VALUES ({bytes_.format('01' * 16)}, -1)")
+    plant(f"INSERT INTO subject_key VALUES (-1, {bytes_.format('02' * 16)}, {zero}, {zero})")
+
+    rows = log._rows
+    assert log.find_idempotent(Idempotency("caller", "k", b"fingerprint")) is not None
+    assert rows.records_of(1) == [1]
+    assert rows.find_idempotency(b"\x01" * 16) is None
+    assert rows.find_subjects([handle]).keys() == {handle}
+    assert rows.find_subjects([b"\x02" * 16]) == {}
+    assert rows.subject(-1) is None
+
+
+def test_the_key_of_an_erased_subject_put_back_from_a_copy_is_found(
+    open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store, directory: Path
+) -> None:
+    log = open_log()
+    log.append([record(subject="s"), record(subject="t"), record(subject="t"), record()])
+    connection = log.store.connect()
+    numbers = itertools.count()
+    copies = connection.query("SELECT handle, wrapped, digest FROM subject_key WHERE subject < 3")
+    kept = log.read_index(2)
+    ids = [log.read_index(3).id, log.read_index(4).id]
+    new_id = lambda: f"erasure-{next(numbers)}"  # noqa: E731
+    log.erase_subject("s", basis="b", actor="a", new_id=new_id)
+    log.erase_records(ids, basis="b", actor="a", new_id=new_id)  # one of t's two stays
+    assert log.read_index(2) == kept
+    connection.close()
+    log.checkpoint()
+    log.close()
+    check_log(directory, store=store)
+
+    literal = "'\\x{}'::bytea" if isinstance(store, PostgresStore) else "x'{}'"
+    handle, wrapped, digest = (
+        literal.format(value.hex()) for value in copies[0] if isinstance(value, bytes)
+    )
+    plant(
+        f"UPDATE subject_key SET handle = {handle}, wrapped = {wrapped}, digest = {digest}"
+        " WHERE subject = 1"
+    )
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    for use_keys in (True, False):
+        (fault,) = verify(directory, source=source, use_keys=use_keys).faults
+        assert (fault.index, fault.kind) == (1, "subject-key")
