@@ -24,7 +24,7 @@ def check_log(
     source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
     without_keys = verify(directory, vkeys=[vkey], use_keys=False, source=source)
     report = verify(directory, vkeys=[vkey], source=source)
-    assert report.faults == without_keys.faults == ()
+    assert (report.faults, without_keys.faults) == ((), ())
     for receipt in acknowledged:
         assert receipt.index < report.size
     return report
