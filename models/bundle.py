@@ -255,8 +255,13 @@ def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
     the bits of a score of a background row.
     """
     feeds = bundle.background.feeds
-    tapped = Session(bundle.model, bundle.output, probe=split_rows(feeds)[0], taps=taps)
-    tapped.alone_because = bundle.session.alone_because
+    tapped = Session(
+        bundle.model,
+        bundle.output,
+        probe=split_rows(feeds)[0],
+        taps=taps,
+        alone_because=bundle.session.alone_because,
+    )
     _check_taps(bundle.session, tapped, feeds)
     return replace(bundle, session=tapped)
 

@@ -79,7 +79,13 @@ class Session:
     """
 
     def __init__(
-        self, model: bytes, output: OutputMap, *, probe: Feeds, taps: Sequence[str] = ()
+        self,
+        model: bytes,
+        output: OutputMap,
+        *,
+        probe: Feeds,
+        taps: Sequence[str] = (),
+        alone_because: str = "",
     ) -> None:
         self._session = _load(_with_taps(model, taps) if taps else model)
         # Past the Python wrapper, which looks at every input again on every row (4 of 26 us with 2
@@ -90,7 +96,7 @@ class Session:
             for entry in self._session.get_inputs()
             if entry.shape and isinstance(entry.shape[0], int) and entry.shape[0] > 0
         }
-        self.alone_because = "the graph has a fixed number of rows" if fixed else ""
+        self.alone_because = "the graph has a fixed number of rows" if fixed else alone_because
         """Why rows are scored one by one even where many are asked of at once; empty if they are not."""
         self._fixed_rows = max(fixed, default=1)
         self._output = output
@@ -142,7 +148,7 @@ class Session:
     def run_batch(self, feeds: Feeds) -> Scores:
         """Return the scores of many rows from one call, shape (N, n_scores).
 
-        Faster, and not the bits that ``run_row`` gives: for explanations of black boxes only. Where
+        Faster, and not the bits that ``run_row`` gives: for hybrids and variations of a case. Where
         ``alone_because`` says why not, rows are scored one by one. One row is also scored alone, and
         must be told what it is told among the others. Raises ScoringError.
         """

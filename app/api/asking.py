@@ -14,7 +14,7 @@ from app.api.parts import Parts
 from app.api.problems import faults_of_validation
 from app.domain import Caller
 from app.errors import InvalidRequestError
-from app.in_step import Steps, to_the_end
+from app.in_step import Steps
 from app.lineup import Lineup
 from app.monitoring.breaker import unaided
 from app.refusals import AdviceStoppedError
@@ -23,24 +23,6 @@ from audit.records import Idempotency
 
 MAX_KEY_LENGTH = 255
 KEY_PATTERN = "[!-~]+"
-
-
-def application_of(
-    parts: Parts,
-    lineup: Lineup,
-    caller: Caller,
-    body: object,
-    *,
-    idempotency: Idempotency | None,
-    trace: str | None,
-) -> Application:
-    """Return what a parsed body asks for, ready for the engine.
-
-    Raises InvalidRequestError, CaseRejectedError, AdviceStoppedError, and what admission raises.
-    """
-    return to_the_end(
-        application_steps(parts, lineup, caller, body, idempotency=idempotency, trace=trace)
-    )
 
 
 def application_steps(
@@ -52,7 +34,10 @@ def application_steps(
     idempotency: Idempotency | None,
     trace: str | None,
 ) -> Steps[Application]:
-    """Do what ``application_of`` does, in steps, for many bodies together."""
+    """Return what a parsed body asks for, ready for the engine: in steps, so that many can go together.
+
+    Raises InvalidRequestError, CaseRejectedError, AdviceStoppedError, and what admission raises.
+    """
     try:
         asked = schemas.DecisionRequest.model_validate(body)
     except ValidationError as err:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.asking import application_of
+from app.api.asking import application_steps
 from app.api.case_schemas import Text
 from app.api.case_steps import JSON, Step, record_step
 from app.api.decisions import DecisionId
@@ -28,6 +28,7 @@ from app.case_events import CORRECTED, CORRECTS, read_events
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError
+from app.in_step import to_the_end
 from app.refusals import CaseCorrectedError
 from app.reveal import open_case
 from app.service import Application
@@ -194,8 +195,8 @@ def _application(parts: Parts, old: CaseFile, asked: CorrectionRequest, *, id_: 
     }
     # The new case belongs to the system that sent the old one, and is under its agreement.
     owner = Caller(content.caller, Role.CALLER, agreement=content.circumstances.agreement)
-    application = application_of(parts, lineup, owner, body, idempotency=None, trace=None)
-    return replace(application, id=id_)
+    steps = application_steps(parts, lineup, owner, body, idempotency=None, trace=None)
+    return replace(to_the_end(steps), id=id_)
 
 
 def _iso(day: date | None) -> str | None:

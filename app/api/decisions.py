@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from app import records
 from app.api import examples, schemas
 from app.api.access import CurrentCaller, admits, admitted
-from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, application_of, idempotency_of
+from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, application_steps, idempotency_of
 from app.api.documents import problems
 from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
@@ -21,6 +21,7 @@ from app.api.recording import recorded
 from app.domain import Caller, Role
 from app.engine import Earlier, Recorded
 from app.errors import ContentCodingError, InvalidRequestError, UnsupportedMediaTypeError
+from app.in_step import to_the_end
 from app.reading import read_decision
 from app.replay import ReplayWork, replay
 from app.reveal import read_advice, shown_body, without_advice
@@ -140,13 +141,15 @@ async def create_decision(request: Request) -> Response:
     key = idempotency_of(sent.idempotency_key, caller, served.name, body)
     trace = request.scope["state"]["trace"]
     try:
-        application = application_of(
-            parts,
-            lineup,
-            caller,
-            body,
-            idempotency=key,
-            trace=None if trace is None else trace.id,
+        application = to_the_end(
+            application_steps(
+                parts,
+                lineup,
+                caller,
+                body,
+                idempotency=key,
+                trace=None if trace is None else trace.id,
+            )
         )
     except (InvalidRequestError, CaseRejectedError):
         if key is not None:
