@@ -36,6 +36,8 @@ from models.errors import CaseRejectedError
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 CORRECTORS = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
+ORDER = ("value", "unknown", "source", "date", "reason")
+"""Of the fields on the page, and so of what the summary says is wrong with them."""
 YES_OR_NO = {"yes": True, "no": False}
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII).fullmatch
 FieldName = Annotated[str, Query(alias="field", max_length=200)]
@@ -100,7 +102,7 @@ async def correct_fact(
     case.check_correcting()
     if values.get("unknown") and _choices(field, texts):
         values["value"] = ""  # nobody can take back a choice: it would stay beside "not known"
-    form = form_of(values, faults)
+    form = form_of(values, {name: faults[name] for name in (*ORDER, *faults) if name in faults})
     return page(request, _view(case, served, field, texts, form), status=422)
 
 

@@ -131,3 +131,13 @@ def test_a_value_beside_not_known_is_asked_about(demonstration: Started) -> None
     assert "but not both" in words(refused)
     assert 'value="5"' in refused.text
     assert ann.post(path, **{**both, "value": ""}).status_code == 303
+
+
+def test_what_is_wrong_is_summed_up_in_the_order_of_the_page(service: Governed) -> None:
+    ann = Visitor(service.started, "ann")
+    path = f"/decisions/{new_case(service)}/correct?field=amount"
+    refused = words(ann.post(path, value="50,5", source="", date="20251130", reason=""))
+    summary = refused.partition("There is a problem")[2]
+    said = (A_NUMBER, "Say where the right value", "Write the day like", "Say how you know")
+    places = [summary.index(each) for each in said]
+    assert places == sorted(places)
