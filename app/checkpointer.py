@@ -1,7 +1,8 @@
 """Signs the log's growth every second, so that what others hold is never far behind.
 
-Order, each second in which the log has grown: sign (stored before it is returned), ask witnesses,
-publish with whatever they gave. Appending waits for none of it, and what fails is an alarm.
+Order, each second in which the log has grown: sign, unless another service on this log just has
+(stored before it is returned), ask witnesses, publish with whatever they gave. Appending waits for
+none of it, and what fails is an alarm.
 """
 
 import asyncio
@@ -106,7 +107,7 @@ class Checkpointer:
     async def _step(self) -> None:
         try:
             await asyncio.to_thread(self._custody.purge_if_needed, self._log)
-            note = await asyncio.to_thread(self._log.checkpoint)
+            note = await asyncio.to_thread(self._log.checkpoint_in_turn)
         except AuditError as err:
             self._signing_fault = f"no checkpoint can be signed ({type(err).__name__})"
             _log.error("checkpoint", error=type(err).__name__, reason=str(err))

@@ -14,8 +14,8 @@ On opening, the first file is the memory that a restored backup of the database 
 """
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from audit.appender import Appender, Clock, More, no_more
@@ -247,13 +247,19 @@ class Log(LogReader):
 
         Raises DamagedLogError, and never signs, when the stored leaves do not lead to the root.
         """
-        with self._checkpoint_lock:
-            self._appender.check_usable()
-            with self._appender.stopping(), self._writer.signing():
-                self._signer.follow()
-                return self._signer.sign(
-                    self._appender.durable_head(), self._writer.insert_checkpoint
-                )
+        with self._signing():
+            self._signer.follow()
+            return self._signed()
+
+    def checkpoint_in_turn(self) -> bytes:
+        """As ``checkpoint``; but one that another process signed since the last call here will do.
+
+        Where several processes append to one log and each calls this every second, one of them
+        signs. When that one ends, the next to call finds nothing new, and takes its place.
+        """
+        with self._signing():
+            followed = self._signer.newest() if self._signer.follow() else None
+            return self._signed() if followed is None else followed[1]
 
     def proof(self, record_id: str) -> LogProof:
         """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.
@@ -276,6 +282,17 @@ class Log(LogReader):
                 super().close()
             finally:
                 self._appender.close()
+
+    @contextmanager
+    def _signing(self) -> Iterator[None]:
+        """Keep all other threads and processes from signing."""
+        with self._checkpoint_lock:
+            self._appender.check_usable()
+            with self._appender.stopping(), self._writer.signing():
+                yield
+
+    def _signed(self) -> bytes:
+        return self._signer.sign(self._appender.durable_head(), self._writer.insert_checkpoint)
 
     def _start(self, facts: Facts) -> None:
         """Take in what is stored, make the first entry if there is none, and sign what there is."""

@@ -61,8 +61,8 @@ class Signer:
         self._signed, self._note, self._count = recomputed, note, self._count + 1
         return note
 
-    def follow(self) -> None:
-        """Go on from the newest stored checkpoint, which another process may have signed.
+    def follow(self) -> bool:
+        """Go on from the newest stored checkpoint; return whether another process signed it.
 
         Raises LogRolledBackError when the database has forgotten one, or leads elsewhere.
         """
@@ -70,7 +70,7 @@ class Signer:
         if self._note is None:
             if stored is not None:
                 self._adopt(stored)
-            return
+            return stored is not None
         if stored is None or stored[0] < self._signed.size:
             raise LogRolledBackError(
                 f"the database has forgotten the signed checkpoint of size {self._signed.size}: "
@@ -79,10 +79,11 @@ class Signer:
         if stored[0] == self._signed.size:
             if stored[1] != self._note:
                 raise self._forked(self._signed.size)
-            return
+            return False
         if self._root(self._signed.size) != self._signed.root():
             raise self._forked(self._signed.size)
         self._adopt(stored)
+        return True
 
     def recall(self, size: int) -> None:
         """Compare the database of ``size`` entries with the last signed checkpoint, and go on there.

@@ -158,7 +158,7 @@ async def _clients(submit: Submit, seconds: float) -> Load:
 async def _sign(log: Log) -> None:
     while True:
         await asyncio.sleep(CHECKPOINT_SECONDS)
-        await asyncio.to_thread(log.checkpoint)
+        await asyncio.to_thread(log.checkpoint_in_turn)
 
 
 def _load_floor(

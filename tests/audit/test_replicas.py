@@ -15,6 +15,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from audit.checkpoint import unverified_checkpoint
 from audit.errors import (
     DuplicateIdempotencyError,
     DuplicateIdError,
@@ -96,6 +97,21 @@ def test_a_thousand_races_of_two_sequencers_make_no_fork(open_replica: OpenRepli
             assert logs[1 - which].receipt(f"{which}-{number:05d}") == receipt
     check_log(logs[0].directory, acknowledged=receipts[0], store=logs[0].store)
     check_log(logs[1].directory, acknowledged=receipts[1], store=logs[1].store)
+
+
+def test_one_replica_signs_for_all_and_another_takes_its_place(open_replica: OpenReplica) -> None:
+    first, second = open_replica(), open_replica()
+    first.append([event("a")])
+    signed = first.checkpoint_in_turn()
+    second.append([event("b")])
+    assert second.checkpoint_in_turn() == signed  # though the log has grown: next time
+    again = second.checkpoint_in_turn()  # for the first has not signed meanwhile
+    assert unverified_checkpoint(again, origin=ORIGIN).size == 3
+    first.append([event("c")])
+    assert first.checkpoint_in_turn() == again == first.stored_checkpoint()
+    assert unverified_checkpoint(first.checkpoint(), origin=ORIGIN).size == 4
+    check_log(first.directory, acknowledged=(), store=first.store)
+    check_log(second.directory, acknowledged=(), store=second.store)
 
 
 def test_many_writers_share_subjects_keys_and_a_contiguous_log(open_replica: OpenReplica) -> None:
