@@ -1,6 +1,6 @@
-"""Signs the log's growth every second, so that what others hold is never far behind.
+"""Signs the log's growth every second or 1,000 entries, so that what others hold is never far behind.
 
-Order, each second in which the log has grown: sign, unless another service on this log just has
+Order, each time that the log has grown: sign, unless another service on this log just has
 (stored before it is returned), ask witnesses, publish with whatever they gave. Appending waits for
 none of it, and what fails is an alarm.
 """
@@ -26,6 +26,9 @@ from audit.log import Log
 from audit.publish import prune, publish
 
 INTERVAL_SECONDS = 1.0
+GROWTH = 1_000
+"""Entries that are not left waiting for the second to end."""
+_LOOK_SECONDS = 0.1
 ASK_AGAIN_SECONDS = 10.0
 """How often a witness that did not answer is asked about a checkpoint it has been shown."""
 PRUNE_EVERY = 256
@@ -45,7 +48,9 @@ class Checkpointer:
         witnesses: Witnesses | None = None,
         timestamps: Timestamps | None = None,
         publish_to: Path | None = None,
+        interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
+        self._interval_seconds = interval_seconds
         self._log = log
         self._custody = custody
         self._witnesses = witnesses
@@ -95,9 +100,18 @@ class Checkpointer:
 
     async def run(self) -> None:
         """Work until cancelled."""
+        size = self._log.size
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await self._until_due(size)
+            size = self._log.size  # before signing: what comes meanwhile counts to the next
             await self.step()
+
+    async def _until_due(self, size: int) -> None:
+        """Wait for the interval to end, or for the log to grow by so much beyond ``size``."""
+        now = asyncio.get_running_loop().time
+        end = now() + self._interval_seconds
+        while now() < end and self._log.size < size + GROWTH:  # noqa: ASYNC110  # others append too
+            await asyncio.sleep(min(_LOOK_SECONDS, self._interval_seconds))
 
     async def step(self) -> None:
         """Do one second's work. A fault is an alarm; the next second tries again."""
