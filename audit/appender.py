@@ -4,8 +4,8 @@ Order of writes for a group, and what a crash in between means:
 
 1. Records are drafted: encrypted, digested, nearly a leaf. Crash: nothing happened. Any thread may
    do that beforehand.
-2. Other writers are kept out, what they appended is taken in, and drafts that came meanwhile join
-   the group. Crash: the same.
+2. Other writers are kept out, drafts that came meanwhile join the group, and what the others appended
+   is taken in. Crash: the same.
 3. Drafts are numbered and hashed on a copy of the tree, and one transaction writes entries,
    payloads, keys, tiles and the head. Crash before the end of COMMIT: the database drops all of it
    or keeps all of it; nobody was told, either is right.
@@ -48,6 +48,11 @@ def no_more() -> Sequence[Draft]:
     return ()
 
 
+def _nobody() -> Sequence[bytes]:
+    """Return no subjects' handles."""
+    return ()
+
+
 class Appender:
     """The one way into a log. Append from one thread; the rest may be used from any."""
 
@@ -79,7 +84,7 @@ class Appender:
     def load(self) -> None:
         """Take in what is stored. Raises DamagedLogError when head, entries and tiles disagree."""
         with self._lock:
-            self._writer.begin(0, [])  # head, tiles and entries are read in several steps
+            self._writer.begin()  # head, tiles and entries are read in several steps
             try:
                 self._tree = self._load_tree()
             finally:
@@ -97,30 +102,35 @@ class Appender:
         self.check_usable()
         if not drafts:
             return []
-        stored = self._look_up(drafts)
-        with self.exclusively(drafts) as news:
-            late = more()
-            drafts = [*drafts, *late]
-            records = [draft.record for draft in drafts]
+        group = list(drafts)
+
+        def unknown() -> Sequence[bytes]:
+            group.extend(more())
+            return self._groups.unknown(group)
+
+        with self.exclusively(unknown) as news:
+            records = [draft.record for draft in group]
             check_records(records)
-            if any(draft.erasures != self._erasures for draft in drafts):
-                drafts = self.draft(records)
-                stored = self._look_up(drafts)
-            else:
-                stored |= self._look_up(late)
-                if news is not None:
-                    stored |= news.subjects
-            return self._commit(self._groups.finish(self._tree, drafts, stored), records)
+            outdated = any(draft.erasures != self._erasures for draft in group)
+            if outdated:
+                group = self.draft(records)
+            stored = self._look_up(group) if outdated or news is None else news.subjects
+            return self._commit(self._groups.finish(self._tree, group, stored), records)
 
     @contextmanager
-    def exclusively(self, drafts: Sequence[Draft] = ()) -> Iterator[News | None]:
-        """Keep all other writers out, and take in what they have appended."""
-        unknown = self._groups.unknown(drafts)
+    def exclusively(
+        self, subjects: Callable[[], Sequence[bytes]] = _nobody
+    ) -> Iterator[News | None]:
+        """Keep all other writers out, and take in what they have appended.
+
+        Once they are out ``subjects`` is asked for the handles of those to look up.
+        """
         with self._lock:
             self.check_usable()
             with self.stopping():
-                news = self._writer.begin(self._tree.size, unknown)
+                self._writer.begin()
                 try:
+                    news = self._writer.news(self._tree.size, subjects())
                     if news is not None:
                         self._take_in(news)
                     yield news
@@ -185,14 +195,8 @@ class Appender:
             self._writer.close()
 
     def _look_up(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
-        """Complete drafts whose subjects are stored, and return those, by handle.
-
-        While other writers are not kept out, an erasure may come after: then it is seen to be newer
-        than the drafts, which are made anew.
-        """
-        stored = self._rows.find_subjects(self._groups.unknown(drafts))
-        self._groups.complete(drafts, stored)
-        return stored
+        """Return those of the drafts' subjects that are stored, and not remembered here, by handle."""
+        return self._rows.find_subjects(self._groups.unknown(drafts))
 
     def _take_in(self, news: News) -> None:
         """Bring the tree up to what other writers have appended.

@@ -11,7 +11,6 @@ import threading
 from binascii import b2a_base64
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from audit.digests import body_digest, idempotency_digest, subject_handle
@@ -157,18 +156,6 @@ class GroupBuilder:
                 if draft.keyed is None:
                     handles.add(draft.handle)
         return list(handles)
-
-    def complete(self, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]) -> None:
-        """Do all but numbering for the drafts whose subjects are among those ``stored``.
-
-        Their keys are not remembered before the group is durable: until other writers are kept out,
-        an erasure could take them. A row that does not open is left for ``finish`` to refuse.
-        """
-        for draft in drafts:
-            row = None if draft.handle is None else stored.get(draft.handle)
-            if row is not None and draft.keyed is None:
-                with suppress(DamagedLogError):
-                    draft.keyed = _keyed(draft, *self._opened(row))
 
     def finish(
         self, tree: GrowingTree, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]

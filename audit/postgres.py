@@ -6,7 +6,7 @@ cannot hold it, and one that comes back late finds its transaction undone. Uniqu
 identifiers and idempotency keys, whoever tries to use them twice.
 
 While one process holds the lock the others wait, so what is done then is what bounds all of them: one
-call that reads, one that writes, and COMMIT (decision 0034).
+query, one statement that writes, and COMMIT (decision 0034).
 """
 
 import time
@@ -36,7 +36,16 @@ _RESOLVE_SECONDS = 5.0
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _LOCK = f"SELECT pg_advisory_xact_lock({_LOCKS}, {_APPENDING})"
-_NEWS = "SELECT * FROM begin_appending($1, $2, $3, $4, $5)"
+_NEWS = """
+SELECT size, frontier, root,
+  EXISTS (SELECT FROM erased WHERE erasure >= $1),
+  ARRAY(SELECT leaf_hash FROM entry
+        WHERE seq >= $1 AND seq < size AND size - $1 <= $2 ORDER BY seq),
+  found.*
+FROM head, (SELECT array_agg(subject), array_agg(handle), array_agg(wrapped), array_agg(digest)
+            FROM subject_key WHERE handle = ANY ($3::bytea[])) AS found"""
+"""A statement of its own, after the one that waits for the lock: it sees all that was committed
+before the lock was had."""
 _WRITE = """
 WITH
 e AS (INSERT INTO entry
@@ -138,15 +147,24 @@ class PostgresWriter:
         """Check that the tables are of this version. They are made by ``grounds log migrate``."""
         postgres_schema.check_version(self._session)
 
-    def begin(self, known: int, handles: Sequence[bytes]) -> News:
+    def begin(self) -> None:
         """Take the lock on appending; see ``audit.store``."""
 
-        async def begin(connection: Connection) -> News:
+        async def begin(connection: Connection) -> None:
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
-            await connection.execute(_BEGIN)
+            await connection.execute(f"{_BEGIN}; {_LOCK}")
+
+        # An idle connection may have been lost long ago, and nothing has been written on it.
+        self._session.run(begin, what="beginning to append", reopen=True)
+        self._begun = True
+
+    def news(self, known: int, handles: Sequence[bytes]) -> News:
+        """Return what other processes have appended; see ``audit.store``."""
+
+        async def fetch(connection: Connection) -> News:
             size, frontier, root, erased, hashes, *subjects = await connection.fetchrow(
-                _NEWS, _LOCKS, _APPENDING, known, _MOST_NEWS, handles
+                _NEWS, known, _MOST_NEWS, handles
             )
             rows = zip(*subjects, strict=True) if subjects[0] else ()
             return News(
@@ -156,10 +174,7 @@ class PostgresWriter:
                 erased,
             )
 
-        # An idle connection may have been lost long ago, and nothing has been written on it.
-        news = self._session.run(begin, what="beginning to append", reopen=True)
-        self._begun = True
-        return news
+        return self._session.run(fetch, what="looking at what others appended")
 
     def roll_back(self) -> None:
         """Let others append. When that cannot be said to the server, it will find out."""

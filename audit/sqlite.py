@@ -28,7 +28,7 @@ from audit.errors import (
 )
 from audit.files import WriterLock
 from audit.layout import DATABASE_FILE, LOCK_FILE
-from audit.rows import Group, Head, News
+from audit.rows import Group, Head
 from audit.store import ConstraintViolationError, SqlRow, SqlValue
 from audit.wal_copier import WalCopier
 
@@ -159,8 +159,11 @@ class SqliteWriter:
         with self._using, converted("the schema cannot be made"):
             schema.migrate(self._connection)
 
-    def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
+    def begin(self) -> None:
         """Do nothing: this process alone writes, and the log sees to its threads."""
+
+    def news(self, known: int, handles: Sequence[bytes]) -> None:
+        """Return nothing: nobody else appends."""
 
     def roll_back(self) -> None:
         """Do nothing: nothing was begun."""

@@ -42,12 +42,18 @@ class Writer(Protocol):
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""
         ...
 
-    def begin(self, known: int, handles: Sequence[bytes]) -> News | None:
+    def begin(self) -> None:
         """Keep all other writers out until ``commit`` or ``roll_back``.
 
-        Returns what others have appended after the first ``known`` entries, with those of the
-        subjects with these ``handles`` that are there; None where nobody else can append.
         Raises LogStateError when that cannot be; then there is nothing to roll back.
+        """
+        ...
+
+    def news(self, known: int, handles: Sequence[bytes]) -> News | None:
+        """Return what others have appended after the first ``known`` entries, once begun.
+
+        With those of the subjects with these ``handles`` that are there. None where nobody else can
+        append.
         """
         ...
 

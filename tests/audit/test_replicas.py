@@ -422,7 +422,7 @@ def test_a_replica_that_hangs_with_the_lock_holds_nobody_up_for_ever(
     open_replica: OpenReplica, database: Database
 ) -> None:
     log, other = open_replica(), open_replica()
-    log._writer.begin(log.size, [])
+    log._writer.begin()
     with pytest.raises(LogUnavailableError, match="LockNotAvailable"):
         other.append([event("waits")])
     database.execute(
