@@ -1,7 +1,10 @@
 """Fixtures for tests of the whole service: the production application on a demonstration model."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import hypothesis
 import pytest
@@ -11,6 +14,7 @@ from app.domain import Role
 from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
+from models.bundle import BundleFiles, read
 from models.demo.build import build_demo
 from tests.signed import signed, trust_tests
 from tests.started import make_key
@@ -29,10 +33,22 @@ def _trusted_supplier(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
+    """The demonstration's bundle, not signed, made once a run by whichever process is first."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    target = shared / "demonstration"
+    with (shared / "demonstration.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return read(target) if target.exists() else build_demo(target)
+
+
+@pytest.fixture(scope="session")
+def demo_models(demo_bundle: BundleFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models directory with the demonstration's bundle and policy, made once a session."""
     directory = tmp_path_factory.mktemp("models")
-    signed(build_demo(directory / "housing-support" / "bundle"))
+    signed(read(copytree(demo_bundle.path, directory / "housing-support" / "bundle")))
     for path in (POLICY, POLICY.with_name("practice.yaml")):
         (directory / "housing-support" / path.name).write_bytes(path.read_bytes())
     return directory
