@@ -9,11 +9,14 @@ from shutil import copytree
 import hypothesis
 import pytest
 from fastapi.testclient import TestClient
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from app.domain import Role
 from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
+from explainers.warm import warm_up
 from models.bundle import BundleFiles, read
 from models.demo.build import build_demo
 from tests.signed import signed, trust_tests
@@ -24,6 +27,33 @@ hypothesis.settings.register_profile("grounds", deadline=None)
 hypothesis.settings.load_profile("grounds")
 
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
+
+
+APART = "tests/browser/test_pages.py::"
+"""Its tests share only what a session shares, and take minutes: each goes to whoever is free."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Gives a file to one process, as its tests share what they start; large files go first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return ByFile(config, log)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile before several processes would: numba's cache must have one writer at a time."""
+    if session.config.getoption("numprocesses", None):
+        say = session.config.get_terminal_writer().line
+        say(
+            "Loading the compiled kernels; in a fresh clone they are compiled first, for a minute ..."
+        )
+        for _ in warm_up():
+            pass
 
 
 @pytest.fixture(scope="session", autouse=True)

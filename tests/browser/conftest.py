@@ -10,6 +10,7 @@ from playwright.sync_api import (
     BrowserContext,
     StorageState,
     ViewportSize,
+    expect,
     sync_playwright,
 )
 
@@ -57,6 +58,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine: `make test` as root on Debian installs it")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        expect.set_options(timeout=60_000)  # five seconds are too few for a busy machine
         yield browser
         browser.close()
 
