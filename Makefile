@@ -11,6 +11,10 @@ NODE_DIR := .tools/node
 NPM = $$(command -v npm || echo $(NODE_DIR)/bin/npm)
 MODULES := node_modules/.installed
 ASSETS := app/web/assets/manifest.json
+# A process for each core, up to four: one takes up to a gigabyte, beside the services and the browser that
+# it starts. `make test PROCESSES=0` runs them in one.
+PROCESSES ?= logical
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 4
 
 help: ## Show these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,7 +56,7 @@ serve: $(STAMP) $(ASSETS) ## Start the service with the settings in the environm
 test: $(STAMP) $(ASSETS) ## Set up and pass the tests
 	@deploy/get-chromium.sh || echo "Chromium could not be installed: the browser tests are skipped"
 	@deploy/prometheus/get.sh || echo "Prometheus could not be fetched: the tests of rules and alerts are skipped"
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: $(STAMP) $(ASSETS) ## Format check, ruff, mypy, import rules, unused dependencies, Dockerfile, tests
 	$(BIN)/ruff format --check .
@@ -61,7 +65,7 @@ check: $(STAMP) $(ASSETS) ## Format check, ruff, mypy, import rules, unused depe
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 prometheus: ## Fetch Prometheus (Debian's package, unpacked under .tools) for the tests of rules and alerts
 	@deploy/prometheus/get.sh

@@ -1,16 +1,23 @@
 """Fixtures for tests of the whole service: the production application on a demonstration model."""
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import copytree
 
 import hypothesis
 import pytest
 from fastapi.testclient import TestClient
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
 
 from app.domain import Role
 from app.keys import KeyStore
 from app.main import create_app
 from app.settings import Settings
+from explainers.warm import warm_up
+from models.bundle import BundleFiles, read
 from models.demo.build import build_demo
 from tests.signed import signed, trust_tests
 from tests.started import make_key
@@ -22,6 +29,33 @@ hypothesis.settings.load_profile("grounds")
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
 
 
+APART = "tests/browser/test_pages.py::"
+"""Its tests share only what a session shares, and take minutes: each goes to whoever is free."""
+
+
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
+    """Gives a file to one process, as its tests share what they start; large files go first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(APART) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return ByFile(config, log)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile before several processes would: numba's cache must have one writer at a time."""
+    if session.config.getoption("numprocesses", None):
+        say = session.config.get_terminal_writer().line
+        say(
+            "Loading the compiled kernels; in a fresh clone they are compiled first, for a minute ..."
+        )
+        for _ in warm_up():
+            pass
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _trusted_supplier(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Every bundle that a test serves is signed, as anywhere else."""
@@ -29,10 +63,22 @@ def _trusted_supplier(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def demo_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
+    """The demonstration's bundle, not signed, made once a run by whichever process is first."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    target = shared / "demonstration"
+    with (shared / "demonstration.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return read(target) if target.exists() else build_demo(target)
+
+
+@pytest.fixture(scope="session")
+def demo_models(demo_bundle: BundleFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A models directory with the demonstration's bundle and policy, made once a session."""
     directory = tmp_path_factory.mktemp("models")
-    signed(build_demo(directory / "housing-support" / "bundle"))
+    signed(read(copytree(demo_bundle.path, directory / "housing-support" / "bundle")))
     for path in (POLICY, POLICY.with_name("practice.yaml")):
         (directory / "housing-support" / path.name).write_bytes(path.read_bytes())
     return directory

@@ -5,7 +5,6 @@ moment. ``tests.kill`` kills the whole service, and the database server, with ca
 """
 
 import argparse
-import multiprocessing
 import os
 import random
 import sys
@@ -19,13 +18,12 @@ from audit.log import Log
 from audit.records import NewRecord
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
+from tests.forked import forks
 
 LONGEST_SECONDS = 0.08
 """Between a round's first acknowledgement and its end."""
 PATIENCE_SECONDS = 120
 CHECK_EVERY = 100
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["tests.audit.check_log", "tests.audit.conftest"])
 
 
 def kill_writers(directory: Path, rounds: int, say: Callable[[str], None]) -> None:
@@ -34,7 +32,7 @@ def kill_writers(directory: Path, rounds: int, say: Callable[[str], None]) -> No
     said = directory.parent / "acknowledged"
     slowest = 0.0
     for number in range(1, rounds + 1):
-        writer = _forks.Process(target=write, args=(directory, said, number))
+        writer = forks.Process(target=write, args=(directory, said, number))
         before = said.stat().st_size if said.exists() else 0
         writer.start()
         deadline = time.monotonic() + PATIENCE_SECONDS

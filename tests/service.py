@@ -1,10 +1,9 @@
 """The service as a process of its own, for tests that kill it or load it.
 
-Each is forked from a server process that has imported everything once, so that a test can start
-the service fifty times: what runs is ``app.server.run``, as ``grounds serve`` does.
+Each is forked from a process that has loaded everything once, so that a test can start the service
+fifty times: what runs is ``app.server.run``, as ``grounds serve`` does.
 """
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,22 +15,21 @@ from types import TracebackType
 import httpx
 
 from app.settings import Settings
+from tests.forked import forks
 
 START_SECONDS = 300
 STOP_SECONDS = 60
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["app.server"])
 
 
 class ServiceProcess:
     """A service on a port of its own; use as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        self.port = free_port()
+        self._reserved = reserved_port()
+        self.port = port_of(self._reserved)
         self.address = f"http://127.0.0.1:{self.port}"
         self._log = settings.data_dir.parent / "service.log"
-        self._process = _forks.Process(
+        self._process = forks.Process(
             target=_serve, args=(settings.model_copy(update={"port": self.port}), self._log)
         )
 
@@ -56,11 +54,13 @@ class ServiceProcess:
         if self._process.is_alive():
             self.stop()
         self._process.close()
+        self._reserved.close()
 
     def kill(self) -> None:
         """End the process at once: ``kill -9``."""
         self._process.kill()
         self._process.join()
+        self._reserved.close()
 
     def stop(self) -> int | None:
         """Ask the process to end and return its exit code."""
@@ -85,11 +85,21 @@ class ServiceProcess:
         return "\n".join(self._log.read_text().splitlines()[-5:])
 
 
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def reserved_port() -> socket.socket:
+    """Return a socket on a port that nobody else is given; what is told of it can listen there.
+
+    A port that is only found and let go again may be given to another process before it is used.
+    """
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    # Set after the port is chosen: from here on whoever sets it too may share the port.
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return held
+
+
+def port_of(held: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
+    return int(held.getsockname()[1])
 
 
 def _serve(settings: Settings, log: Path) -> None:

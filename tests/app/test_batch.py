@@ -232,7 +232,7 @@ def served(
 
 
 def metric(service: ServiceProcess, name: str) -> float:
-    for line in httpx.get(f"{service.address}/metrics").text.splitlines():
+    for line in httpx.get(f"{service.address}/metrics", timeout=60).text.splitlines():
         if line.startswith(f"{name} "):
             return float(line.split()[1])
     raise AssertionError(f"{name} is not among the metrics")
@@ -251,6 +251,7 @@ def test_an_answer_comes_before_the_next_line_is_sent_and_stops_hold_for_each_li
             f"{service.address}{PATH}",
             content=GOOD,
             headers={"Content-Type": NDJSON, "Authorization": f"Bearer {keys[Role.CALLER]}"},
+            timeout=60,
         )
         assert_problem(refused, slug="batches-full", status=503)
         assert refused.headers["retry-after"] == "5"
@@ -259,6 +260,7 @@ def test_an_answer_comes_before_the_next_line_is_sent_and_stops_hold_for_each_li
             f"{service.address}/v1/stop",
             json={"model": tiny.NAME, "reason": "A test."},
             headers=admin,
+            timeout=60,
         )
         assert stopped.status_code == httpx.codes.CREATED, stopped.text
         batch.send(f"{GOOD[9:]}\n")
@@ -271,6 +273,7 @@ def test_an_answer_comes_before_the_next_line_is_sent_and_stops_hold_for_each_li
                 f"{service.address}/v1/stops/{number}/resume",
                 json={"reason": "A test."},
                 headers={"Authorization": f"Bearer {keys[role]}"},
+                timeout=60,
             )
         batch.send(GOOD)  # the last line needs no end of its own
         batch.end()
@@ -294,6 +297,7 @@ def test_what_is_recorded_stays_when_the_client_goes_away(
     read = httpx.get(
         f"{service.address}/v1/decisions/{decision['id']}",
         headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
+        timeout=60,
     )
     assert read.json() == decision
 

@@ -57,7 +57,8 @@ def test_an_outage_of_the_database_is_said_and_got_over(
             assert not_ready.status_code == httpx.codes.SERVICE_UNAVAILABLE
             assert not_ready.json()["status"] == "not_ready"
             assert not_ready.json()["reason"] == "the log's database does not answer"
-            assert httpx.get(f"{service.address}/health/live").status_code == httpx.codes.OK
+            alive = httpx.get(f"{service.address}/health/live", timeout=60)
+            assert alive.status_code == httpx.codes.OK
 
             server.start()
             _wait_for(http, httpx.codes.OK)

@@ -136,11 +136,14 @@ def test_a_witness_runs_prints_its_key_and_cosigns(stopped: Stopped, tmp_path: P
         assert vkey.startswith("w.example+")
         assert here("witness", "add-log", stopped.vkey, "--directory", directory).returncode == 0
         answer = httpx.post(
-            f"{address}/add-checkpoint", content=b"old 0\n\n" + stopped.checkpoint, trust_env=False
+            f"{address}/add-checkpoint",
+            content=b"old 0\n\n" + stopped.checkpoint,
+            trust_env=False,
+            timeout=60,
         )
         assert answer.status_code == httpx.codes.OK
         digest = sha256(Settings().log_origin.encode()).hexdigest()
-        shown = httpx.get(f"{address}/{digest}/checkpoint", trust_env=False)
+        shown = httpx.get(f"{address}/{digest}/checkpoint", trust_env=False, timeout=60)
         assert shown.content == stopped.checkpoint + answer.content
     finally:
         process.send_signal(signal.SIGINT)

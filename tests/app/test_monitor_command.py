@@ -37,11 +37,12 @@ def test_a_live_service_is_followed_over_its_own_address(
                 f"{service.address}/v1/models/{tiny.NAME}/decisions",
                 json={"case": tiny.CASE},
                 headers=caller,
+                timeout=60,
             )
             assert answer.status_code == 201
 
         ask()
-        checkpoint = httpx.get(f"{service.address}/v1/audit/checkpoint", headers=caller)
+        checkpoint = httpx.get(f"{service.address}/v1/audit/checkpoint", headers=caller, timeout=60)
         vkey = checkpoint.headers["Log-Verifier-Key"]
         follow = ("monitor", f"{service.address}/log", "--once", "--json",
                   "--state", tmp_path / "monitor")  # fmt: skip
@@ -55,7 +56,7 @@ def test_a_live_service_is_followed_over_its_own_address(
         for _ in range(3):
             ask()
         # A fresh checkpoint; the published one is a second behind at most.
-        httpx.get(f"{service.address}/v1/audit/checkpoint", headers=caller)
+        httpx.get(f"{service.address}/v1/audit/checkpoint", headers=caller, timeout=60)
         done = here(*follow)
         second = json.loads(done.stdout)
         assert done.returncode == 0

@@ -89,7 +89,7 @@ class Browser:
 
     def answer(self, address: str) -> str:
         """Go to the provider and return where it sends the browser back to, without the host."""
-        sent = httpx.get(address)
+        sent = httpx.get(address, timeout=60)
         assert sent.status_code == 307, sent.text
         back = urlsplit(sent.headers["location"])
         assert f"{back.scheme}://{back.netloc}" == "http://127.0.0.1:8080"

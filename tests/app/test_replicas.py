@@ -45,7 +45,9 @@ def _run(tmp_path: Path, url: SecretStr) -> None:
             headers = {"Authorization": f"Bearer {caller}"}
             for number, answer in enumerate(answers):
                 other = addresses[1 - number % 2]
-                read = httpx.get(f"{other}/v1/decisions/{answer['id']}", headers=headers)
+                read = httpx.get(
+                    f"{other}/v1/decisions/{answer['id']}", headers=headers, timeout=60
+                )
                 assert read.json() == answer
     report = verify(first.data_dir / "log", source=log_source(first))
     assert report.sound, report.faults

@@ -26,7 +26,7 @@ from tests.app.versions import Owner, Submitted
 from tests.problems import assert_problem
 from tests.started import Started, start
 
-SECONDS = 20
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,10 @@ def test_the_story_of_a_model_is_lived_and_can_be_read_back_from_the_log(tmp_pat
     settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data")
     tiny.write(settings.models_dir / tiny.NAME)
     keys = make_keys(settings)
-    with ServiceProcess(settings) as service, httpx.Client(base_url=service.address) as client:
+    with (
+        ServiceProcess(settings) as service,
+        httpx.Client(base_url=service.address, timeout=60) as client,
+    ):
         people = People(client, keys)
         owner = Owner(settings, client, tiny.NAME, name="olga")
         version = supplied_and_accepted(owner, settings, tmp_path)

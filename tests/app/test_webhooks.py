@@ -309,6 +309,7 @@ def test_killed_again_and_again_every_event_comes_and_none_overtakes(
                     f"{service.address}/v1/models/{tiny.NAME}/decisions",
                     json={"case": tiny.CASE},
                     headers={"Authorization": f"Bearer {key}"},
+                    timeout=60,
                 )
                 asked.append(answer.json()["receipt"]["index"])
             if answers:

@@ -1,12 +1,10 @@
 """A process that writes a log and ends, without a word, at the point it is told.
 
-``python -m tests.audit.crash_child DIRECTORY URL POINT NTH``: what is crashed around is given to the
-production code as its store, or stands where it calls the operating system. Writes what was
-acknowledged; ends with CRASHED at the NTH time it comes to the point, with 0 if it never does.
+What is crashed around is given to the production code as its store, or stands where it calls the
+operating system.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,9 +152,12 @@ def crashing_rename(fate: Fate, directory: Path) -> Callable[..., None]:
     return replace
 
 
-def main() -> None:
-    directory, url = Path(sys.argv[1]), sys.argv[2] or None
-    fate = Fate(sys.argv[3], int(sys.argv[4]))
+def write(directory: Path, url: str | None, point: str, nth: int, said: Path) -> None:
+    """Write a log, and into ``said`` what was acknowledged.
+
+    Ends the process with CRASHED at the nth time it comes to the point; returns if it never does.
+    """
+    fate = Fate(point, nth)
     store: Store = open_store(directory, url)
     if url is None:
         CrashingDisk(fate)
@@ -171,12 +172,8 @@ def main() -> None:
             NewRecord("event", f"{first + group * GROUP_SIZE + at:08d}", {}, b"x" * 300, f"s{at}")
             for at in range(GROUP_SIZE)
         ]
-        for receipt in log.append(records):
-            sys.stdout.write(f"{receipt.index} {receipt.leaf_hash.hex()}\n")
-        sys.stdout.flush()
+        receipts = log.append(records)
+        with said.open("a") as lines:
+            lines.writelines(f"{each.index} {each.leaf_hash.hex()}\n" for each in receipts)
         publish(log, directory / "public", log.checkpoint())
     log.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """The process ends at each named point of a write, and the log opens again with all it promised."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,22 +11,30 @@ from audit.store import Store
 from audit.tiles import bundle_path, decode_bundle, tile_path, tile_widths
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import OpenLog, on_both_stores
-from tests.audit.crash_child import CRASHED, DISK_POINTS, FILE_POINTS, GROUP_SIZE, STORE_POINTS
+from tests.audit.crash_child import (
+    CRASHED,
+    DISK_POINTS,
+    FILE_POINTS,
+    GROUP_SIZE,
+    STORE_POINTS,
+    write,
+)
+from tests.forked import forks
 
-ROOT = Path(__file__).parents[2]
 NTH = {"before-commit": 4, "after-commit": 4, "wal-write": 150, "wal-sync": 9, "tile-written": 3}
 """The first times are the log's beginning; these fall on a group in the middle."""
 
 
 def crash(directory: Path, store: Store, point: str, nth: int) -> dict[int, str]:
     """Run the child until it crashes; return what it had acknowledged."""
-    url = getattr(store, "url", "")
-    child = subprocess.run(  # noqa: S603 - our own interpreter and program
-        [sys.executable, "-m", "tests.audit.crash_child", directory, url, point, str(nth)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert child.returncode == CRASHED, f"never came to {point}: {child.stderr}"
-    return {int(index): leaf for index, leaf in map(str.split, child.stdout.splitlines())}
+    url, said = getattr(store, "url", None), directory.parent / "said"
+    said.touch()
+    child = forks.Process(target=write, args=(directory, url, point, nth, said))
+    child.start()
+    child.join()
+    assert child.exitcode == CRASHED, f"never came to {point}: {child.exitcode}"
+    child.close()
+    return {int(index): leaf for index, leaf in map(str.split, said.read_text().splitlines())}
 
 
 @on_both_stores

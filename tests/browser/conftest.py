@@ -10,6 +10,7 @@ from playwright.sync_api import (
     BrowserContext,
     StorageState,
     ViewportSize,
+    expect,
     sync_playwright,
 )
 
@@ -50,20 +51,31 @@ def cookies_of_everybody(chromium: Browser, world: World) -> dict[Role, StorageS
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium."""
+def installed() -> str:
+    """Where the system's Chromium is; nothing is tested without."""
     path = chromium_path()
     if path is None:
         pytest.skip("no Chromium on this machine: `make test` as root on Debian installs it")
+    return path
+
+
+@pytest.fixture(scope="module")
+def chromium(installed: str) -> Iterator[Browser]:
+    """The system's Chromium.
+
+    It ends with the file: as long as Playwright runs, its thread has a running event loop, and
+    ``asyncio.run`` in whatever test the process is given next would be refused.
+    """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        expect.set_options(timeout=60_000)  # five seconds are too few for a busy machine
         yield browser
         browser.close()
 
 
 @pytest.fixture(scope="session")
 def world(
-    chromium: Browser,  # noqa: ARG001  # without a browser nothing is started
+    installed: str,  # noqa: ARG001  # without a browser nothing is started
     demo_models: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
@@ -72,7 +84,7 @@ def world(
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def people(chromium: Browser, world: World) -> dict[Role, StorageState]:
     """Each role's cookies."""
     return cookies_of_everybody(chromium, world)

@@ -170,7 +170,7 @@ def test_every_role_is_shown_a_page_or_told_why_not(
     if role not in people:
         pytest.skip("machines have no session")
     cookies = {each["name"]: each["value"] for each in people[role]["cookies"]}
-    with httpx.Client(base_url=world.address, cookies=cookies) as client:
+    with httpx.Client(base_url=world.address, cookies=cookies, timeout=60) as client:
         for page in PAGES:
             response = client.get(world.fill(page.path), headers={"Accept": "text/html"})
             assert response.status_code in {200, 303, page.status, 403, 404}, page.name

@@ -118,7 +118,7 @@ def _audited(address: str, key: str, settings: Settings, directory: Path) -> dic
     while begun["status"] == "running" and time.monotonic() < deadline:
         time.sleep(0.05)
         begun = httpx.get(
-            f"{address}/v1/log/verifications/{begun['id']}", headers=_header(key)
+            f"{address}/v1/log/verifications/{begun['id']}", headers=_header(key), timeout=60
         ).json()
     policy = yaml.safe_load((settings.models_dir / DEMONSTRATION / "policy.yaml").read_text())
     policy["bands"][-1]["at_least"] += 0.1

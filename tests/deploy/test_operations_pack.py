@@ -18,7 +18,7 @@ from app.metrics import Metrics
 from app.monitoring.gauges import GAUGES
 from app.settings import Settings
 from tests.app import tiny
-from tests.service import ServiceProcess, free_port
+from tests.service import ServiceProcess, port_of, reserved_port
 from tests.started import Started, make_keys, start
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ def test_a_real_prometheus_scrapes_the_service_and_the_alert_fires(
     prometheus = tool("prometheus")
     settings = Settings(models_dir=watched_models, data_dir=tmp_path / "data")
     keys = make_keys(settings)
-    with ServiceProcess(settings) as service:
+    with ServiceProcess(settings) as service, reserved_port() as held:
         content = yaml.safe_load((PACK / "prometheus.yml").read_text())
         content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         content["rule_files"] = [str(RULES)]
@@ -193,7 +193,7 @@ def test_a_real_prometheus_scrapes_the_service_and_the_alert_fires(
         job["static_configs"] = [{"targets": [f"127.0.0.1:{service.port}"]}]
         config = tmp_path / "prometheus.yml"
         config.write_text(yaml.safe_dump(content))
-        port = free_port()
+        port = port_of(held)
         with (tmp_path / "prometheus.log").open("wb") as log:
             process = subprocess.Popen(  # noqa: S603
                 [
@@ -222,7 +222,7 @@ def make_biased(address: str, keys: dict[Role, str]) -> None:
     caller, equality = (
         {"Authorization": f"Bearer {keys[role]}"} for role in (Role.CALLER, Role.EQUALITY)
     )
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         for _ in range(60):
             for case, sex in BIASED:
                 made = client.post(
@@ -238,7 +238,7 @@ def make_biased(address: str, keys: dict[Role, str]) -> None:
 
 def series(address: str, query: str) -> list[str]:
     try:
-        answer = httpx.get(f"{address}/api/v1/query", params={"query": query})
+        answer = httpx.get(f"{address}/api/v1/query", params={"query": query}, timeout=60)
     except httpx.TransportError:
         return []  # it is still starting
     if answer.status_code != httpx.codes.OK:
@@ -247,7 +247,7 @@ def series(address: str, query: str) -> list[str]:
 
 
 def firing(address: str) -> set[str]:
-    found = httpx.get(f"{address}/api/v1/alerts").json()["data"]["alerts"]
+    found = httpx.get(f"{address}/api/v1/alerts", timeout=60).json()["data"]["alerts"]
     return {alert["labels"]["alertname"] for alert in found if alert["state"] == "firing"}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from models.bundle import BundleFiles, open_bundle, read
 from models.card import Value
-from models.demo.build import N_BACKGROUND, N_SAMPLES, N_TRAINING, build_demo, demo_applications
+from models.demo.build import N_BACKGROUND, N_SAMPLES, N_TRAINING, demo_applications
 from models.demo.cases import DEMO_CASES
 from models.demo.data import FIELD_ORDER, PRIORITY
 from models.demo.train import fit, predict
@@ -21,9 +21,9 @@ from models.wording import phrase
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
-    return build_demo(tmp_path_factory.mktemp("demo") / "bundle")
+@pytest.fixture
+def files(demo_bundle: BundleFiles) -> BundleFiles:
+    return demo_bundle
 
 
 def test_another_process_with_another_hash_seed_makes_the_same_bytes(

@@ -14,7 +14,6 @@ from models.card import Card, Value
 from models.coverage import FACTS, coverage, unaccounted_groups
 from models.datasheet import parse_datasheet
 from models.demo.assessments import DATASHEET_TEXT, aia_answers
-from models.demo.build import build_demo
 from models.errors import CardRefusedError, FilesRefusedError, RowsRefusedError
 from models.evaluation import Evaluated, parse_evaluation, write_evaluation
 from models.forbidden import check_fields, resembling
@@ -26,9 +25,9 @@ from tests.models.graphs import ROW, SAMPLE, card, field, logistic_model
 TODAY = date(2026, 11, 24)
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> BundleFiles:
-    return build_demo(tmp_path_factory.mktemp("governance") / "bundle")
+@pytest.fixture
+def demo(demo_bundle: BundleFiles) -> BundleFiles:
+    return demo_bundle
 
 
 def named(name: str, label: str = "A figure") -> Card:
