@@ -480,3 +480,37 @@ def test_the_log_alone_says_whose_figures_a_decision_belongs_to(service: Started
     assert told == ["live", None, "live", "live", "canary"]
     assert lineup.arm_of("another", old, 101) is None
     assert Lineup(live).arm_of(bundle, "new", 101) == "live"
+
+
+def owners_page(service: Started) -> str:
+    headers = {**service.session(Role.MODEL_OWNER), "Accept": "text/html"}
+    answer = service.client.get(f"/models/{tiny.NAME}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    return str(answer.text)
+
+
+def test_the_owners_page_shows_both_and_says_why_a_canary_ended(service: Started) -> None:
+    assert "canary" not in owners_page(service)
+    begin(owner_of(service), "2", line=0.9)
+    made = people(service, 60)
+    turn_out(service, made["canary"][0], 1)
+    page = owners_page(service)
+    assert f"advises on 50% of the cases, {len(made['canary'])} so far" in page
+    captions = re.findall(r"<caption[^>]*>([^<]*)</caption>", page)
+    assert [each for each in captions if each.startswith("sex")] == [
+        "sex", "sex: canary, version 1"
+    ]  # fmt: skip
+    assert "Population stability index: canary, version 1" in captions
+    assert "How often it turned out as estimated: canary, version 1" in captions
+    # Selected: everybody by the line at one half, the men alone by the canary's.
+    tables = page.split("<caption")
+    (live,) = [each for each in tables if ">sex</caption>" in each]
+    (canary,) = [each for each in tables if ">sex: canary, version 1</caption>" in each]
+    assert re.findall(r"(\d+)% \(", live) == ["100", "100"]
+    assert re.findall(r"(\d+)% \(", canary) == ["0", "100"]
+    step(service)
+    page = owners_page(service)
+    assert "The canary, version 1, was ended by the circuit breaker" in page
+    assert "<li>selection rate difference</li>" in page
+    assert "circuit-breaker" in page
+    assert "is on trial" not in page
