@@ -6,7 +6,7 @@ model is active; another may be live beside it for a share of the cases, as a ca
 leaves: anybody who holds the log's leaves, without any key, derives the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -270,7 +270,7 @@ def _canary_times(
 
 def _ended(before: EndedCanary | None, moved: Version, entry: StoredRecord) -> EndedCanary | None:
     broken = entry.facts.get("broken_limits")
-    if isinstance(broken, Sequence) and broken:
+    if isinstance(broken, list | tuple) and broken:
         return EndedCanary(moved.id, tuple(map(str, broken)), entry.timestamp)
     is_over = before is None or moved.id == before.id or moved.percent is not None
     return None if is_over else before
@@ -289,6 +289,7 @@ def _activated(model: ModelState, version: Version) -> ModelState:
         active=version.id,
         canary=_without(model.canary, version.id),
         before=before,
+        ended=None if model.ended is None or model.ended.id == version.id else model.ended,
     )
 
 
