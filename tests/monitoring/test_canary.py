@@ -15,13 +15,14 @@ from fastapi.testclient import TestClient
 from app.api.case_steps import REASON
 from app.api.monitoring import monitoring_shape
 from app.domain import Role
-from app.lifecycle import CanaryRun
+from app.lifecycle import CanaryRun, RegistryState
 from app.lineup import Lineup
 from app.main import create_app
 from app.metrics import FOLLOWED, OVERRODE
 from app.monitoring import breaker
 from app.monitoring.attributes import AttributeStore
 from app.monitoring.monitor import Monitor
+from app.registry import Registry
 from app.settings import Settings
 from audit.records import StoredRecord
 from tests.app import tiny
@@ -353,6 +354,39 @@ def test_a_canary_that_a_person_ends_meanwhile_is_left_alone(service: Started) -
     step(service)
     assert len(stage_entries(service)) == entries
     assert monitoring(service)["ended_canary"] is None
+
+
+class Behind:
+    """A registry that has not heard of the latest change the first time it looks."""
+
+    def __init__(self, registry: Registry, before: RegistryState) -> None:
+        self._registry, self._states = registry, [before]
+
+    def refresh(self) -> RegistryState:
+        return self._states.pop() if self._states else self._registry.refresh()
+
+
+def test_another_change_at_the_same_moment_delays_the_end_by_a_look(service: Started) -> None:
+    owner, parts = owner_of(service), service.parts
+    canary = begin(owner, "2", line=0.9)
+    people(service, 60)
+    before = parts.registry.state
+    other = owner.submit_policy(owner.settings.models_dir / tiny.NAME, policy("3", line=0.5))
+    assert owner.register(replace(canary, policy=other)).status_code == 201
+    looking = breaker.Breaker(
+        parts.monitor,
+        parts.engine,
+        parts.attributes,
+        Behind(parts.registry, before),  # type: ignore[arg-type]  # all that the breaker asks of it
+        clock=parts.clock,
+        new_id=parts.new_id,
+        log_gauges=parts.breaker._log_gauges,
+    )
+    assert service.client.portal is not None
+    service.client.portal.call(looking.step)
+    assert owner.shown(canary)["stage"] == "live", "the number of its entry was taken"
+    service.client.portal.call(looking.step)
+    assert owner.shown(canary)["stage"] == "shadow"
 
 
 def test_reading_the_figures_keeps_nothing_from_the_breaker(service: Started) -> None:
