@@ -29,6 +29,7 @@ from app.registry_entries import (
     Said,
     policy_record,
     registered_record,
+    said_by,
     stage_record,
 )
 from app.settings import Settings
@@ -153,7 +154,7 @@ class Changing:
         )
 
     def _said(self, caller: Caller, reason: str) -> Said:
-        return Said(caller, timestamp(self.clock()), reason)
+        return said_by(caller, at=timestamp(self.clock()), reason=reason)
 
 
 def _check_human(caller: Caller) -> None:

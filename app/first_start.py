@@ -19,7 +19,7 @@ from app.lifecycle import VersionId
 from app.lifecycle_refusals import BundleNotServableError
 from app.policy import Policy, PolicyError
 from app.registry import Registry, check_fit
-from app.registry_entries import Said, registered_record
+from app.registry_entries import registered_record, said_by
 from app.served import lowest_score
 from app.settings import Settings
 from app.trust import vouched
@@ -101,7 +101,7 @@ def register_found(
                 model.files,
                 model.policy,
                 signed_by,
-                Said(OPERATOR, timestamp(now), LATER if versions else FIRST),
+                said_by(OPERATOR, at=timestamp(now), reason=LATER if versions else FIRST),
                 stage="submitted" if versions else "live",
             )
             try:

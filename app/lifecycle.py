@@ -56,6 +56,30 @@ class Version:
     """The entry that last brought it into shadow."""
     shadow_until: int | None = None
     """The entry that took it out again."""
+    canary_from: int | None = None
+    """The entry that made it a canary, while it is one; another share is no other canary."""
+    canary_runs: tuple["CanaryRun", ...] = ()
+    """Its times as a canary that did not lead to being active."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryRun:
+    """A time as a canary that is over: under which policy, and the entries that began and ended it."""
+
+    policy: str
+    begun: int
+    ended: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCanary:
+    """A canary that the circuit breaker ended."""
+
+    id: VersionId
+    limits: tuple[str, ...]
+    """The limits that it broke."""
+    at: str
+    """When, as its entry's leaf says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +91,8 @@ class ModelState:
     canary: VersionId | None = None
     before: tuple[VersionId, ...] = ()
     """What was active before, the latest last: where a rollback leads."""
+    ended: EndedCanary | None = None
+    """The canary that the circuit breaker ended, until somebody moves it or begins with another."""
 
     @property
     def shadows(self) -> tuple[VersionId, ...]:
@@ -181,7 +207,16 @@ def _changed(state: RegistryState, entry: StoredRecord) -> tuple[str, ModelState
         case "stage_changed":
             return id_.model, _staged(model, state.version(id_), entry)
         case "policy_changed":
-            version = Version(id_, name, policy_name, "live", entry.timestamp, was_accepted=True)
+            earlier = model.versions.get(id_)
+            version = Version(
+                id_,
+                name,
+                policy_name,
+                "live",
+                entry.timestamp,
+                was_accepted=True,
+                canary_runs=() if earlier is None else earlier.canary_runs,
+            )
             return id_.model, _activated(model, version)
         case _:
             raise KeyError(entry.type)
@@ -192,13 +227,17 @@ def _staged(model: ModelState, version: Version, entry: StoredRecord) -> ModelSt
     stage, percent = _stage(facts), facts["percent"]
     if not (percent is None or isinstance(percent, int)):
         raise TypeError("percent")
+    begun, runs = _canary_times(version, stage, percent, entry.index)
     moved = replace(
         version,
         stage=stage,
         since=entry.timestamp,
         percent=percent,
         was_accepted=version.was_accepted or stage == "accepted",
+        canary_from=begun,
+        canary_runs=runs,
     )
+    model = replace(model, ended=_ended(model.ended, moved, entry))
     if stage == "shadow":
         moved = replace(moved, shadow_from=entry.index, shadow_until=None)
     elif version.stage == "shadow":
@@ -216,6 +255,27 @@ def _staged(model: ModelState, version: Version, entry: StoredRecord) -> ModelSt
     )
 
 
+def _canary_times(
+    version: Version, stage: Stage, percent: int | None, index: int
+) -> tuple[int | None, tuple[CanaryRun, ...]]:
+    """Return since when a version is a canary after this change, and its times that are over."""
+    begun, runs = version.canary_from, version.canary_runs
+    if stage != "live":
+        over = () if begun is None else (CanaryRun(version.id.policy, begun, index),)
+        return None, (*runs, *over)
+    if percent is None:
+        return None, runs
+    return index if begun is None else begun, runs
+
+
+def _ended(before: EndedCanary | None, moved: Version, entry: StoredRecord) -> EndedCanary | None:
+    broken = entry.facts.get("broken_limits")
+    if isinstance(broken, list | tuple) and broken:
+        return EndedCanary(moved.id, tuple(map(str, broken)), entry.timestamp)
+    is_over = before is None or moved.id == before.id or moved.percent is not None
+    return None if is_over else before
+
+
 def _activated(model: ModelState, version: Version) -> ModelState:
     """Return the state in which this version takes all cases, and the one before it is retired."""
     versions = {**model.versions, version.id: version}
@@ -229,6 +289,7 @@ def _activated(model: ModelState, version: Version) -> ModelState:
         active=version.id,
         canary=_without(model.canary, version.id),
         before=before,
+        ended=None if model.ended is None or model.ended.id == version.id else model.ended,
     )
 
 

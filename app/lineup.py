@@ -10,7 +10,9 @@ from types import MappingProxyType
 
 import orjson
 
+from app.domain import Arm
 from app.errors import UnknownModelError
+from app.lifecycle import CanaryRun
 from app.lifecycle_refusals import NoLiveVersionError
 from app.served import ServedModel
 
@@ -27,6 +29,10 @@ class Lineup:
     """The version that gets a share of the cases."""
     percent: int = 0
     """The canary's share."""
+    canary_from: int = -1
+    """The entry of the log that made it a canary."""
+    canary_runs: tuple[CanaryRun, ...] = ()
+    """When the active bundle was a canary under some policy and did not become active by it."""
     shadows: tuple[ServedModel, ...] = ()
     """Versions that score and explain every case, for nobody to see."""
 
@@ -39,6 +45,25 @@ class Lineup:
             return self.live
         salt = f"{self.canary.bundle.digest}\n{self.canary.policy_digest}"
         return self.canary if share_of(case, salt) < self.percent / _HUNDRED else self.live
+
+    def arm_of(self, bundle: str, policy: str, index: int) -> Arm | None:
+        """Return whose figures a decision belongs to, by the log alone; None for neither's.
+
+        ``bundle`` and ``policy`` are the digests in the decision's entry. What the active bundle did
+        as a canary that was ended is left out; what led to its being active is its own.
+        """
+        canary = self.canary
+        if (
+            canary is not None
+            and (bundle, policy) == (canary.bundle.digest, canary.policy_digest)
+            and index > self.canary_from
+        ):
+            return "canary"
+        if bundle != self.live.bundle.digest or any(
+            run.policy == policy and run.begun < index < run.ended for run in self.canary_runs
+        ):
+            return None
+        return "live"
 
 
 def share_of(case: object, salt: str) -> float:
@@ -94,6 +119,18 @@ class Serving(Mapping[str, ServedModel]):
                 )
             raise UnknownModelError(served=sorted(self._lineups))
         return found
+
+    def arm_of(self, name: str, bundle: str, policy: str, index: int) -> Arm | None:
+        """Return which of a model's versions in use a decision belongs to, as ``Lineup.arm_of``."""
+        found = self._lineups.get(name)
+        return None if found is None else found.arm_of(bundle, policy, index)
+
+    def canary_run(self, name: str, bundle: str, policy: str, index: int) -> int | None:
+        """Return the entry that began the canary which made a decision, None for any other decision."""
+        found = self._lineups.get(name)
+        if found is None or found.arm_of(bundle, policy, index) != "canary":
+            return None
+        return found.canary_from
 
     def __getitem__(self, name: str) -> ServedModel:
         """Return the active version. Raises KeyError."""

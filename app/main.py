@@ -424,8 +424,8 @@ def assemble(
     """
     served = registry.serving
     metrics = Metrics(sorted(served), ROUTE_PATHS)
-    monitor = Monitor(log, served, _watched, protected, metrics)
-    metrics.registry.register(MonitorGauges(monitor))
+    monitor = Monitor(log, served, _watched, protected, metrics, refresh=registry.refresh)
+    metrics.registry.register(MonitorGauges(monitor, registry))
     runtime = environment(settings)
     stops = Stops(log)
 
@@ -485,6 +485,7 @@ def assemble(
             monitor,
             engine,
             protected,
+            registry,
             clock=clock,
             new_id=new_id,
             log_gauges=LogGauges(log, settings.data_dir / "log", metrics),

@@ -133,7 +133,7 @@ class Metrics:
         self.caseworker_decisions = Counter(
             "grounds_caseworker_decisions_total",
             "Decisions of caseworkers on cases with advice, by whether they followed it.",
-            ["model", "agreement"],
+            ["model", "arm", "agreement"],
             registry=self.registry,
         )
         self.stopped = Gauge(
@@ -266,7 +266,7 @@ class Metrics:
         self.incomplete.labels(model)
         self.stopped.labels(model).set(0)
         for agreement in (FOLLOWED, OVERRODE):
-            self.caseworker_decisions.labels(model, agreement)
+            self.caseworker_decisions.labels(model, "live", agreement)
         for result in SHADOW_RESULTS:
             self.shadows.labels(model, result)
         for histogram in (self._residual, self._standard_error):
@@ -284,6 +284,8 @@ class Metrics:
                 if served is not None:
                     self.know(served.name)
                     self.arms.labels(served.name, served.arm)
+                    for agreement in (FOLLOWED, OVERRODE):
+                        self.caseworker_decisions.labels(served.name, served.arm, agreement)
                     self.model_info.labels(
                         served.name,
                         served.bundle.card.version,

@@ -222,16 +222,24 @@ class Registry:
         live = None if model.active is None else self._open.get(model.active)
         if live is None:
             return None
-        canary, percent = None, 0
+        canary, percent, begun = None, 0, -1
         if model.canary is not None:
             canary = self._open.get(model.canary)
             percent = model.versions[model.canary].percent or 0
+            begun = model.versions[model.canary].canary_from or 0
             if canary is None:
                 return None  # the log says that it advises on its share, and here it cannot
         return Lineup(
             live=live,
             canary=None if canary is None else replace(canary, arm="canary"),
             percent=percent,
+            canary_from=begun,
+            canary_runs=tuple(
+                run
+                for id_, version in model.versions.items()
+                if id_.bundle == live.bundle.digest
+                for run in version.canary_runs
+            ),
             shadows=tuple(self._open[id_] for id_ in model.shadows if id_ in self._open),
         )
 

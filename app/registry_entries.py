@@ -3,7 +3,7 @@
 Nothing here is about a person whom a decision concerns, and nothing of it can be erased by subject.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,16 @@ from models.bundle import BundleFiles
 class Said:
     """Who changed something, when and why."""
 
-    actor: Caller
+    actor: str
+    role: str
+    is_human: bool
     at: str
     reason: str
+
+
+def said_by(caller: Caller, *, at: str, reason: str) -> Said:
+    """Return what a caller says of a change."""
+    return Said(caller.name, caller.role.value, caller.kind is Kind.HUMAN, at, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,28 @@ def stage_record(
         "signer": acceptance.signer, "report": acceptance.envelope
     }  # fmt: skip
     return _record(state, STAGE_CHANGED, facts, said, acceptance=report)
+
+
+def ended_canary_record(
+    state: RegistryState,
+    canary: Version,
+    broken: Sequence[str],
+    said: Said,
+    **figures: object,
+) -> NewRecord:
+    """Return the entry by which the circuit breaker ends a canary: its cases go to the active version.
+
+    ``broken`` names the limits; ``figures`` are what was found, and go into the payload.
+    """
+    facts = {
+        **version_facts(canary.id, canary.name, canary.policy_name),
+        "stage": "shadow",
+        "from": canary.stage,
+        "percent": None,
+        "rollback": True,
+        "broken_limits": sorted(set(broken)),
+    }
+    return _record(state, STAGE_CHANGED, facts, said, **figures)
 
 
 def policy_record(
@@ -175,9 +204,9 @@ def _record(
 ) -> NewRecord:
     payload = {
         "v": 1,
-        "actor": said.actor.name,
-        "role": said.actor.role.value,
-        "human": said.actor.kind is Kind.HUMAN,
+        "actor": said.actor,
+        "role": said.role,
+        "human": said.is_human,
         "at": said.at,
         "reason": said.reason,
         **more,

@@ -91,7 +91,7 @@ async def decide_case(
 ) -> shapes.CaseStep:
     """Record a caseworker's decision."""
     parts = parts_of(request)
-    agreement: tuple[str, str] | None = None
+    agreement: tuple[str, str, str] | None = None
 
     def check(case: CaseFile, now: datetime) -> Step:
         nonlocal agreement
@@ -101,7 +101,10 @@ async def decide_case(
         advised = case.advised_outcome
         agrees = None if advised is None else advised == asked.outcome
         if agrees is not None and caller.kind is Kind.HUMAN:
-            agreement = (str(case.answer["model"]["name"]), FOLLOWED if agrees else OVERRODE)
+            model = case.answer["model"]
+            # Records from before there were arms name none.
+            arm = "canary" if model.get("arm") == "canary" else "live"
+            agreement = (str(model["name"]), arm, FOLLOWED if agrees else OVERRODE)
         return Step({**asked.model_dump(), "agrees": agrees, "final": final}, {"final": final})
 
     step = await record_step(parts, decision_id, CASEWORKER_DECISION, caller, check)

@@ -8,7 +8,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import JSON
 from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import problems
-from app.api.of_case import model_of
+from app.api.of_case import arm_of, model_of
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.domain import Caller
@@ -203,9 +203,13 @@ def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
     case.check_visible(reader)
     name = case.answer["model"]["name"]
     active = parts.served.get(name)
-    # Monitoring watches the active version: what it says is not said of another one's cases.
-    is_watched = active is not None and active.bundle.digest == case.decision.content.model_digest
-    limits = parts.monitor.watched(name).monitoring.limits if is_watched else {}
+    # What monitoring says of one version is not said of another one's cases.
+    arm, watched = arm_of(parts, name, case.decision), None
+    if arm is not None:
+        watched = (
+            parts.monitor.watched(name) if arm == "live" else parts.monitor.watched_canary(name)
+        )
+    limits = {} if watched is None else watched.monitoring.limits
     return six_kinds(
         case,
         model_of(parts, case.decision),
@@ -217,6 +221,6 @@ def _explain(parts: Parts, decision_id: str, reader: Caller) -> SixKinds:
         ],
         limits_broken=[
             f"{each.limit.replace('_', ' ')}: {each.subject}"
-            for each in (parts.monitor.tripped(name) if is_watched else ())
+            for each in (parts.monitor.tripped(name) if arm == "live" else ())
         ],
     )

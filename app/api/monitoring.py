@@ -20,7 +20,7 @@ from app.ids import timestamp
 from app.monitoring import fairness
 from app.monitoring.entries import PURGE, Event, outcome_event
 from app.monitoring.intervals import Estimate
-from app.monitoring.limits import Monitoring
+from app.monitoring.monitor import Canary
 from app.monitoring.report import Comparison, Report
 from app.reading import StoredDecision, read_decision
 from app.served import ServedModel
@@ -32,14 +32,8 @@ WATCHERS = (Role.EQUALITY, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN)
 
 _RECORDED = {"id": "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c12", "index": 57}
 _ESTIMATE = {"value": 0.42, "low": 0.39, "high": 0.45}
-_EXAMPLE: dict[str, Any] = {
-    "model": "housing-support",
-    "limits_digest": "sha256:" + "0" * 64,
+_FIGURES: dict[str, Any] = {
     "decisions": 10_000,
-    "window": 10_000,
-    "false_alarms": 0.05,
-    "stance": None,
-    "tripped": [],
     "fields": [{"name": "savings", "index": 0.01, "by_chance": 0.01}],
     "output": {"name": "score", "index": 0.01, "by_chance": 0.01},
     "calibration": None,
@@ -61,7 +55,26 @@ _EXAMPLE: dict[str, Any] = {
         }
     ],
     "attributes_not_tested": ["disability"],
+}
+_EXAMPLE: dict[str, Any] = {
+    "model": "housing-support",
+    "limits_digest": "sha256:" + "0" * 64,
+    "window": 10_000,
+    "false_alarms": 0.05,
+    "stance": None,
+    "tripped": [],
+    **_FIGURES,
     "purged": [],
+    "canary": {
+        "version": "1.1.0",
+        "bundle": "sha256:" + "5e" * 32,
+        "policy": "sha256:" + "a1" * 32,
+        "percent": 10,
+        "begun": 4211,
+        **_FIGURES,
+        "decisions": 812,
+    },
+    "ended_canary": None,
 }
 
 
@@ -134,7 +147,7 @@ async def report_attributes(
 ) -> shapes.Kept:
     """Keep what was reported."""
     parts = parts_of(request)
-    _, served = await run_in_threadpool(_decision, parts, decision_id, caller)
+    stored, served = await run_in_threadpool(_decision, parts, decision_id, caller)
     if served.name not in parts.monitor.models:
         raise InvalidRequestError("attributes: no version of this model is watched")
     known = parts.monitor.watched(served.name).monitoring.protected_attributes
@@ -148,8 +161,16 @@ async def report_attributes(
                 f"attributes.{attribute}: want one of {', '.join(known[attribute])}"
             )
     at = timestamp(parts.clock())
+    content, index = stored.content, stored.receipt.index
     await run_in_threadpool(
-        parts.attributes.put, served.name, decision_id, report.attributes, at=at
+        parts.attributes.put,
+        served.name,
+        decision_id,
+        report.attributes,
+        at=at,
+        canary=parts.served.canary_run(
+            served.name, content.model_digest, content.policy_digest, index
+        ),
     )
     parts.monitor.attributes_changed()
     return shapes.Kept(attributes=sorted(report.attributes))
@@ -161,7 +182,9 @@ async def report_attributes(
     summary="Fairness, drift and calibration of a model",
     description="Figures over the latest decisions. Groups of fewer than the smallest number of "
     "people that the body set are named and nothing is said of them; intervals are 95 % and for "
-    "one look. The circuit breaker uses tests that may be looked at all the time.",
+    "one look. The circuit breaker uses tests that may be looked at all the time. The figures are the "
+    "active version's; `canary` has those of a canary, since it is one. `ended_canary` names the canary "
+    "that the circuit breaker ended, until somebody moves it or begins with another.",
     responses={
         200: {"content": {"application/json": {"example": _EXAMPLE}}},
         **problems(401, 403, 404, 503),
@@ -172,14 +195,16 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     """Return the figures of this moment."""
     parts = parts_of(request)
     served = parts.model(model)
-    return monitoring_shape(parts, served, parts.monitor.report(served.name))
+    report, canary = parts.monitor.report(served.name), parts.monitor.canary(served.name)
+    return monitoring_shape(parts, served, report, canary)
 
 
 @router.post(
     "/v1/models/{model}/monitoring/reset",
     operation_id="reset_monitoring",
     summary="Reset a model's circuit breaker",
-    description="Recorded with its reason. All tests begin anew.",
+    description="Recorded with its reason. All tests of the active version begin anew. A canary that was "
+    "ended is begun again as any canary is, by `POST /v1/models/{model}/stages`.",
     responses={
         200: {"content": {"application/json": {"example": _RECORDED}}},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
@@ -225,7 +250,11 @@ async def purge_attributes(
     parts = parts_of(request)
     served = parts.model(model)
     report = await run_in_threadpool(parts.monitor.report, served.name)
-    kept = {"attributes": [_attribute(each).model_dump() for each in report.comparisons]}
+    canary = await run_in_threadpool(parts.monitor.canary, served.name)
+    kept = {
+        "attributes": _compared(report),
+        "canary": None if canary is None else _compared(canary.report),
+    }
     now = timestamp(parts.clock())
     before = timestamp(datetime.fromisoformat(asked.before))
     gone = await run_in_threadpool(
@@ -238,16 +267,16 @@ async def purge_attributes(
     return shapes.Purged(reports=gone)
 
 
-def monitoring_shape(parts: Parts, served: ServedModel, report: Report) -> shapes.MonitoringShape:
+def monitoring_shape(
+    parts: Parts, served: ServedModel, report: Report, canary: Canary | None
+) -> shapes.MonitoringShape:
     """Return the figures as the API says them."""
-    watched = parts.monitor.watched(served.name)
-    monitoring: Monitoring = watched.monitoring
-    found = report.calibration
+    monitoring = parts.monitor.watched(served.name).monitoring
     stance = parts.monitor.stance(served.name)
+    ended = parts.registry.state.model(served.name).ended
     return shapes.MonitoringShape(
         model=served.name,
         limits_digest=monitoring.digest,
-        decisions=report.decisions,
         window=report.window,
         false_alarms=monitoring.false_alarms,
         stance=None if stance == "report" else stance,
@@ -255,16 +284,44 @@ def monitoring_shape(parts: Parts, served: ServedModel, report: Report) -> shape
             shapes.TrippedShape(limit=each.limit, subject=each.subject, action=each.action)
             for each in parts.monitor.tripped(served.name)
         ],
-        fields=[
+        **_figures(report),
+        purged=[
+            shapes.AggregateShape.model_validate({"at": at, "canary": None, **body})
+            for at, body in parts.attributes.aggregates(served.name)
+        ],
+        canary=None
+        if canary is None
+        else shapes.CanaryShape(
+            version=canary.served.bundle.card.version,
+            bundle=canary.served.bundle.digest,
+            policy=canary.served.policy_digest,
+            percent=canary.percent,
+            begun=canary.begun,
+            **_figures(canary.report),
+        ),
+        ended_canary=None
+        if ended is None
+        else shapes.EndedCanaryShape(
+            bundle=ended.id.bundle, policy=ended.id.policy, at=ended.at, limits=list(ended.limits)
+        ),
+    )
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    """Return the members that are the same for the active version and for its canary."""
+    found = report.calibration
+    return {
+        "decisions": report.decisions,
+        "fields": [
             shapes.StabilityShape(name=each.name, index=each.index, by_chance=each.by_chance)
             for each in report.fields
         ],
-        output=None
+        "output": None
         if report.output is None
         else shapes.StabilityShape(
             name=report.output.name, index=report.output.index, by_chance=report.output.by_chance
         ),
-        calibration=None
+        "calibration": None
         if found is None
         else shapes.CalibrationShape(
             cases=found.cases,
@@ -282,13 +339,13 @@ def monitoring_shape(parts: Parts, served: ServedModel, report: Report) -> shape
                 for each in found.bins
             ],
         ),
-        attributes=[_attribute(each) for each in report.comparisons],
-        attributes_not_tested=list(report.not_tested),
-        purged=[
-            shapes.AggregateShape.model_validate({"at": at, **body})
-            for at, body in parts.attributes.aggregates(served.name)
-        ],
-    )
+        "attributes": [_attribute(each) for each in report.comparisons],
+        "attributes_not_tested": list(report.not_tested),
+    }
+
+
+def _compared(report: Report) -> list[dict[str, Any]]:
+    return [_attribute(each).model_dump() for each in report.comparisons]
 
 
 def _attribute(comparison: Comparison) -> shapes.AttributeShape:

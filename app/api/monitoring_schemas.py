@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.api.schemas import Moment
+from app.api.version_schemas import BundleDigest, PolicyDigest
 from app.visible import VISIBLE, VISIBLY
 
 Why = Annotated[str, Field(min_length=1, max_length=2000, description=VISIBLE), VISIBLY]
@@ -146,21 +147,49 @@ class AggregateShape(_Shape):
 
     at: Moment
     attributes: list[AttributeShape]
+    canary: Annotated[
+        list[AttributeShape] | None,
+        Field(description="Those of the canary that was under way; null where there was none."),
+    ]
 
 
-class MonitoringShape(_Shape):
-    """Everything that monitoring says of one model."""
-
-    model: str
-    limits_digest: str
-    decisions: int
-    window: int
-    false_alarms: float
-    stance: Literal["unaided", "stop"] | None
-    tripped: list[TrippedShape]
+class _Figures(_Shape):
+    decisions: Annotated[int, Field(description="Those that the figures are taken over.")]
     fields: list[StabilityShape]
     output: StabilityShape | None
     calibration: CalibrationShape | None
     attributes: list[AttributeShape]
     attributes_not_tested: list[str]
+
+
+class CanaryShape(_Figures):
+    """A canary under way, and its figures since it is one."""
+
+    version: Annotated[str, Field(description="What its card calls it.")]
+    bundle: BundleDigest
+    policy: PolicyDigest
+    percent: Annotated[int, Field(description="Its share of the cases.")]
+    begun: Annotated[int, Field(description="The entry of the log that made it a canary.")]
+
+
+class EndedCanaryShape(_Shape):
+    """A canary that the circuit breaker ended."""
+
+    bundle: BundleDigest
+    policy: PolicyDigest
+    at: Moment
+    limits: Annotated[list[str], Field(description="The limits that it broke.")]
+
+
+class MonitoringShape(_Figures):
+    """Everything that monitoring says of one model."""
+
+    model: str
+    limits_digest: str
+    window: int
+    false_alarms: float
+    stance: Literal["unaided", "stop"] | None
+    tripped: list[TrippedShape]
     purged: list[AggregateShape]
+    canary: CanaryShape | None
+    ended_canary: EndedCanaryShape | None

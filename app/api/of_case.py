@@ -3,6 +3,7 @@
 import structlog
 
 from app.api.parts import Parts
+from app.domain import Arm
 from app.library import MissingModelError
 from app.policy import PolicyError
 from app.reading import StoredDecision
@@ -30,3 +31,9 @@ def model_of(parts: Parts, decision: StoredDecision) -> ServedModel | None:
     except (ModelError, ExplanationError, PolicyError) as err:
         _log.error("version", error=type(err).__name__, bundle=content.model_digest)
         return None
+
+
+def arm_of(parts: Parts, model: str, decision: StoredDecision) -> Arm | None:
+    """Return whose figures a decision counts to: the active version's, the canary's, or neither's."""
+    content, index = decision.content, decision.receipt.index
+    return parts.served.arm_of(model, content.model_digest, content.policy_digest, index)

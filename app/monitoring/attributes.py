@@ -27,6 +27,16 @@ CREATE TABLE IF NOT EXISTS report(
 ) STRICT;
 CREATE INDEX IF NOT EXISTS report_of_model ON report(model, place);
 CREATE TABLE IF NOT EXISTS counter(model TEXT PRIMARY KEY, reports INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS canary_report(
+  decision TEXT PRIMARY KEY REFERENCES report(decision) ON DELETE CASCADE,
+  model TEXT NOT NULL,
+  run INTEGER NOT NULL,
+  place INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS canary_report_of_run ON canary_report(model, run, place);
+CREATE TABLE IF NOT EXISTS canary_counter(
+  model TEXT, run INTEGER, reports INTEGER NOT NULL, PRIMARY KEY(model, run)
+) STRICT;
 CREATE TABLE IF NOT EXISTS aggregate(model TEXT NOT NULL, at TEXT NOT NULL, body BLOB NOT NULL) STRICT;
 """
 
@@ -40,7 +50,7 @@ class Reported:
     """What was reported about the person of one decision."""
 
     place: int
-    """Which report on this model it is, counted from 0."""
+    """Which report on this model, or on this canary of it, it is, counted from 0."""
     decision: str
     groups: Mapping[str, str]
     """By attribute."""
@@ -60,12 +70,20 @@ class AttributeStore:
             self._connection.set_busy_timeout(2000)
             # What is deleted must not be left in free pages, nor in a write-ahead log.
             self._connection.execute("PRAGMA secure_delete=ON; PRAGMA journal_mode=TRUNCATE")
+            self._connection.execute("PRAGMA foreign_keys=ON")
             self._connection.execute(SCHEMA)
         except (OSError, apsw.Error) as err:
             raise AttributeStoreError(f"cannot open the attributes in {path}: {err}") from err
 
-    def put(self, model: str, decision: str, groups: Mapping[str, str], *, at: str) -> None:
-        """Keep what was reported for a decision; a later report replaces an earlier one."""
+    def put(
+        self, model: str, decision: str, groups: Mapping[str, str], *, at: str,
+        canary: int | None = None,
+    ) -> None:  # fmt: skip
+        """Keep what was reported for a decision; a later report replaces an earlier one.
+
+        ``canary``: the entry of the log that began the canary which made the decision. Its reports are
+        numbered apart as well, so that its tests are not timed by the active version's.
+        """
         body = orjson.dumps(dict(groups), option=orjson.OPT_SORT_KEYS)
         with self._transaction():
             changed = self._run(
@@ -83,24 +101,50 @@ class AttributeStore:
                 "INSERT INTO report(model, place, decision, groups, at) VALUES(?, ?, ?, ?, ?)",
                 (model, int(reports) - 1, decision, body, at),
             )
-
-    def latest(self, model: str, most: int) -> list[Reported]:
-        """Return the latest reports on a model, oldest first."""
-        with self._lock:
-            rows = self._run(
-                "SELECT place, decision, groups FROM report WHERE model = ? "
-                "ORDER BY place DESC LIMIT ?",
-                (model, most),
+            if canary is None:
+                return
+            ((reports,),) = self._run(
+                "INSERT INTO canary_counter VALUES(?, ?, 1) ON CONFLICT(model, run) "
+                "DO UPDATE SET reports = reports + 1 RETURNING reports",
+                (model, canary),
             )
+            self._run(
+                "INSERT INTO canary_report(decision, model, run, place) VALUES(?, ?, ?, ?)",
+                (decision, model, canary, int(reports) - 1),
+            )
+
+    def latest(self, model: str, most: int, *, canary: int | None = None) -> list[Reported]:
+        """Return the latest reports on a model, or on one canary of it, oldest first."""
+        with self._lock:
+            if canary is None:
+                rows = self._run(
+                    "SELECT place, decision, groups FROM report WHERE model = ? "
+                    "ORDER BY place DESC LIMIT ?",
+                    (model, most),
+                )
+            else:
+                rows = self._run(
+                    "SELECT canary_report.place, decision, groups "
+                    "FROM canary_report JOIN report USING(decision) "
+                    "WHERE canary_report.model = ? AND run = ? "
+                    "ORDER BY canary_report.place DESC LIMIT ?",
+                    (model, canary, most),
+                )
         return [
             Reported(place=row[0], decision=row[1], groups=orjson.loads(row[2]))
             for row in reversed(rows)
         ]
 
-    def count(self, model: str) -> int:
-        """Return how many reports there have ever been on a model, purged ones too."""
+    def count(self, model: str, *, canary: int | None = None) -> int:
+        """Return how many reports there have ever been on a model or a canary, purged ones too."""
         with self._lock:
-            rows = self._run("SELECT reports FROM counter WHERE model = ?", (model,))
+            if canary is None:
+                rows = self._run("SELECT reports FROM counter WHERE model = ?", (model,))
+            else:
+                rows = self._run(
+                    "SELECT reports FROM canary_counter WHERE model = ? AND run = ?",
+                    (model, canary),
+                )
         return int(rows[0][0]) if rows else 0
 
     def forget(self, decisions: Iterable[str]) -> int:

@@ -1,6 +1,7 @@
 """The monitor's figures as gauges: made when somebody reads the metrics.
 
-Labels are names of the card and of ``monitoring.yaml``. A figure over too few people is left out.
+Labels are names of the card and of ``monitoring.yaml``, and the arm: the active version (``live``) or the
+canary, of which a model has at most one. A figure over too few people is left out.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from app.monitoring.fairness import RATES
 from app.monitoring.intervals import Estimate
 from app.monitoring.monitor import Monitor
 from app.monitoring.report import Comparison, Report
+from app.registry import Registry
 
 BOUNDS = ("estimate", "low", "high")
 
@@ -31,51 +33,56 @@ _RATE_GAUGES = {
     rate: Gauge(
         f"grounds_group_{rate}",
         f"{rate.replace('_', ' ').capitalize()} of one group, with its 95 % interval.",
-        ("model", "attribute", "group", "bound"),
+        ("model", "arm", "attribute", "group", "bound"),
     )
     for rate in RATES
 }
 _DIFFERENCE = Gauge(
     "grounds_group_difference",
     "The largest group's rate less the smallest's, with its 95 % interval.",
-    ("model", "attribute", "rate", "bound"),
+    ("model", "arm", "attribute", "rate", "bound"),
 )
 _RATIO = Gauge(
     "grounds_group_ratio",
     "The smallest group's rate over the largest's, with its 95 % interval.",
-    ("model", "attribute", "rate", "bound"),
+    ("model", "arm", "attribute", "rate", "bound"),
 )
 _NOT_TESTED = Gauge(
     "grounds_groups_not_tested",
     "Groups too small for anything to be said of them.",
-    ("model", "attribute"),
+    ("model", "arm", "attribute"),
 )
 _FIELD = Gauge(
     "grounds_field_stability_index",
     "Population stability index of one field against the background.",
-    ("model", "field"),
+    ("model", "arm", "field"),
 )
 _OUTPUT = Gauge(
     "grounds_output_stability_index",
     "Population stability index of the score against the background's.",
-    ("model",),
+    ("model", "arm"),
 )
 _CHANCE = Gauge(
     "grounds_output_stability_by_chance",
     "About what the score's stability index would be had nothing changed.",
-    ("model",),
+    ("model", "arm"),
 )
 _CALIBRATION = Gauge(
     "grounds_calibration_gap",
     "Share of positive outcomes less the mean score, with its 95 % interval.",
-    ("model", "bound"),
+    ("model", "arm", "bound"),
 )
 _WATCHED = Gauge(
-    "grounds_monitored_decisions", "Decisions that the figures are taken over.", ("model",)
+    "grounds_monitored_decisions", "Decisions that the figures are taken over.", ("model", "arm")
 )
 _BREAKER = Gauge(
     "grounds_breaker_tripped",
-    "1 for a limit that was broken and that no person has reset, else 0.",
+    "1 for a limit that the active version has broken and that no person has reset, else 0.",
+    ("model", "limit"),
+)
+_CANARY = Gauge(
+    "grounds_canary_ended",
+    "1 for a limit for which the circuit breaker ended the canary, until a person moves it, else 0.",
     ("model", "limit"),
 )
 _BEHIND = Gauge(
@@ -84,15 +91,15 @@ _BEHIND = Gauge(
 
 GAUGES: tuple[Gauge, ...] = (
     *_RATE_GAUGES.values(), _DIFFERENCE, _RATIO, _NOT_TESTED, _FIELD, _OUTPUT, _CHANCE,
-    _CALIBRATION, _WATCHED, _BREAKER, _BEHIND,
+    _CALIBRATION, _WATCHED, _BREAKER, _CANARY, _BEHIND,
 )  # fmt: skip
 
 
 class MonitorGauges(Collector):
-    """Reads the monitor's latest figures."""
+    """Reads the monitor's latest figures, and which canary was ended."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    def __init__(self, monitor: Monitor, registry: Registry) -> None:
+        self._monitor, self._registry = monitor, registry
 
     def describe(self) -> Iterable[Metric]:
         """Return the gauges without their values."""
@@ -102,12 +109,18 @@ class MonitorGauges(Collector):
         """Return the gauges as they stand."""
         families = _families()
         families[_BEHIND.name].add_metric([], self._monitor.behind)
-        for model, report in sorted(self._monitor.reports().items()):
+        for (model, arm), report in sorted(self._monitor.reports().items()):
             for gauge, labels, value in _values(report):
-                families[gauge.name].add_metric([model, *labels], value)
+                families[gauge.name].add_metric([model, arm, *labels], value)
+        for model in self._monitor.models:
             tripped = {each.limit for each in self._monitor.tripped(model)}
-            for limit in self._monitor.watched(model).monitoring.limits:
+            ended = self._registry.state.model(model).ended
+            broken = () if ended is None else ended.limits
+            limits = self._monitor.watched(model).monitoring.limits
+            for limit in limits:
                 families[_BREAKER.name].add_metric([model, limit], float(limit in tripped))
+            for name in sorted({*limits, *broken}):
+                families[_CANARY.name].add_metric([model, name], float(name in broken))
         return families.values()
 
 

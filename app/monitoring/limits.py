@@ -30,7 +30,9 @@ MOST_ATTRIBUTES = 16
 MOST_GROUPS = 16
 
 Action = Literal["report", "unaided", "stop"]
-"""Only say so; advise on nothing until a person resets it; or stop the model as its stop button does."""
+"""Only say so; advise on nothing until a person resets it; or stop the model as its stop button does.
+
+Of the active version. A canary that breaks any limit is ended."""
 
 LimitName = Literal[
     "selection_rate_difference",
@@ -63,7 +65,8 @@ class Monitoring(_Strict):
     window: Annotated[int, Field(ge=100, le=100_000)] = 10_000
     """How many of the latest decisions figures are taken over, and after how many tests begin anew."""
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """The greatest chance that any limit of this model is ever reported broken without being so."""
+    """The greatest chance that any limit of a version is ever reported broken without being so; of a
+    canary, each time that it is one."""
     smallest_group: Annotated[int, Field(ge=5)] = 10
     """Nothing is said of fewer people."""
     keep_attributes_days: Annotated[int, Field(ge=1, le=3660)] = 400

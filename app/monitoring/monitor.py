@@ -1,4 +1,4 @@
-"""Follows the log, keeps each model's figures, and trips the circuit breaker.
+"""Follows the log, keeps the figures of each model's active version and of its canary, finds limits broken.
 
 Everything is read from the log, in its order: a restart, or another replica's decisions, change no
 figure. What this process decided itself is handed over in memory, so that it need not be decrypted
@@ -9,63 +9,90 @@ again. Runs on a thread of its own, once a second; nothing of it is on a decisio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import RLock
+from typing import NamedTuple
 
 import numpy as np
 import orjson
 import structlog
 
+from app.domain import Arm
+from app.lineup import Lineup, Serving
 from app.metrics import Metrics
-from app.monitoring.attributes import AttributeStore
+from app.monitoring.attributes import AttributeStore, AttributeStoreError, Reported
 from app.monitoring.decided import Decided
 from app.monitoring.entries import BREAKER, OUTCOME
-from app.monitoring.limits import Action, LimitName, Watched
+from app.monitoring.limits import Action, Watched
 from app.monitoring.report import Breach, Report, report
 from app.monitoring.streams import Brief, Made, Stream
+from app.monitoring.tripped import Tripped, TrippedLimits
 from app.records import RECOMMENDATION, StoredRecommendation, parse_recommendation
 from app.served import ServedModel
 from audit.errors import AuditError
-from audit.leaf import Leaf, parse_leaf
+from audit.leaf import Facts, Leaf, parse_leaf
 from audit.reader import LogReader
 from audit.records import ERASURE
 
 BATCH = 1000
 """Entries read at a time."""
+FOLLOWED = (RECOMMENDATION, OUTCOME, BREAKER)
 
 _log = structlog.get_logger("grounds.monitor")
 
 
-@dataclass(frozen=True, slots=True)
-class Tripped:
-    """A limit of a model that was broken and that no person has reset."""
+class Watch(NamedTuple):
+    """Whose figures: those of a model's active version, or of its canary. At most two a model."""
 
-    limit: LimitName
-    subject: str
-    action: Action
+    model: str
+    arm: Arm
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A limit that is broken and upon which nothing has been done yet."""
+
+    watch: Watch
+    breach: Breach
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A canary under way, and its figures."""
+
+    served: ServedModel
+    percent: int
+    begun: int
+    """The entry of the log that made it a canary."""
+    watched: Watched
+    report: Report
 
 
 class Monitor:
-    """All models' figures. Safe from any thread."""
+    """All figures. Safe from any thread."""
 
     def __init__(
         self,
         log: LogReader,
-        served: Mapping[str, ServedModel],
+        serving: Serving,
         watch: Callable[[ServedModel], Watched],
         attributes: AttributeStore,
         metrics: Metrics,
+        *,
+        refresh: Callable[[], object],
     ) -> None:
-        """``served`` are the active versions at each moment; ``watch`` says what to watch of one."""
+        """``serving`` has the versions in use at each moment; ``watch`` says what to watch of one.
+
+        ``refresh`` takes in what the log says by now of the versions.
+        """
         self._log, self._attributes, self._metrics = log, attributes, metrics
-        self._served, self._watch = served, watch
-        self._streams: dict[str, Stream] = {}
-        self._by_digest: dict[str, str] = {}
+        self._serving, self._watch, self._refresh = serving, watch, refresh
+        self._streams: dict[Watch, Stream] = {}
+        self._lineups: dict[str, Lineup] = {}
         self._next = 0
         self._recent: dict[str, Decided] = {}
-        self._older: dict[str, Brief] = {}
-        self._tripped: dict[str, dict[tuple[LimitName, str], Tripped]] = {}
-        self._stances: dict[str, Action] = {}
-        self._reports: dict[str, Report] = {}
-        self._attributes_changed = True
+        self._older: dict[str, tuple[Watch, Brief] | None] = {}
+        self._tripped = TrippedLimits()
+        self._reports: dict[Watch, Report] = {}
+        self._changed = True
         self._lock = RLock()
         self._follow()
 
@@ -77,157 +104,225 @@ class Monitor:
     @property
     def models(self) -> list[str]:
         """The names of the models that are watched."""
-        return sorted(self._streams)
+        return sorted({watch.model for watch in list(self._streams)})
 
     def stance(self, model: str) -> Action | None:
         """Return the gravest action that a tripped limit of the model asks for, None without any."""
-        return self._stances.get(model)
+        return self._tripped.stance(model)
 
     def tripped(self, model: str) -> list[Tripped]:
-        """Return the model's tripped limits."""
+        """Return the tripped limits of the model's active version. A canary that breaks one ends."""
         with self._lock:
-            return list(self._tripped[model].values())
+            return self._tripped.of(model)
 
     def served(self, model: str) -> ServedModel:
-        """Return the served model of that name."""
-        return self._streams[model].served
+        """Return the active version of that name."""
+        return self._streams[Watch(model, "live")].served
 
     def watched(self, model: str) -> Watched:
-        """Return what is watched of a model."""
-        return self._streams[model].watched
+        """Return what is watched of a model's active version."""
+        return self._streams[Watch(model, "live")].watched
 
-    def reports(self) -> dict[str, Report]:
-        """Return the latest figures, by model, without making new ones."""
+    def watched_canary(self, model: str) -> Watched | None:
+        """Return what is watched of a model's canary, None where none is watched yet."""
+        stream = self._streams.get(Watch(model, "canary"))
+        return None if stream is None else stream.watched
+
+    def reports(self) -> dict[Watch, Report]:
+        """Return the latest figures without making new ones."""
         return dict(self._reports)
 
     def attributes_changed(self) -> None:
         """Hear that the attribute store was written to."""
-        self._attributes_changed = True
+        self._changed = True
 
-    def step(self) -> list[tuple[str, Breach]]:
-        """Take in what is new; return the limits that are broken and have not tripped yet."""
+    def step(self) -> list[Broken]:
+        """Take in what is new; return the limits that are broken and upon which nothing is done yet."""
         with self._lock:
             for decided in self._metrics.drain():
                 self._recent[decided.id] = decided
+            # In this order every change of versions among the entries is known when they are taken in,
+            # so it is the log alone that says whose figures a decision belongs to.
+            size = self._log.size
+            self._refresh()
             if self._follow():
-                self._attributes_changed = True
-            if not self._advance() and not self._attributes_changed:
-                return []
-            self._attributes_changed = False
-            broken = []
-            for name, stream in self._streams.items():
-                self._reports[name] = self._report(name, stream)
-                broken += [
-                    (name, breach)
-                    for breach in self._reports[name].breaches
-                    if (breach.limit, breach.subject) not in self._tripped[name]
-                ]
-            return broken
+                self._changed = True
+            if self._advance(size):
+                self._changed = True
+            if self._changed:
+                self._changed = False  # before: what is written meanwhile is looked at next time
+                try:
+                    self._reports = {watch: self._report(watch) for watch in self._streams}
+                except AttributeStoreError:
+                    self._changed = True
+                    raise
+            return [
+                Broken(watch, breach)
+                for watch, made in self._reports.items()
+                for breach in made.breaches
+                if watch.arm == "canary"
+                or not self._tripped.has(watch.model, breach.limit, breach.subject)
+            ]
 
     def report(self, model: str) -> Report:
-        """Return the model's figures of this very moment."""
-        self.step()
+        """Return the figures of the model's active version at this very moment."""
         with self._lock:
-            found = self._reports.get(model)
-            return self._report(model, self._streams[model]) if found is None else found
+            self.step()
+            return self._reports[Watch(model, "live")]
 
-    def brief(self, model: str, decision: str) -> Brief | None:
-        """Return what is kept of a decision, read from the log where it is older."""
-        stream = self._streams[model]
-        found = stream.known(decision) or self._older.get(decision)
-        if found is None:
-            made = self._read([decision]).get(decision)
-            if made is None:
+    def canary(self, model: str) -> Canary | None:
+        """Return the model's canary with its figures of this very moment, None without a canary."""
+        with self._lock:
+            self.step()
+            found = self._reports.get(Watch(model, "canary"))
+            if found is None:
                 return None
-            found = self._older[decision] = stream.brief(made)
-            while len(self._older) > stream.watched.monitoring.window:
-                del self._older[next(iter(self._older))]
-        return found
+            lineup, stream = self._lineups[model], self._streams[Watch(model, "canary")]
+            return Canary(stream.served, lineup.percent, lineup.canary_from, stream.watched, found)
 
-    def _report(self, name: str, stream: Stream) -> Report:
-        reports = self._attributes.latest(name, stream.watched.monitoring.window)
-        return report(
-            stream,
-            reports,
-            self._attributes.count(name),
-            lambda decision: self.brief(name, decision),
+    def _report(self, watch: Watch) -> Report:
+        stream = self._streams[watch]
+        reports, ever = self._reported(watch, stream.watched.monitoring.window)
+        return report(stream, reports, ever, lambda decision: self._brief(watch, decision))
+
+    def _reported(self, watch: Watch, most: int) -> tuple[list[Reported], int]:
+        """Return the latest reports on people, and how many there have ever been."""
+        canary = None if watch.arm == "live" else self._lineups[watch.model].canary_from
+        return (
+            self._attributes.latest(watch.model, most, canary=canary),
+            self._attributes.count(watch.model, canary=canary),
         )
 
-    def _advance(self) -> bool:
-        """Take in the log's growth; return whether there was any."""
-        size, begun = self._log.size, self._next
+    def _brief(self, watch: Watch, decision: str) -> Brief | None:
+        """Return what is kept of a decision if it belongs to these figures."""
+        found = self._found(watch.model, decision)
+        return found[1] if found is not None and found[0] == watch else None
+
+    def _found(self, model: str, decision: str) -> tuple[Watch, Brief] | None:
+        """Return whose figures a decision belongs to and what is kept of it, None for nobody's.
+
+        Read from the log where it is older.
+        """
+        for watch in (Watch(model, "live"), Watch(model, "canary")):
+            stream = self._streams.get(watch)
+            if stream is not None and (brief := stream.known(decision)) is not None:
+                return watch, brief
+        if decision not in self._older:
+            content = self._stored(decision)
+            if content is None:
+                return None
+            made = self._made(model, decision, *content)
+            self._older[decision] = (
+                None if made is None else (made[0], self._streams[made[0]].brief(made[1]))
+            )
+            most = sum(each.watched.monitoring.window for each in self._streams.values())
+            while len(self._older) > most:
+                del self._older[next(iter(self._older))]
+        return self._older.get(decision)
+
+    def _advance(self, size: int) -> bool:
+        """Take in the log's growth up to ``size``; return whether there was any."""
+        begun = self._next
         while self._next < size:
             for row in self._log.entries(self._next, min(size, self._next + BATCH)):
                 decided = self._recent.pop(row.id, None)
                 if decided is not None:
-                    self._decide(decided)
+                    self._decide(decided, row.seq)
                 else:
-                    self._take(parse_leaf(row.leaf))
+                    self._take(parse_leaf(row.leaf), row.seq)
                 self._next = row.seq + 1
         # Whatever was handed over and is not in the log by now never came into it.
         if len(self._recent) > BATCH:
             self._recent.clear()
-        for stream in self._streams.values():
-            stream.settle(self._read(stream.unread()))
+        for watch in self._streams:
+            self._settle(watch)
         return self._next > begun
 
     def _follow(self) -> bool:
-        """Watch the versions that are active by now; return whether any is another than before."""
-        changed = [
-            served
-            for name, served in self._served.items()
-            if name not in self._streams or _is_other(self._streams[name].served, served)
+        """Watch the versions in use by now; return whether any is another than before."""
+        lineups = {lineup.live.name: lineup for lineup in self._serving.lineups}
+        self._lineups |= lineups
+        gone = [
+            watch
+            for watch in self._streams
+            if watch.arm == "canary"
+            and (watch.model not in lineups or lineups[watch.model].canary is None)
         ]
-        for served in changed:
-            name = served.name
-            self._streams[name] = Stream(served, self._watch(served))
-            self._tripped[name] = {}
-            self._by_digest = {d: n for d, n in self._by_digest.items() if n != name}
-            self._by_digest[_hex(served)] = name
-            self._catch_up(served)
-            self._restance(name)
-        return bool(changed)
+        for watch in gone:
+            del self._streams[watch]
+        begun = [
+            (watch, served, first)
+            for lineup in lineups.values()
+            for watch, served, first in _watches(lineup)
+            if watch not in self._streams or _is_other(self._streams[watch], served, first)
+        ]
+        if gone or begun:
+            self._older.clear()
+        for watch, served, first in begun:
+            self._streams[watch] = Stream(served, self._watch(served), first)
+            if watch.arm == "live":
+                self._tripped.clear(watch.model)
+            self._catch_up(watch)
+        return bool(gone or begun)
 
-    def _catch_up(self, served: ServedModel) -> None:
-        """Take in what the log said of this bundle before: its figures are those of a restart."""
-        digest = _hex(served).encode()
-        for start in range(0, self._next, BATCH):
+    def _catch_up(self, watch: Watch) -> None:
+        """Take in what the log said of this version before: its figures are those of a restart."""
+        stream = self._streams[watch]
+        digest = _hex(stream.served).encode()
+        for start in range(stream.first, self._next, BATCH):
             for row in self._log.entries(start, min(start + BATCH, self._next)):
                 if digest in row.leaf:
                     leaf = parse_leaf(row.leaf)
-                    if leaf.type in (RECOMMENDATION, OUTCOME, BREAKER):
-                        self._take(leaf)
+                    if leaf.type in FOLLOWED:
+                        self._take(leaf, row.seq, only=watch)
 
-    def _decide(self, decided: Decided) -> None:
-        stream = self._streams.get(decided.served.name)
-        # A canary's decisions are no figures of the active version.
-        if stream is not None and stream.served.bundle.digest == decided.served.bundle.digest:
-            stream.decide(decided.id, _made(decided))
+    def _decide(self, decided: Decided, index: int) -> None:
+        served = decided.served
+        digest = served.bundle.digest
+        watch = self._watch_of(served.name, digest, served.policy_digest, index)
+        if watch is not None:
+            self._streams[watch].decide(decided.id, _made(decided))
 
-    def _take(self, leaf: Leaf) -> None:
+    def _take(self, leaf: Leaf, index: int, *, only: Watch | None = None) -> None:
+        """Take in an entry; ``only`` for these figures, where the others know it already."""
         if leaf.type == ERASURE:
             self._erase(leaf)
             return
-        name = self._model_of(leaf)
-        if name is None:
+        model = leaf.facts.get("model")
+        name = model.get("name") if isinstance(model, Mapping) else None
+        bundle = _digest(leaf.facts, "model")
+        if leaf.type not in FOLLOWED or not isinstance(name, str):
             return
         if leaf.type == RECOMMENDATION:
-            self._streams[name].decide(leaf.id, None)
-        elif leaf.type == OUTCOME:
-            self._turn_out(name, leaf)
+            watch = self._watch_of(name, bundle, _digest(leaf.facts, "policy"), index)
+            if watch is not None and only in (None, watch):
+                self._streams[watch].decide(leaf.id, None)
+        elif leaf.type == OUTCOME and any(
+            watch.model == name and stream.served.bundle.digest == bundle
+            for watch, stream in self._streams.items()
+        ):
+            self._turn_out(name, leaf, only)
         elif leaf.type == BREAKER:
-            self._remember(name, leaf)
+            watch = Watch(name, "live")
+            stream = self._streams.get(watch)
+            if (
+                stream is not None
+                and stream.served.bundle.digest == bundle
+                and only in (None, watch)
+            ):
+                self._remember(name, leaf)
 
-    def _model_of(self, leaf: Leaf) -> str | None:
-        """Return the served model that an entry is about; another bundle's figures are its own."""
-        model = leaf.facts.get("model")
-        digest = model.get("sha256") if isinstance(model, Mapping) else None
-        return self._by_digest.get(digest) if isinstance(digest, str) else None
+    def _watch_of(self, model: str, bundle: str, policy: str, index: int) -> Watch | None:
+        lineup = self._lineups.get(model)
+        arm = None if lineup is None else lineup.arm_of(bundle, policy, index)
+        watch = None if arm is None else Watch(model, arm)
+        return watch if watch in self._streams else None
 
-    def _turn_out(self, name: str, leaf: Leaf) -> None:
-        stream = self._streams[name]
+    def _turn_out(self, model: str, leaf: Leaf, only: Watch | None) -> None:
         # Decisions of this batch may still be unread, and this outcome may be of one of them.
-        stream.settle(self._read(stream.unread()))
+        for watch in self._streams:
+            if watch.model == model:
+                self._settle(watch)
         try:
             payload = self._log.read(leaf.id).payload
         except AuditError as err:
@@ -236,39 +331,28 @@ class Monitor:
         if payload is None:
             return  # erased
         content = orjson.loads(payload)
-        brief = self.brief(name, content["decision"])
-        if brief is not None:
+        found = self._found(model, content["decision"])
+        if found is not None and only in (None, found[0]):
+            stream = self._streams[found[0]]
             positive = content["outcome"] == stream.served.bundle.card.output.positive_class
-            stream.turn_out(content["decision"], brief, positive=positive)
+            stream.turn_out(content["decision"], found[1], positive=positive)
 
     def _remember(self, name: str, leaf: Leaf) -> None:
-        """Take in what the breaker wrote."""
-        facts, stream = leaf.facts, self._streams[name]
-        limit, subject = facts.get("limit"), str(facts.get("subject"))
+        """Take in what the breaker wrote of an active version."""
+        facts, stream = leaf.facts, self._streams[Watch(name, "live")]
         if facts.get("state") == "tripped":
+            limit, subject = facts.get("limit"), str(facts.get("subject"))
             for known in stream.watched.monitoring.limits:
                 if known == limit:
                     now = stream.watched.monitoring.limits[known].action
-                    self._tripped[name][known, subject] = Tripped(known, subject, now)
+                    self._tripped.trip(name, Tripped(known, subject, now))
         else:
-            self._tripped[name].clear()
+            self._tripped.clear(name)
             window = stream.watched.monitoring.window
             stream.decisions_period.begin_anew(stream.decided, window)
             stream.outcomes_period.begin_anew(stream.reported, window)
             reports = facts.get("attribute_reports")
             stream.attributes_period.begin_anew(reports if isinstance(reports, int) else 0, window)
-        self._restance(name)
-
-    def _restance(self, name: str) -> None:
-        actions = {each.action for each in self._tripped[name].values()}
-        gravest: Action | None = None
-        for action in ("stop", "unaided"):
-            if action in actions and gravest is None:
-                gravest = action
-        if gravest is None:
-            self._stances.pop(name, None)
-        else:
-            self._stances[name] = gravest
 
     def _erase(self, leaf: Leaf) -> None:
         """Let go of what was said about decisions whose content was erased."""
@@ -281,32 +365,41 @@ class Monitor:
         for each in ids:
             self._older.pop(each, None)
 
-    def _read(self, decisions: Iterable[str]) -> dict[str, Made]:
-        made: dict[str, Made] = {}
-        for decision in decisions:
-            try:
-                stored = self._log.read(decision)
-            except AuditError as err:
-                self._fault(err)
-                continue
-            if stored.type == RECOMMENDATION and stored.payload is not None:
-                found = self._made(decision, parse_recommendation(stored.payload))
-                if found is not None:
-                    made[decision] = found
-        return made
+    def _settle(self, watch: Watch) -> None:
+        """Read the fresh decisions that were not handed over, and put all into their bins."""
+        stream, read = self._streams[watch], {}
+        for decision in stream.unread():
+            content = self._stored(decision)
+            made = None if content is None else self._made(watch.model, decision, *content)
+            if made is not None:
+                read[decision] = made[1]
+        stream.settle(read)
 
-    def _made(self, decision: str, content: StoredRecommendation) -> Made | None:
-        name = self._by_digest.get(content.model_digest.removeprefix("sha256:"))
-        if name is None:
+    def _stored(self, decision: str) -> tuple[StoredRecommendation, int] | None:
+        """Return a decision's content and place; None where it is erased or cannot be read."""
+        try:
+            stored = self._log.read(decision)
+        except AuditError as err:
+            self._fault(err)
+            return None
+        if stored.type != RECOMMENDATION or stored.payload is None:
+            return None
+        return parse_recommendation(stored.payload), stored.index
+
+    def _made(
+        self, model: str, decision: str, content: StoredRecommendation, index: int
+    ) -> tuple[Watch, Made] | None:
+        watch = self._watch_of(model, content.model_digest, content.policy_digest, index)
+        if watch is None:
             return None
         bits = {item.name: item for item in content.bits}
         scores = np.frombuffer(
             bits["scores"].raw, dtype="<f4" if bits["scores"].type == "float32" else "<f8"
         )
-        return Made(
+        return watch, Made(
             id=decision,
             values=content.case,  # type: ignore[arg-type]  # as the schema let them in
-            score=float(scores[self._streams[name].served.target]),
+            score=float(scores[self._streams[watch].served.target]),
             outcome=bits["outcome"].raw.decode().partition("\n")[0],
         )
 
@@ -315,12 +408,29 @@ class Monitor:
         _log.error("monitoring", error=type(error).__name__)
 
 
-def _is_other(one: ServedModel, other: ServedModel) -> bool:
-    return (one.bundle.digest, one.policy_digest) != (other.bundle.digest, other.policy_digest)
+def _watches(lineup: Lineup) -> Iterable[tuple[Watch, ServedModel, int]]:
+    """Return what is watched of a model, and from which entry of the log on."""
+    yield Watch(lineup.live.name, "live"), lineup.live, 0
+    if lineup.canary is not None:
+        yield Watch(lineup.live.name, "canary"), lineup.canary, lineup.canary_from
+
+
+def _is_other(stream: Stream, served: ServedModel, first: int) -> bool:
+    return (stream.served.bundle.digest, stream.served.policy_digest, stream.first) != (
+        served.bundle.digest,
+        served.policy_digest,
+        first,
+    )
 
 
 def _hex(served: ServedModel) -> str:
     return served.bundle.digest.removeprefix("sha256:")
+
+
+def _digest(facts: Facts, of: str) -> str:
+    """Return a digest that a leaf's facts name, as records write it; of nothing where it names none."""
+    named = facts.get(of)
+    return f"sha256:{named.get('sha256')}" if isinstance(named, Mapping) else ""
 
 
 def _made(decided: Decided) -> Made:

@@ -59,7 +59,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that monitoring says of one model."""
+    """Everything that monitoring says of one model's active version, or of its canary."""
 
     model: str
     decisions: int

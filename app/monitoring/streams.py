@@ -1,4 +1,4 @@
-"""The latest decisions of one model, and what became of them: what all figures are taken over.
+"""The latest decisions of one version of a model, and what became of them: what all figures are taken over.
 
 Everything here can be made again from the log (and the attribute store), in the same order, so a
 restart changes no figure.
@@ -59,10 +59,11 @@ class Period:
 
 
 class Stream:
-    """One model's latest decisions and outcomes."""
+    """One version's latest decisions and outcomes."""
 
-    def __init__(self, served: ServedModel, watched: Watched) -> None:
-        self.served, self.watched = served, watched
+    def __init__(self, served: ServedModel, watched: Watched, first: int) -> None:
+        """``first``: the entry of the log from which on it counts."""
+        self.served, self.watched, self.first = served, watched, first
         window = watched.monitoring.window
         self.bins: tuple[Bins, ...] = field_bins(
             served.bundle.card, served.bundle.background.values
@@ -72,7 +73,7 @@ class Stream:
             "score", np.asarray(scores)[:, served.target].astype(np.float64)
         )
         self.decided = 0
-        """Recommendations ever made by this model, in this bundle."""
+        """Recommendations ever made by this bundle; by a canary, since it is one."""
         self.reported = 0
         """Outcomes ever reported."""
         self.decisions_period, self.outcomes_period = Period(), Period()

@@ -12,6 +12,7 @@ from app.api.stops import resume, stop
 from app.domain import Role
 from app.errors import NotFoundError
 from app.lint_report import LintReport, lint_report
+from app.monitoring.monitor import Canary
 from app.monitoring.report import Report
 from app.refusals import AnotherPersonError, NotStoppedError
 from app.registry_entries import Change, changes
@@ -47,11 +48,12 @@ async def show_model(request: Request, model: str, caller: CurrentCaller) -> Res
     """Show one model."""
     parts = parts_of(request)
     served = parts.model(model)
-    lint, report, happened = await run_in_threadpool(_looked_up, parts, model)
+    lint, report, canary, happened = await run_in_threadpool(_looked_up, parts, model)
     view = model_view(
         served,
         lint=lint,
         report=report,
+        canary=canary,
         versions=parts.registry.state.model(model),
         happened=happened,
         stops=parts.stops,
@@ -133,12 +135,14 @@ def _no_reason(request: Request) -> dict[str, str]:
     return {"reason": texts_of(request).gettext("Enter a reason. It goes on record.")}
 
 
-def _looked_up(parts: Parts, model: str) -> tuple[LintReport | None, Report, list[Change]]:
+def _looked_up(
+    parts: Parts, model: str
+) -> tuple[LintReport | None, Report, Canary | None, list[Change]]:
     profile = parts.settings.profile
     served = parts.model(model)
     lint = None
     if profile is not None:
         files = parts.registry.store.bundle_by_digest(served.bundle.digest)
         lint = lint_report(files, load_profile(profile), on=parts.clock().date())
-    report = parts.monitor.report(model)
-    return lint, report, changes(parts.log, parts.registry.state, model)
+    report, canary = parts.monitor.report(model), parts.monitor.canary(model)
+    return lint, report, canary, changes(parts.log, parts.registry.state, model)

@@ -9,7 +9,7 @@ from app.lifecycle import ModelState
 from app.lint_report import LintReport
 from app.monitoring.fairness import RATES, Group
 from app.monitoring.intervals import Estimate
-from app.monitoring.monitor import Monitor
+from app.monitoring.monitor import Canary, Monitor
 from app.monitoring.report import Comparison, Report
 from app.registry_entries import Change
 from app.served import ServedModel
@@ -79,6 +79,29 @@ class GroupTable:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryFigures:
+    """A canary under way, beside the version in use."""
+
+    label: str
+    """What its tables are called by."""
+    version: str
+    share: str
+    decisions: int
+    calibration: list[list[str]]
+    groups: list[GroupTable]
+    drift: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCanaryLine:
+    """A canary that the circuit breaker ended."""
+
+    version: str
+    when: str
+    limits: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class OwnedModelView:
     """One model."""
 
@@ -94,6 +117,8 @@ class OwnedModelView:
     stops: list[StopLine]
     can_stop: bool
     tripped: list[str]
+    canary: CanaryFigures | None
+    ended: EndedCanaryLine | None
     has_profile: bool
     coverage: str
     suffices: bool
@@ -124,6 +149,7 @@ def model_view(
     *,
     lint: LintReport | None,
     report: Report,
+    canary: Canary | None,
     versions: ModelState,
     happened: Sequence[Change],
     stops: Stops,
@@ -149,6 +175,8 @@ def model_view(
         stops=[_stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
         can_stop=can_stop,
         tripped=[f"{each.limit}: {each.subject}" for each in monitor.tripped(served.name)],
+        canary=None if canary is None else _canary_figures(canary, texts),
+        ended=_ended_line(versions, texts),
         has_profile=lint is not None,
         coverage="" if lint is None else f"{lint.coverage.share:.0%}",
         suffices=lint is not None and lint.coverage.suffices,
@@ -189,7 +217,7 @@ def model_view(
             if drift
             else ""
         ),
-        drift=[[pair.label, pair.first_text, pair.second_text] for pair in drift],
+        drift=_drift_rows(drift),
         decisions=report.decisions,
         versions=[
             [
@@ -315,6 +343,32 @@ def _drift(report: Report, card: Card, texts: Texts) -> list[Pair]:
         )
         for each in sorted(every, key=lambda each: -each.index)
     ]
+
+
+def _drift_rows(drift: Sequence[Pair]) -> list[list[str]]:
+    return [[pair.label, pair.first_text, pair.second_text] for pair in drift]
+
+
+def _canary_figures(canary: Canary, texts: Texts) -> CanaryFigures:
+    _ = texts.gettext
+    card = canary.served.bundle.card
+    return CanaryFigures(
+        label=_("canary, version %(version)s") % {"version": card.version},
+        version=card.version,
+        share=_share(canary.percent),
+        decisions=canary.report.decisions,
+        calibration=_reliability_rows(canary.report),
+        groups=[_group_table(each, texts) for each in canary.report.comparisons],
+        drift=_drift_rows(_drift(canary.report, card, texts)),
+    )
+
+
+def _ended_line(versions: ModelState, texts: Texts) -> EndedCanaryLine | None:
+    ended = versions.ended
+    if ended is None:
+        return None
+    name = versions.versions[ended.id].name
+    return EndedCanaryLine(name, moment(ended.at, texts), list(ended.limits))
 
 
 def _group_table(comparison: Comparison, texts: Texts) -> GroupTable:

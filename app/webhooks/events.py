@@ -36,7 +36,7 @@ class Kind:
     """Whether the entry's identifier is a decision's, or begins with one."""
 
 
-_STAGE = ("model", "policy", "stage", "from", "percent", "rollback")
+_STAGE = ("model", "policy", "stage", "from", "percent", "rollback", "broken_limits")
 
 KINDS: Mapping[str, Kind] = {
     RECOMMENDATION: Kind(

@@ -289,7 +289,8 @@ def test_erasing_a_decision_erases_what_happened_to_it(concurrent: Governed) -> 
 def test_following_and_overriding_are_counted(concurrent: Governed) -> None:
     def count(agreement: str) -> float:
         found = concurrent.started.parts.metrics.registry.get_sample_value(
-            "grounds_caseworker_decisions_total", {"model": tiny.NAME, "agreement": agreement}
+            "grounds_caseworker_decisions_total",
+            {"model": tiny.NAME, "arm": "live", "agreement": agreement},
         )
         assert found is not None
         return found

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from app.domain import Role
 from app.lifecycle import (
     STAGES,
+    CanaryRun,
     ModelState,
     RegistryState,
     Stage,
@@ -417,6 +418,7 @@ def check(state: ModelState) -> None:
     assert len(state.shadows) <= 3
     assert all(each.percent is None for each in state.versions.values() if each.stage != "live")
     for each in state.versions.values():
+        assert (each.canary_from is not None) == (each.id == state.canary)
         if each.stage in ("shadow", "live"):
             assert each.was_accepted or each.id == IDS[0]
 
@@ -473,6 +475,56 @@ def test_no_order_of_steps_leaves_two_active_versions_or_one_that_was_not_accept
             state, entries = state.after(made), entries + 1
             assert state.count == entries
             check(state.model("m"))
+
+
+def staged(
+    state: RegistryState, id_: VersionId, stage: Stage, percent: int | None = None, **more: object
+) -> RegistryState:
+    version = state.version(id_)
+    facts = {"stage": stage, "percent": percent, "rollback": stage == "shadow", **more}
+    return state.after(entry(state.count + 1, "stage_changed", version, **facts))
+
+
+def on_trial() -> RegistryState:
+    """Return a model whose first version is active and whose second is a canary."""
+    state = RegistryState()
+    for id_, stage in zip(IDS[:3], ("live", "submitted", "submitted"), strict=True):
+        version = Version(id_, "1", "1", "submitted", "")
+        state = state.after(entry(state.count + 1, "model_registered", version, stage=stage))
+    return staged(state, IDS[1], "live", 5)
+
+
+def test_a_canary_is_the_same_one_until_it_ends() -> None:
+    state = on_trial()
+    begun = state.version(IDS[1]).canary_from
+    assert begun == state.count + 10
+    more = staged(state, IDS[1], "live", 50)
+    assert more.version(IDS[1]).canary_from == begun
+    active = staged(more, IDS[1], "live").version(IDS[1])
+    assert (active.canary_from, active.canary_runs) == (None, ()), "that time is its own"
+    over = staged(more, IDS[1], "shadow")
+    run = CanaryRun(IDS[1].policy, begun, over.count + 10)
+    assert over.version(IDS[1]).canary_runs == (run,)
+    assert over.model("m").ended is None, "a person ended it"
+    again = staged(over, IDS[1], "live", 5).version(IDS[1])
+    assert (again.canary_from, again.canary_runs) == (over.count + 11, (run,))
+
+
+def test_what_the_circuit_breaker_ended_is_told_until_somebody_acts_upon_it() -> None:
+    state = staged(on_trial(), IDS[1], "shadow", broken_limits=["calibration_gap"])
+    ended = state.model("m").ended
+    assert ended is not None
+    assert (ended.id, ended.limits) == (IDS[1], ("calibration_gap",))
+    policy = entry(state.count + 1, "policy_changed", Version(IDS[1], "1", "1", "live", ""))
+    for after in (
+        staged(state, IDS[1], "accepted"),
+        staged(state, IDS[1], "live", 5),
+        staged(state, IDS[1], "live"),
+        staged(state, IDS[2], "live", 5),
+        state.after(policy),
+    ):
+        assert after.model("m").ended is None
+    assert staged(state, IDS[2], "accepted").model("m").ended == ended
 
 
 def test_an_entry_that_does_not_say_what_changed_is_damage() -> None:

@@ -111,6 +111,7 @@ def write(directory: Path) -> None:
         )
     )
     (directory / "policy.yaml").write_text(yaml.safe_dump(POLICY))
+    (directory / "monitoring.yaml").write_text(yaml.safe_dump(WATCHED))
 
 
 POLICY = {
@@ -140,4 +141,14 @@ POLICY = {
             "adverse": False,
         },
     ],
+}
+
+WATCHED = {
+    "protected_attributes": {
+        "carers_in_the_home": [
+            "nobody-cares-for-another",
+            "somebody-gives-care",
+            "somebody-needs-care",
+        ]
+    }
 }

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -18,6 +18,7 @@ from app.keys import KeyStore
 from app.replay_run import Run, run_replay
 from app.settings import Settings
 from models.demo.cases import DEMO_CASES
+from tests.app.versions import Owner
 from tests.browser import wide
 from tests.service import ServiceProcess
 from tests.started import DEMONSTRATION, make_key, make_keys
@@ -74,6 +75,7 @@ def running_world(models: Path, directory: Path) -> Iterator[World]:
         _sent(
             address, keys[Role.ADMIN], "subjects/erasure", {"subject": GONE, "basis": "Article 17"}
         )
+        _on_trial(settings, address, keys)
         stop = _sent(
             address,
             keys[Role.MODEL_OWNER],
@@ -99,6 +101,18 @@ def ask(address: str, keys: Mapping[Role, str], name: str, *, subject: str = SUB
     """Ask about a demonstration case; return the decision's identifier."""
     body = {**request_body(DEMO_CASES[name]), "subject": subject}
     return _ask(address, keys, DEMONSTRATION, body)
+
+
+def _on_trial(settings: Settings, address: str, keys: Mapping[Role, str]) -> None:
+    """Make the wide model's bundle under another policy a canary, and let it advise on one case."""
+    directory = settings.models_dir / wide.NAME
+    with httpx.Client(base_url=address, timeout=60) as client:
+        owner = Owner(settings, client, wide.NAME)
+        policy = owner.submit_policy(directory, {**wide.POLICY, "version": "trial"})
+        canary = replace(owner.submit(directory), policy=policy)
+        owner.bring(canary, "accepted", "shadow")
+        assert owner.move(canary, "live", percent=99).is_success
+    _ask(address, keys, wide.NAME, {"case": {**wide.CASE, wide.NAMES[0]: 12.0}})
 
 
 def contested(address: str, keys: Mapping[Role, str], decision: str) -> None:

@@ -169,9 +169,12 @@ def test_groups_are_compared_and_small_ones_only_named(service: Started) -> None
     assert origin["not_tested"] == ["here", "there"]
     assert all(group["people"] is None for group in origin["groups"])
     metrics = service.client.get("/metrics").text
-    assert 'grounds_group_selection_rate{attribute="sex",bound="estimate",group="female"' in metrics
+    shown = (
+        'grounds_group_selection_rate{arm="live",attribute="sex",bound="estimate",group="female"'
+    )
+    assert shown in metrics
     assert 'group="there"' not in metrics
-    assert 'grounds_groups_not_tested{attribute="origin",model="tiny"} 2.0' in metrics
+    assert 'grounds_groups_not_tested{arm="live",attribute="origin",model="tiny"} 2.0' in metrics
 
 
 def test_after_a_restart_every_figure_is_the_same(settings: Settings) -> None:
@@ -189,8 +192,9 @@ def test_after_a_restart_every_figure_is_the_same(settings: Settings) -> None:
             lambda model: parts.monitor.watched(model.name),
             parts.attributes,
             parts.metrics,
+            refresh=parts.registry.refresh,
         )
-        shape = monitoring_shape(parts, parts.served[tiny.NAME], other.report(tiny.NAME))
+        shape = monitoring_shape(parts, parts.served[tiny.NAME], other.report(tiny.NAME), None)
         assert json.loads(shape.model_dump_json()) == before
 
 
