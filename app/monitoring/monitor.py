@@ -29,6 +29,7 @@ from app.records import RECOMMENDATION, StoredRecommendation, parse_recommendati
 from app.served import ServedModel
 from audit.errors import AuditError
 from audit.leaf import Facts, Leaf, parse_leaf
+from audit.rare import RareEntries
 from audit.reader import LogReader
 from audit.records import ERASURE
 
@@ -91,6 +92,9 @@ class Monitor:
         self._recent: dict[str, Decided] = {}
         self._older: dict[str, tuple[Watch, Brief] | None] = {}
         self._tripped = TrippedLimits()
+        self._breaks = RareEntries(log, (BREAKER,))
+        self._recalled: dict[str, int] = {}
+        """Of each model, the entries up to which ``_tripped`` was told by ``_recall``."""
         self._reports: dict[Watch, Report] = {}
         self._changed = True
         self._lock = RLock()
@@ -261,9 +265,18 @@ class Monitor:
         for watch, served, first in begun:
             self._streams[watch] = Stream(served, self._watch(served), first)
             if watch.arm == "live":
-                self._tripped.clear(watch.model)
+                self._recall(watch.model)
             self._catch_up(watch)
         return bool(gone or begun)
+
+    def _recall(self, model: str) -> None:
+        """Know what tripped of the active version at once: its figures take longer to be made again."""
+        self._tripped.clear(model)
+        size = self._log.size
+        for index, leaf in self._breaks.entries():
+            if index < size and self._is_of_live(model, leaf):
+                self._judge(model, leaf)
+        self._recalled[model] = size
 
     def _catch_up(self, watch: Watch) -> None:
         """Take in what the log said of this version before: its figures are those of a restart."""
@@ -302,15 +315,12 @@ class Monitor:
             for watch, stream in self._streams.items()
         ):
             self._turn_out(name, leaf, only)
-        elif leaf.type == BREAKER:
-            watch = Watch(name, "live")
-            stream = self._streams.get(watch)
-            if (
-                stream is not None
-                and stream.served.bundle.digest == bundle
-                and only in (None, watch)
-            ):
-                self._remember(name, leaf)
+        elif (
+            leaf.type == BREAKER
+            and only in (None, Watch(name, "live"))
+            and self._is_of_live(name, leaf)
+        ):
+            self._remember(name, leaf, index)
 
     def _watch_of(self, model: str, bundle: str, policy: str, index: int) -> Watch | None:
         lineup = self._lineups.get(model)
@@ -337,22 +347,37 @@ class Monitor:
             positive = content["outcome"] == stream.served.bundle.card.output.positive_class
             stream.turn_out(content["decision"], found[1], positive=positive)
 
-    def _remember(self, name: str, leaf: Leaf) -> None:
+    def _is_of_live(self, model: str, leaf: Leaf) -> bool:
+        stream, facts = self._streams.get(Watch(model, "live")), leaf.facts
+        of = facts.get("model")
+        return (
+            stream is not None
+            and isinstance(of, Mapping)
+            and of.get("name") == model
+            and _digest(facts, "model") == stream.served.bundle.digest
+        )
+
+    def _remember(self, name: str, leaf: Leaf, index: int) -> None:
         """Take in what the breaker wrote of an active version."""
-        facts, stream = leaf.facts, self._streams[Watch(name, "live")]
-        if facts.get("state") == "tripped":
-            limit, subject = facts.get("limit"), str(facts.get("subject"))
-            for known in stream.watched.monitoring.limits:
-                if known == limit:
-                    now = stream.watched.monitoring.limits[known].action
-                    self._tripped.trip(name, Tripped(known, subject, now))
-        else:
-            self._tripped.clear(name)
+        if index >= self._recalled[name]:
+            self._judge(name, leaf)
+        if leaf.facts.get("state") != "tripped":
+            stream = self._streams[Watch(name, "live")]
             window = stream.watched.monitoring.window
             stream.decisions_period.begin_anew(stream.decided, window)
             stream.outcomes_period.begin_anew(stream.reported, window)
-            reports = facts.get("attribute_reports")
+            reports = leaf.facts.get("attribute_reports")
             stream.attributes_period.begin_anew(reports if isinstance(reports, int) else 0, window)
+
+    def _judge(self, name: str, leaf: Leaf) -> None:
+        """Take in what a breaker's entry asks for: a limit that tripped, or a person's reset."""
+        if leaf.facts.get("state") != "tripped":
+            self._tripped.clear(name)
+            return
+        limit, subject = leaf.facts.get("limit"), str(leaf.facts.get("subject"))
+        for known, asked in self._streams[Watch(name, "live")].watched.monitoring.limits.items():
+            if known == limit:
+                self._tripped.trip(name, Tripped(known, subject, asked.action))
 
     def _erase(self, leaf: Leaf) -> None:
         """Let go of what was said about decisions whose content was erased."""
