@@ -273,13 +273,19 @@ def _spread(
 def _deaf() -> Iterator[None]:
     """Let processes that begin meanwhile never hear Ctrl-C, which this one hears afterwards.
 
-    They inherit what is blocked. Were it ignored here meanwhile, it would be lost.
+    They inherit what is blocked. Were it ignored here meanwhile, it would be lost. Only this thread
+    blocks it: where another one hears it, the handler remembers it.
     """
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: heard.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        for number in heard:
+            signal.raise_signal(number)
 
 
 def _tasks(start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,6 +18,7 @@ from app.cli_replay import INTERRUPTED
 from app.domain import Role
 from app.ids import utc_now
 from app.log_store import log_directory
+from app.replay_run import _deaf
 from app.settings import Settings
 from audit.log import Log
 from audit.verify import verify
@@ -91,6 +93,30 @@ def test_ctrl_c_ends_a_replay_and_leaves_nothing_behind(
     # Nothing was appended, and nobody holds the log.
     assert _log_state(stopped) == (size, root)
     assert verify(log_directory(stopped)).sound
+
+
+def test_ctrl_c_while_processes_begin_is_heard_afterwards_whichever_thread_hears_it() -> None:
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)  # blocks nothing, so the signal may be given to it
+    other.start()
+    reached = []
+
+    def interrupted() -> None:
+        with _deaf():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            reached.append("the end")
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert reached == ["the end"]
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        done.set()
+        other.join()
 
 
 def _log_state(settings: Settings) -> tuple[int, bytes]:
