@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from audit.errors import LogUnavailableError
 from audit.keys import read_keys
 from audit.log import Log
 from audit.outside import OutsideMemory
+from audit.postgres import PostgresStore
 from audit.records import NewRecord
 from audit.row_reader import RowReader
 from audit.signer import Signer
@@ -27,7 +28,9 @@ from audit.sqlite import SqliteStore
 from audit.sqlite_scan import SqliteSource
 from audit.store import Connection, SqlRow, SqlValue
 from audit.verify import verify
+from tests.audit.check_log import check_log
 from tests.audit.conftest import ORIGIN, Clock
+from tests.postgres import Server, server_or_skip
 
 Happening = Callable[["Replicas"], None]
 
@@ -152,3 +155,63 @@ def test_what_interrupts_signing_leaves_no_count_off(
         if taken < at:
             break
     assert at > 10
+
+
+@dataclass
+class KillingConnection:
+    """Kills the server before the first statement that begins in a certain way."""
+
+    inner: Connection
+    server: Server
+    before: list[str]
+
+    def query(self, statement: str, *parameters: SqlValue) -> Sequence[SqlRow]:
+        if self.before and statement.startswith(self.before[0]):
+            self.before.clear()
+            self.server.kill()
+        return self.inner.query(statement, *parameters)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@dataclass(frozen=True)
+class KillingStore(PostgresStore):
+    server: Server = field(kw_only=True)
+    before: list[str] = field(kw_only=True)
+
+    def connect(self) -> Connection:  # type: ignore[override]  # a PostgresConnection, wrapped
+        return KillingConnection(super().connect(), self.server, self.before)
+
+
+READS = (
+    "SELECT size, note FROM checkpoint",
+    "SELECT hashes FROM tile",
+    "SELECT leaf_hash FROM entry",
+    "SELECT size, frontier, root FROM head",
+    "SELECT count(*) FROM checkpoint",
+    "SELECT leaf FROM entry",
+)
+"""All that signing reads."""
+
+
+def test_a_server_killed_at_any_read_of_signing_leaves_no_count_off(tmp_path: Path) -> None:
+    with server_or_skip() as server, server.database() as database:
+        store = KillingStore(database.url, server=server, before=[])
+        first = Log.open(tmp_path / "0", origin=ORIGIN, clock=Clock(), create=True, store=store)
+        shutil.copytree(tmp_path / "0", tmp_path / "1")
+        second = Log.open(tmp_path / "1", origin=ORIGIN, clock=Clock(), store=store)
+        with closing(first), closing(second):
+            for number, read in enumerate(READS):
+                first.append([NewRecord("event", f"{number}-0", {}, b"payload")])
+                first.checkpoint()
+                second.append([NewRecord("event", f"{number}-1", {}, b"payload")])
+                store.before.append(read)
+                with suppress(LogUnavailableError):
+                    second.checkpoint()
+                assert not store.before, f"signing does not read: {read}"
+                server.start()
+                note = second.checkpoint()
+                assert first.checkpoint() == note
+                for directory in (first.directory, second.directory):
+                    check_log(directory, store=store)
