@@ -25,7 +25,7 @@ from audit.outside import OutsideMemory, SignedCount
 from audit.ranges import ENTRIES_PER_TASK, Pool, Progress, Setup, tasks_of
 from audit.row_checks import RowChecks
 from audit.scan import Scanner, Source
-from audit.signed_checks import SignedChecks, check_count, signed_count
+from audit.signed_checks import SignedChecks, check_count, remembered
 from audit.sqlite_scan import SqliteSource
 from audit.tree_checks import TreeChecks
 
@@ -85,8 +85,7 @@ def verify(
     given = [VerifierKey.parse(vkey) for vkey in vkeys]
     faults = Faults()
     # Before the view of the rows is taken, so that a live log's file cannot be ahead of it.
-    memory = OutsideMemory(directory)
-    outside, count = memory.note(), signed_count(memory, faults)
+    outside, count = remembered(OutsideMemory(directory), faults)
     try:
         source = source or SqliteSource(directory)
         scanner = source.open()

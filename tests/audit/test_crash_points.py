@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from audit.log import Log
+from audit.postgres import PostgresStore
+from audit.postgres_scan import PostgresSource
 from audit.publish import publish
 from audit.records import NewRecord
 from audit.store import Store
 from audit.tiles import bundle_path, decode_bundle, tile_path, tile_widths
+from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import OpenLog, on_both_stores
 from tests.audit.crash_child import CRASHED, DISK_POINTS, FILE_POINTS, GROUP_SIZE, STORE_POINTS
@@ -44,6 +47,31 @@ def test_a_crash_within_a_commit_of_sqlite_loses_nothing_acknowledged(
     directory: Path, store: Store, open_log: OpenLog, point: str
 ) -> None:
     check_recovery(directory, store, open_log, point)
+
+
+@on_both_stores
+@pytest.mark.parametrize(
+    ("point", "is_remembered"),
+    [
+        ("after-commit", False),
+        ("before-signing", False),
+        ("signed-before-storing", False),
+        ("checkpoint-stored", False),
+        ("checkpoint-written", False),
+        ("checkpoint-renamed", True),
+        ("count-written", True),
+        ("count-renamed", True),
+    ],
+)
+def test_a_crash_at_the_first_signature_is_told_until_the_log_is_opened(
+    directory: Path, store: Store, open_log: OpenLog, point: str, *, is_remembered: bool
+) -> None:
+    """The file that remembers what was signed may never have been there, or be gone: who can say."""
+    crash(directory, store, point, 1)
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    faults = [fault.kind for fault in verify(directory, source=source).faults]
+    assert faults == ([] if is_remembered else ["checkpoint-file"])
+    check_open_log(open_log(create=False))
 
 
 def check_recovery(directory: Path, store: Store, open_log: OpenLog, point: str) -> None:
