@@ -193,6 +193,9 @@ class PostgresWriter:
             )
             if moved and group.erased:
                 await connection.fetchval(_ERASE, *_erasure(group.erased))
+                # Before it is known whether COMMIT succeeds: nothing may fail once it has. The rows'
+                # locks keep the tables from being written anew until then.
+                self._erased_files = await _files(connection)
             return moved
 
         if not self._session.run(write, what="appending"):
@@ -202,8 +205,6 @@ class PostgresWriter:
         except LogStateError as err:
             self._resolve(group, err)
         self._begun = False
-        if group.erased:
-            self._erased_files = self._session.run(_files, what="looking at the files", reopen=True)
 
     @contextmanager
     def signing(self) -> Iterator[None]:
@@ -251,7 +252,10 @@ class PostgresWriter:
         """
         if self._erased_files is None:
             return True
-        now = self._session.run(_files, what="looking at the files", reopen=True)
+        try:
+            now = self._session.run(_files, what="looking at the files", reopen=True)
+        except LogUnavailableError:
+            return False  # what was erased is erased, whoever cannot look
         if any(old == new for old, new in zip(self._erased_files, now, strict=True)):
             return False
         self._erased_files = None

@@ -28,9 +28,9 @@ from audit.errors import (
 )
 from audit.keys import create_keys
 from audit.log import Log
-from audit.postgres import PostgresStore
+from audit.postgres import PostgresStore, _files
 from audit.postgres_schema import VERSION, migrate
-from audit.records import Idempotency, NewRecord, Receipt
+from audit.records import Erasure, Idempotency, NewRecord, Receipt
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.cutting_proxy import Cut, CuttingProxy
@@ -279,6 +279,35 @@ def test_a_draft_from_before_an_erasure_by_another_replica_brings_no_key_back(
     done = first.erase_subject("person", basis="law", actor="dpo", new_id=lambda: "erasure-2")
     assert done.indexes == (3, 4)
     check_open_log(first)
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_an_erasure_is_told_as_failed_only_if_nothing_is_erased(
+    open_replica: OpenReplica, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    """The server goes away as the tables' files are looked at: within the transaction, and after."""
+    log = open_replica()
+    log.append([event("before", "person")])
+    looks = itertools.count(1)
+
+    async def lost(connection: asyncpg.Connection) -> tuple[int, ...]:
+        if next(looks) == look:
+            raise asyncpg.ConnectionDoesNotExistError("the server is killed")
+        return await _files(connection)
+
+    def erase() -> Erasure:
+        return log.erase_subject("person", basis="law", actor="dpo", new_id=lambda: "erasure")
+
+    monkeypatch.setattr("audit.postgres._files", lost)
+    if look == 1:
+        with pytest.raises(LogUnavailableError):
+            erase()
+        assert log.read("before").payload == b"payload of before"
+    done = erase()
+    assert (done.indexes, done.purged) == ((1,), False)
+    assert log.read("before").erased
+    assert not log.purge()
+    check_open_log(log)
 
 
 def test_a_replica_far_behind_reads_the_tree_anew(
@@ -561,7 +590,7 @@ import datetime, os, pathlib, sys, time
 from audit.errors import LogUnavailableError
 from audit.keys import create_keys
 from audit.log import Log
-from audit.postgres import PostgresStore
+from audit.postgres import PostgresStore, _files
 from audit.records import NewRecord
 log = Log.open(pathlib.Path(sys.argv[1]), origin=sys.argv[2], create=True,
     clock=lambda: datetime.datetime.now(datetime.UTC), store=PostgresStore(sys.argv[3]))
