@@ -80,7 +80,9 @@ def verify(
     what came after it is read. With ``use_keys`` and a readable key directory payloads are
     decrypted and compared too. ``source`` is where the rows are when they are not in the
     directory's own database. ``workers`` is how many processes read, one for each core by default;
-    a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed vkey.
+    a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed
+    vkey, LogUnavailableError when the server goes away meanwhile, LogStateError when a log that was at
+    rest was opened for writing meanwhile.
     """
     given = [VerifierKey.parse(vkey) for vkey in vkeys]
     faults = Faults()
@@ -98,7 +100,7 @@ def verify(
         identity = LogIdentity(scanner, faults, given)
         run = _Verification(source, scanner, faults, identity, directory / KEYS_DIRECTORY)
         pool = Pool(workers or os.cpu_count() or 1, progress)
-        return run.run(
+        report = run.run(
             pool,
             outside,
             count,
@@ -107,6 +109,8 @@ def verify(
             use_keys=use_keys,
             entries_per_task=entries_per_task,
         )
+        scanner.check_undisturbed()
+        return report
     finally:
         scanner.close()
 

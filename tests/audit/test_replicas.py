@@ -29,8 +29,10 @@ from audit.errors import (
 from audit.keys import create_keys
 from audit.log import Log
 from audit.postgres import PostgresStore, _files
+from audit.postgres_scan import PostgresSource
 from audit.postgres_schema import VERSION, migrate
 from audit.records import Erasure, Idempotency, NewRecord, Receipt
+from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.cutting_proxy import Cut, CuttingProxy
@@ -412,6 +414,28 @@ def test_a_server_that_is_down_acknowledges_nothing_and_is_forgiven(
         server.remove()
 
 
+def test_a_server_that_goes_away_while_it_is_verified_is_no_fault_of_the_log(
+    open_replica: OpenReplica,
+) -> None:
+    server = Server()
+    try:
+        with server.database() as database:
+            log = open_replica(url=database.url)
+            log.append([event("a")])
+            log.checkpoint()
+            with pytest.raises(LogUnavailableError):
+                verify(
+                    log.directory,
+                    source=PostgresSource(database.url),
+                    progress=lambda _done, _total: server.kill(),
+                )
+            server.start()
+            check_open_log(log)
+            log.close()
+    finally:
+        server.remove()
+
+
 def test_a_full_disk_stores_nothing_and_appending_goes_on_later(
     open_replica: OpenReplica, database: Database
 ) -> None:
@@ -630,6 +654,7 @@ def test_killing_replicas_and_the_server_loses_nothing_acknowledged(tmp_path: Pa
             assert len({entry.id for entry in entries}) == len(entries)
             log.close()
             check_log(first, store=store)
+            check_log(tmp_path / "replica1", store=store)  # as it was killed
     finally:
         server.remove()
     assert len(acknowledged) > 10 * KILL_ROUNDS
