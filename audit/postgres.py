@@ -165,14 +165,11 @@ class PostgresWriter:
         """Let others append. When that cannot be said to the server, it will find out."""
         if self._begun:
             self._begun = False
-            if self._session.is_open:
-                with suppress(LogStateError):
-                    self._session.run(_execute("ROLLBACK"), what="rolling back")
+            with suppress(LogStateError):
+                self._session.go_on(_execute("ROLLBACK"), what="rolling back")
 
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         """Write the group and move the head; see ``audit.store``."""
-        if not self._session.is_open:
-            raise LogUnavailableError(f"the connection to {self._session.name} was lost")
 
         async def write(connection: Connection) -> bool:
             moved: bool = await connection.fetchval(
@@ -198,10 +195,10 @@ class PostgresWriter:
                 self._erased_files = await _files(connection)
             return moved
 
-        if not self._session.run(write, what="appending"):
+        if not self._session.go_on(write, what="appending"):
             raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         try:
-            self._session.run(_commit, what="committing")
+            self._session.go_on(_commit, what="committing")
         except LogStateError as err:
             self._resolve(group, err)
         self._begun = False
@@ -217,17 +214,14 @@ class PostgresWriter:
         try:
             yield
         finally:
-            if self._signing.is_open:
-                with suppress(LogStateError):
-                    self._signing.run(
-                        _execute(f"SELECT pg_advisory_unlock({_LOCKS}, {_SIGNING})"),
-                        what="ending to sign",
-                    )
+            with suppress(LogStateError):
+                self._signing.go_on(
+                    _execute(f"SELECT pg_advisory_unlock({_LOCKS}, {_SIGNING})"),
+                    what="ending to sign",
+                )
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:
         """Store a signed checkpoint if the newest is still of ``previous``; see ``audit.store``."""
-        if not self._signing.is_open:
-            raise LogUnavailableError("the lock on signing went with its connection; not signing")
 
         async def store(connection: Connection) -> bytes | None:
             async with connection.transaction(isolation="read_committed"):
@@ -238,7 +232,8 @@ class PostgresWriter:
                 )
             return stored
 
-        stored = self._signing.run(store, what="storing a checkpoint")
+        # On another connection the lock on signing would be gone.
+        stored = self._signing.go_on(store, what="storing a checkpoint")
         if stored is None:
             raise LogUnavailableError("another process has signed meanwhile; this one did not")
         if stored != note:

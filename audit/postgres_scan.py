@@ -119,7 +119,7 @@ class PostgresScanner:
             async with connection.transaction():
                 return [tuple(row) for row in await connection.fetch(statement, *parameters)]
 
-        return self._session.run(fetch, what="checking")
+        return self._session.go_on(fetch, what="checking")
 
 
 async def _begin(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """Several processes on one log in PostgreSQL: one history, whatever breaks in between."""
 
+import asyncio
 import itertools
 import os
 import random
@@ -31,6 +32,7 @@ from audit.log import Log
 from audit.postgres import PostgresStore, _files
 from audit.postgres_scan import PostgresSource
 from audit.postgres_schema import VERSION, migrate
+from audit.postgres_session import Work
 from audit.records import Erasure, Idempotency, NewRecord, Receipt
 from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
@@ -374,6 +376,36 @@ def test_a_commit_without_an_answer_is_looked_up_before_anyone_hears_of_it(
     check_open_log(log, acknowledged=receipts)
     log.close()
     proxy.close()
+
+
+def test_a_group_whose_connection_is_lost_before_commit_is_not_committed_on_another(
+    open_replica: OpenReplica, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMMIT succeeds on a connection that has begun nothing, and would acknowledge what is lost."""
+    log = open_replica()
+    receipts = log.append([event("first")])
+    session = log._writer._session  # type: ignore[attr-defined]  # PostgreSQL's
+    go_on = session.go_on
+
+    def go_on_and_lose(work: Work[object], *, what: str) -> object:
+        result = go_on(work, what=what)
+        if what == "appending":
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction'"
+            )
+            # The answer and the connection's end come together, and are heard together.
+            session._loop.run_until_complete(asyncio.sleep(0.2))
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "go_on", go_on_and_lose)
+        with pytest.raises(LogUnavailableError, match="nothing of the group was stored"):
+            log.append([event("second", key="key")])
+    assert log.size == 2
+    receipts += log.append([event("second", key="key")])
+    assert [receipt.index for receipt in receipts] == [1, 2]
+    check_open_log(log, acknowledged=receipts)
 
 
 def test_an_idle_connection_that_was_lost_costs_nothing(
