@@ -319,7 +319,10 @@ def converted(what: str) -> Iterator[None]:
 
 
 def _copy_all(connection: apsw.Connection, path: Path) -> None:
-    """Copy the WAL into the file and empty it, or leave it as it is for whoever is reading it."""
+    """Copy the WAL into the file and empty it, or leave it as it is for whoever is reading it.
+
+    What was erased right before a crash is then in it until the next purge or the log is closed.
+    """
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     except apsw.BusyError as err:
