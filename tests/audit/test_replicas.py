@@ -676,6 +676,7 @@ def test_killing_replicas_and_the_server_loses_nothing_acknowledged(tmp_path: Pa
             first = tmp_path / "replica0"
             store = PostgresStore(database.url)
             Log.open(first, origin=ORIGIN, clock=Clock(), create=True, store=store).close()
+            shutil.copytree(first, tmp_path / "replica1")
             for number in range(KILL_ROUNDS):
                 for said in _killed_round(server, database, first, number, rng):
                     index, leaf_hash = int(said[0]), said[1]
@@ -700,8 +701,6 @@ def _killed_round(
     writers = []
     for which, output in enumerate(outputs):
         directory = first.parent / f"replica{which}"
-        if not directory.exists():
-            shutil.copytree(first, directory)
         with output.open("wb") as said:
             writers.append(
                 subprocess.Popen(  # noqa: S603 - our own interpreter and program
