@@ -44,7 +44,8 @@ class SqliteScanner:
         self._lock = lock
         self._is_live = writer_is_alive(lock)
         in_use = self._is_live or (self._wal.exists() and self._wal.stat().st_size > 0)
-        self._at_rest = None if in_use else _state(path)
+        self._is_at_rest = not in_use
+        self._state = _state(path)
         # A log at rest is opened without locks, and without the side files that a reader of another
         # user would leave behind for the service to trip over.
         name = path.absolute().as_uri() + ("" if in_use else "?immutable=1")
@@ -63,14 +64,12 @@ class SqliteScanner:
 
     @property
     def is_live(self) -> bool:
-        """Whether a process holds the writer's lock."""
-        return self._is_live
+        """Whether a process holds the writer's lock, or has held it since this view was opened."""
+        return self._is_live or writer_is_alive(self._lock) or _state(self._path) != self._state
 
     def check_undisturbed(self) -> None:
         """Raise LogStateError when somebody has opened for writing what was read as at rest."""
-        if self._at_rest is not None and (
-            writer_is_alive(self._lock) or _state(self._path) != self._at_rest
-        ):
+        if self._is_at_rest and self.is_live:
             raise LogStateError(
                 f"{self._path} was opened for writing while it was read as a log at rest: "
                 "verify it again"
@@ -100,8 +99,6 @@ class SqliteScanner:
 
     def tail_faults(self) -> list[str]:
         """Return what shows that acknowledged groups were lost from the write-ahead log."""
-        if self._is_live:
-            return []  # frames are being written as we look
         page_size = self.value("PRAGMA page_size")
         if page_size is None:
             return []
@@ -109,7 +106,7 @@ class SqliteScanner:
             lost = lost_commits(self._wal, page_size=page_size)
         except OSError as err:
             return [f"{self._wal.name} cannot be read: {err}"]
-        if not lost or writer_is_alive(self._lock):  # by now, perhaps
+        if not lost or self.is_live:  # then frames are being written as we look
             return []
         what = f"{self._wal.name} is damaged before {lost} commits"
         return [f"{what}, of which only the last may not have been acknowledged: they are lost"]

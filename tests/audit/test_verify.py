@@ -225,6 +225,27 @@ def test_a_service_starts_after_a_crash_while_its_log_is_verified(
     assert verify(left).sound
 
 
+def test_a_log_that_a_crash_left_is_opened_and_erased_from_while_it_is_verified(
+    copy: Path, tmp_path: Path
+) -> None:
+    with closing(opened(copy)) as log:
+        log.append(events(SIZE * 2, 50))
+        left = Path(shutil.copytree(copy, tmp_path / "left"))
+    todo = [True]
+
+    def erase(_done: int, _total: int) -> None:
+        if todo:
+            todo.clear()
+            with closing(opened(left)) as log:
+                for number in range(20, 25):
+                    log.erase_subject(
+                        f"subject-{number}", basis="b", actor="a", new_id=lambda: f"late-{log.size}"
+                    )
+
+    report = verify(left, workers=2, entries_per_task=256, progress=erase)
+    assert (report.faults, todo) == ((), [])
+
+
 def test_the_count_that_is_read_is_never_newer_than_the_note(copy: Path) -> None:
     class Memory(OutsideMemory):
         """Whatever is read, two checkpoints are signed and the log is closed before the next."""
