@@ -5,7 +5,7 @@ from pathlib import Path
 
 from audit.errors import LeafError, NoteError
 from audit.faults import Faults
-from audit.keys import read_keys
+from audit.keys import read_keys, staged_vkey
 from audit.leaf import Facts, parse_leaf
 from audit.note import VerifierKey, encode_base64
 from audit.records import GENESIS
@@ -25,18 +25,25 @@ class LogIdentity:
         self._scanner = scanner
         self._faults = faults
         self._facts: Facts = {}
+        self._vkey_before: str | None = None
+        """The key that handed over to the newest."""
         self._read_genesis()
 
     def owns_keys(self, directory: Path) -> bool:
         """Return whether the keys in ``directory`` are this log's, reporting which are not.
 
-        Raises KeyFileError.
+        Between the entry that hands over to a new key and the files that change places, the old
+        key is there and the new one beside it: opening the log goes on from there. Raises
+        KeyFileError.
         """
         keys = read_keys(directory, origin=self.origin)
+        signing = keys.signing.verifier.format()
+        if signing == self._vkey_before:
+            signing = staged_vkey(directory, origin=self.origin) or signing
         strange = [
             what
             for name, got, what in (
-                ("vkey", keys.signing.verifier.format(), "signing key"),
+                ("vkey", signing, "signing key"),
                 ("master_check", encode_base64(keys.master_check), "master key"),
                 ("digest_check", encode_base64(keys.digest_check), "digest key"),
             )
@@ -91,6 +98,7 @@ class LogIdentity:
                     rows[0][0], "key-rotation", "the change of keys is not from the key before"
                 )
                 return found
+            self._vkey_before = key.format()
             key = rotation.new
             self._facts = {**self._facts, "vkey": key.format()}
             found.append(rotation)

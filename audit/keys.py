@@ -93,6 +93,12 @@ def stage_signing_key(directory: Path, key: SigningKey) -> None:
     write_durably(directory / NEXT_KEY_FILE, key.format().encode() + b"\n", mode=0o600)
 
 
+def staged_vkey(directory: Path, *, origin: str) -> str | None:
+    """Return the vkey of the staged key, None when there is none. Raises KeyFileError."""
+    path = directory / NEXT_KEY_FILE
+    return _read_signing_key(path, origin).verifier.format() if path.exists() else None
+
+
 def promote_signing_key(directory: Path, *, origin: str, vkey: str) -> bool:
     """Make the staged key the signing key, if it is the one with this vkey.
 
@@ -100,7 +106,7 @@ def promote_signing_key(directory: Path, *, origin: str, vkey: str) -> bool:
     the same call goes on.
     """
     path = directory / NEXT_KEY_FILE
-    if not path.exists() or _read_signing_key(path, origin).verifier.format() != vkey:
+    if staged_vkey(directory, origin=origin) != vkey:
         return False
     current = (directory / SIGNING_KEY_FILE).read_bytes()
     if current != path.read_bytes():

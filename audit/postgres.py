@@ -174,20 +174,17 @@ class PostgresWriter:
                 erased,
             )
 
-        return self._session.run(fetch, what="looking at what others appended")
+        return self._session.go_on(fetch, what="looking at what others appended")
 
     def roll_back(self) -> None:
         """Let others append. When that cannot be said to the server, it will find out."""
         if self._begun:
             self._begun = False
-            if self._session.is_open:
-                with suppress(LogStateError):
-                    self._session.run(_execute("ROLLBACK"), what="rolling back")
+            with suppress(LogStateError):
+                self._session.go_on(_execute("ROLLBACK"), what="rolling back")
 
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         """Write the group and move the head; see ``audit.store``."""
-        if not self._session.is_open:
-            raise LogUnavailableError(f"the connection to {self._session.name} was lost")
 
         async def write(connection: Connection) -> bool:
             moved: bool = await connection.fetchval(
@@ -208,17 +205,18 @@ class PostgresWriter:
             )
             if moved and group.erased:
                 await connection.fetchval(_ERASE, *_erasure(group.erased))
+                # Before it is known whether COMMIT succeeds: nothing may fail once it has. The rows'
+                # locks keep the tables from being written anew until then.
+                self._erased_files = await _files(connection)
             return moved
 
-        if not self._session.run(write, what="appending"):
+        if not self._session.go_on(write, what="appending"):
             raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         try:
-            self._session.run(_commit, what="committing")
+            self._session.go_on(_commit, what="committing")
         except LogStateError as err:
             self._resolve(group, err)
         self._begun = False
-        if group.erased:
-            self._erased_files = self._session.run(_files, what="looking at the files", reopen=True)
 
     @contextmanager
     def signing(self) -> Iterator[None]:
@@ -231,17 +229,14 @@ class PostgresWriter:
         try:
             yield
         finally:
-            if self._signing.is_open:
-                with suppress(LogStateError):
-                    self._signing.run(
-                        _execute(f"SELECT pg_advisory_unlock({_LOCKS}, {_SIGNING})"),
-                        what="ending to sign",
-                    )
+            with suppress(LogStateError):
+                self._signing.go_on(
+                    _execute(f"SELECT pg_advisory_unlock({_LOCKS}, {_SIGNING})"),
+                    what="ending to sign",
+                )
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:
         """Store a signed checkpoint if the newest is still of ``previous``; see ``audit.store``."""
-        if not self._signing.is_open:
-            raise LogUnavailableError("the lock on signing went with its connection; not signing")
 
         async def store(connection: Connection) -> bytes | None:
             async with connection.transaction(isolation="read_committed"):
@@ -252,7 +247,8 @@ class PostgresWriter:
                 )
             return stored
 
-        stored = self._signing.run(store, what="storing a checkpoint")
+        # On another connection the lock on signing would be gone.
+        stored = self._signing.go_on(store, what="storing a checkpoint")
         if stored is None:
             raise LogUnavailableError("another process has signed meanwhile; this one did not")
         if stored != note:
@@ -266,7 +262,10 @@ class PostgresWriter:
         """
         if self._erased_files is None:
             return True
-        now = self._session.run(_files, what="looking at the files", reopen=True)
+        try:
+            now = self._session.run(_files, what="looking at the files", reopen=True)
+        except LogUnavailableError:
+            return False  # what was erased is erased, whoever cannot look
         if any(old == new for old, new in zip(self._erased_files, now, strict=True)):
             return False
         self._erased_files = None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from audit import postgres_schema
-from audit.errors import LogStateError
+from audit.errors import LogStateError, LogUnavailableError
 from audit.postgres_session import Connection, Session
 from audit.scan import SqlRow, SqlValue
 
@@ -42,6 +42,9 @@ class PostgresScanner:
             self._session.close()
             raise
 
+    def check_undisturbed(self) -> None:
+        """Do nothing: the snapshot is one as long as its connection holds."""
+
     def header_faults(self) -> list[str]:
         """Return what is wrong with the schema: triggers that are missing or switched off."""
         rows = self.rows(
@@ -72,9 +75,14 @@ class PostgresScanner:
         return first if isinstance(first, int) else None
 
     def rows(self, statement: str, *parameters: SqlValue) -> list[SqlRow] | None:
-        """Return the rows of a query, or None when they cannot all be read."""
+        """Return the rows of a query, or None when they cannot all be read.
+
+        Raises LogUnavailableError when the server goes away, which says nothing about the log.
+        """
         try:
             return self._fetch(statement, parameters)
+        except LogUnavailableError:
+            raise  # and with its connection the snapshot is gone
         except LogStateError:
             return None
 
@@ -91,6 +99,8 @@ class PostgresScanner:
             try:
                 for row in self._fetch(statement, (key, key + 1)):
                     found[key] = row
+            except LogUnavailableError:
+                raise
             except LogStateError as err:
                 unreadable[key] = str(err)
         return found, unreadable
@@ -109,7 +119,7 @@ class PostgresScanner:
             async with connection.transaction():
                 return [tuple(row) for row in await connection.fetch(statement, *parameters)]
 
-        return self._session.run(fetch, what="checking")
+        return self._session.go_on(fetch, what="checking")
 
 
 async def _begin(connection: Connection) -> None:

@@ -102,13 +102,25 @@ class Session:
         with self._lock:
             was_open = self.is_open
             try:
-                return self._call(work)
+                return self._call(work, opens=True)
             except FAILURES as err:
                 again = reopen and was_open and not self.is_open
                 if not again:
                     raise self._failed(err, what) from err
             try:
-                return self._call(work)
+                return self._call(work, opens=True)
+            except FAILURES as err:
+                raise self._failed(err, what) from err
+
+    def go_on(self, work: Work[Result], *, what: str) -> Result:
+        """Return the result of ``work``, which goes on from what was begun on the connection.
+
+        On another one no lock is held, and COMMIT succeeds without having committed anything. Raises
+        as ``run``, LogUnavailableError when the connection was lost.
+        """
+        with self._lock:
+            try:
+                return self._call(work, opens=False)
             except FAILURES as err:
                 raise self._failed(err, what) from err
 
@@ -125,13 +137,15 @@ class Session:
             self._in_free_thread(self._loop.run_until_complete, self._say_goodbye())
             self._loop.close()
 
-    def _call(self, work: Work[Result]) -> Result:
+    def _call(self, work: Work[Result], *, opens: bool) -> Result:
         if self._loop.is_closed():
             raise LogStateError(f"the connection to {self.name} was closed")
 
         async def call() -> Result:
             connection = self._connection
             if connection is None or connection.is_closed():
+                if not opens:
+                    raise asyncpg.ConnectionDoesNotExistError("the connection was lost")
                 connection = self._connection = await self._connect()
             async with asyncio.timeout(self._call_seconds):
                 return await work(connection)

@@ -128,9 +128,11 @@ class RowReader:
         """Return the stored checkpoint of exactly this size."""
         return _optional_bytes(self._rows("SELECT note FROM checkpoint WHERE size = $1", size))
 
-    def checkpoint_count(self, *, beyond: int = 0) -> int:
-        """Return how many checkpoints of more than ``beyond`` entries are stored."""
-        rows = self._rows("SELECT count(*) FROM checkpoint WHERE size > $1", beyond)
+    def checkpoint_count(self, *, beyond: int, up_to: int) -> int:
+        """Return how many checkpoints of ``beyond < size <= up_to`` entries are stored."""
+        rows = self._rows(
+            "SELECT count(*) FROM checkpoint WHERE size > $1 AND size <= $2", beyond, up_to
+        )
         return _integer(rows[0][0])
 
     def hashes(self, level: int, first: int, count: int) -> list[bytes]:

@@ -25,6 +25,10 @@ class Scanner(Protocol):
         """Whether a writer may be at work, so that later views may hold more."""
         ...
 
+    def check_undisturbed(self) -> None:
+        """Raise LogStateError when what was read may not be of one moment. Ask at the end."""
+        ...
+
     def header_faults(self) -> list[str]:
         """Return what is wrong with the store's identity and schema."""
         ...

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from audit.checkpoint import Checkpoint
+from audit.checkpoint import Checkpoint, parse_checkpoint
 from audit.entry_checks import EntryChecks
 from audit.errors import LogRolledBackError, NoteError
 from audit.faults import Faults
 from audit.layout import CHECKPOINT_COUNT_FILE, CHECKPOINT_FILE
+from audit.note import parse_note
 from audit.outside import OutsideMemory, SignedCount
 from audit.scan import Scanner
 
@@ -110,16 +111,21 @@ class SignedChecks:
             )
 
 
-def signed_count(memory: OutsideMemory, faults: Faults) -> SignedCount | None:
-    """Return how many checkpoints were signed, reporting when that is not remembered."""
+def remembered(memory: OutsideMemory, faults: Faults) -> tuple[bytes | None, SignedCount | None]:
+    """Return the last signed checkpoint and how many there were, reporting what is not remembered.
+
+    The count is read first, because a log in use writes it last: so it is behind, and never ahead.
+    """
     try:
         count = memory.count()
     except LogRolledBackError as err:
         faults.add(None, "checkpoint-file", str(err))
-        return None
-    if count is None and memory.note() is not None:
+        return memory.note(), None
+    note = memory.note()
+    # Of a log's first checkpoint there is nothing to count, and a crash may have come before it was.
+    if count is None and note is not None and _size(note) != 1:
         faults.add(None, "checkpoint-file", f"{CHECKPOINT_COUNT_FILE} is missing")
-    return count
+    return note, count
 
 
 def check_count(scanner: Scanner, faults: Faults, signed: SignedCount) -> None:
@@ -132,3 +138,10 @@ def check_count(scanner: Scanner, faults: Faults, signed: SignedCount) -> None:
             f"{signed.count} checkpoints were signed, the last of size {signed.size}; "
             f"stored are {rows[0][0]!r}, the last of size {rows[0][1]!r}",
         )
+
+
+def _size(note: bytes) -> int | None:
+    try:
+        return parse_checkpoint(parse_note(note).text).size
+    except NoteError:
+        return None  # told by whoever opens it

@@ -95,7 +95,7 @@ class Signer:
         if note is None:
             # Before the first checkpoint is copied there is nothing to compare with. Later the file
             # cannot have vanished by a crash.
-            if self._rows.checkpoint_count() > 1:
+            if stored and self._rows.checkpoint_count(beyond=0, up_to=stored[0]) > 1:
                 raise LogRolledBackError(
                     f"{self._outside.path} is missing, so a rolled-back database would go "
                     "unnoticed: restore it"
@@ -117,14 +117,15 @@ class Signer:
         newest = self._checked(stored[1], "the newest stored checkpoint")
         if newest.size > self._rows.head().size or self._root(newest.size) != newest.root:
             raise self._forked(newest.size)
-        self._signed = tiles.grow_from(newest.size, self._rows.hashes)
-        self._note = stored[1]
+        signed = tiles.grow_from(newest.size, self._rows.hashes)
         known = self._outside.count() or SignedCount(0, 0)
         if known.size > newest.size:
             raise self._rolled_back(newest.size, known.size)
-        self._count = known.count + self._rows.checkpoint_count(beyond=known.size)
+        count = known.count + self._rows.checkpoint_count(beyond=known.size, up_to=newest.size)
         if known.size < newest.size or self._outside.note() != stored[1]:
-            self._outside.keep(stored[1], SignedCount(self._count, newest.size))
+            self._outside.keep(stored[1], SignedCount(count, newest.size))
+        # All at once and last: what failed half-way would not be taken up again the next time.
+        self._signed, self._note, self._count = signed, stored[1], count
 
     def _recompute(self, head: Head) -> GrowingTree:
         """Return the tree grown from the last signed one by re-reading the stored leaves."""

@@ -147,7 +147,7 @@ class SqliteWriter:
                 self._connection.pragma(pragma, value)
             # What a crash left in the WAL may be only in the page cache, its fsync failed. Copying
             # it into the file now, with a new fsync, makes it durable before anything builds on it.
-            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            _copy_all(self._connection, path)
         self._using = threading.Lock()
         """Held by whoever uses the connection."""
         with converted(f"{path} cannot be opened"):
@@ -319,6 +319,22 @@ def converted(what: str) -> Iterator[None]:
         raise DamagedLogError(f"{what}: {err}") from err
     except apsw.Error as err:
         raise LogStateError(f"{what}: {type(err).__name__}: {err}") from err
+
+
+def _copy_all(connection: apsw.Connection, path: Path) -> None:
+    """Copy the WAL into the file and empty it, or leave it as it is for whoever is reading it.
+
+    What was erased right before a crash is then in it until the next purge or the log is closed.
+    """
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError as err:
+        frames, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        if frames != copied:
+            raise LogStateError(
+                f"{path} is being read as it was before a crash, so that what came after cannot be "
+                "copied into it: wait for whoever reads it, a verification perhaps"
+            ) from err
 
 
 @cache

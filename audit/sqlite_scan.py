@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from audit import schema
-from audit.errors import DamagedLogError, LogMissingError
+from audit.errors import DamagedLogError, LogMissingError, LogStateError
 from audit.files import writer_is_alive
 from audit.layout import DATABASE_FILE, LOCK_FILE
 from audit.scan import SqlRow, SqlValue
@@ -41,8 +41,11 @@ class SqliteScanner:
             raise LogMissingError(f"{path} does not exist: there is no log here")
         self._path = path
         self._wal = path.with_name(path.name + "-wal")
+        self._lock = lock
         self._is_live = writer_is_alive(lock)
         in_use = self._is_live or (self._wal.exists() and self._wal.stat().st_size > 0)
+        self._is_at_rest = not in_use
+        self._state = _state(path)
         # A log at rest is opened without locks, and without the side files that a reader of another
         # user would leave behind for the service to trip over.
         name = path.absolute().as_uri() + ("" if in_use else "?immutable=1")
@@ -61,8 +64,16 @@ class SqliteScanner:
 
     @property
     def is_live(self) -> bool:
-        """Whether a process holds the writer's lock."""
-        return self._is_live
+        """Whether a process holds the writer's lock, or has held it since this view was opened."""
+        return self._is_live or writer_is_alive(self._lock) or _state(self._path) != self._state
+
+    def check_undisturbed(self) -> None:
+        """Raise LogStateError when somebody has opened for writing what was read as at rest."""
+        if self._is_at_rest and self.is_live:
+            raise LogStateError(
+                f"{self._path} was opened for writing while it was read as a log at rest: "
+                "verify it again"
+            )
 
     def header_faults(self) -> list[str]:
         """Return what is wrong with the file's identity and schema."""
@@ -88,8 +99,6 @@ class SqliteScanner:
 
     def tail_faults(self) -> list[str]:
         """Return what shows that acknowledged groups were lost from the write-ahead log."""
-        if self._is_live:
-            return []  # frames are being written as we look
         page_size = self.value("PRAGMA page_size")
         if page_size is None:
             return []
@@ -97,7 +106,7 @@ class SqliteScanner:
             lost = lost_commits(self._wal, page_size=page_size)
         except OSError as err:
             return [f"{self._wal.name} cannot be read: {err}"]
-        if not lost:
+        if not lost or self.is_live:  # then frames are being written as we look
             return []
         what = f"{self._wal.name} is damaged before {lost} commits"
         return [f"{what}, of which only the last may not have been acknowledged: they are lost"]
@@ -160,3 +169,8 @@ class SqliteScanner:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -25,7 +25,7 @@ from audit.outside import OutsideMemory, SignedCount
 from audit.ranges import ENTRIES_PER_TASK, Pool, Progress, Setup, tasks_of
 from audit.row_checks import RowChecks
 from audit.scan import Scanner, Source
-from audit.signed_checks import SignedChecks, check_count, signed_count
+from audit.signed_checks import SignedChecks, check_count, remembered
 from audit.sqlite_scan import SqliteSource
 from audit.tree_checks import TreeChecks
 
@@ -80,13 +80,14 @@ def verify(
     what came after it is read. With ``use_keys`` and a readable key directory payloads are
     decrypted and compared too. ``source`` is where the rows are when they are not in the
     directory's own database. ``workers`` is how many processes read, one for each core by default;
-    a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed vkey.
+    a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed
+    vkey, LogUnavailableError when the server goes away meanwhile, LogStateError when a log that was at
+    rest was opened for writing meanwhile.
     """
     given = [VerifierKey.parse(vkey) for vkey in vkeys]
     faults = Faults()
     # Before the view of the rows is taken, so that a live log's file cannot be ahead of it.
-    memory = OutsideMemory(directory)
-    outside, count = memory.note(), signed_count(memory, faults)
+    outside, count = remembered(OutsideMemory(directory), faults)
     try:
         source = source or SqliteSource(directory)
         scanner = source.open()
@@ -99,7 +100,7 @@ def verify(
         identity = LogIdentity(scanner, faults, given)
         run = _Verification(source, scanner, faults, identity, directory / KEYS_DIRECTORY)
         pool = Pool(workers or os.cpu_count() or 1, progress)
-        return run.run(
+        report = run.run(
             pool,
             outside,
             count,
@@ -108,6 +109,8 @@ def verify(
             use_keys=use_keys,
             entries_per_task=entries_per_task,
         )
+        scanner.check_undisturbed()
+        return report
     finally:
         scanner.close()
 

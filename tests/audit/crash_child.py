@@ -39,6 +39,8 @@ FILE_POINTS = (
     "key-renamed",
     "checkpoint-written",
     "checkpoint-renamed",
+    "count-written",
+    "count-renamed",
     "tile-written",
     "tile-renamed",
     "bundle-written",
@@ -143,6 +145,8 @@ def crashing_rename(fate: Fate, directory: Path) -> Callable[..., None]:
         kind = "bundle" if "entries" in path.parts else "tile"
         if path.parent.name == "keys":
             kind = "key"
+        if path.name == "checkpoint.count":
+            kind = "count"
         if path.name == "checkpoint":
             kind = "checkpoint" if path.parent == directory else "published"
         fate.meet(f"{kind}-written")

@@ -2,7 +2,10 @@
 
 import itertools
 import random
+import shutil
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
@@ -12,9 +15,11 @@ from audit import merkle, schema
 from audit.log import Log
 from audit.reader import LogReader
 from audit.records import Erasure, Idempotency
+from audit.sqlite import SqliteStore
 from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
-from tests.audit.conftest import ORIGIN, MakeRecord, OpenLog, on_both_stores
+from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
+from tests.audit.crash_child import STORE_POINTS, CrashingStore, Fate
 
 NewId = Callable[[], str]
 
@@ -59,6 +64,33 @@ def test_an_erased_subject_cannot_be_read_and_others_can(
     assert before != log.checkpoint()
     report = check_open_log(log, acknowledged=[*receipts, *erasure.receipts])
     assert report.erased == 3
+
+
+def test_a_crash_around_an_erasure_leaves_all_of_it_or_nothing(
+    directory: Path, tmp_path: Path, record: MakeRecord, new_id: NewId
+) -> None:
+    """At each named point a copy is made of what the disk holds, as it is if the process ends there."""
+    copies: dict[str, Path] = {}
+
+    @dataclass
+    class Copying(Fate):
+        def meet(self, point: str) -> None:
+            copies[point] = Path(shutil.copytree(directory, tmp_path / f"{len(copies)}-{point}"))
+
+    with closing(Log.open(directory, origin=ORIGIN, clock=Clock(), create=True)) as log:
+        log.append([record(b"a secret of 25 characters", subject="s"), record(subject="t")])
+    store = CrashingStore(SqliteStore(directory), Copying("", 0))
+    with closing(Log.open(directory, origin=ORIGIN, clock=Clock(), store=store)) as log:
+        copies.clear()
+        erase(log, "s", new_id)
+        log.checkpoint()
+    assert set(copies) == set(STORE_POINTS)
+    for point, copy in copies.items():
+        check_log(copy)  # before anything mends what is left
+        with closing(Log.open(copy, origin=ORIGIN, clock=Clock())) as again:
+            assert again.read_index(1).erased is (point != "before-commit")
+            assert erase(again, "s", new_id).indexes == ((1,) if point == "before-commit" else ())
+            check_open_log(again)
 
 
 @on_both_stores

@@ -155,8 +155,9 @@ def test_no_room_for_the_checkpoint_file_is_survived(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(LogFullError, match="checkpoint file"):
-        log.checkpoint()
+    for _ in range(3):  # none is given away without its copy, however often it is asked for
+        with pytest.raises(LogFullError, match="checkpoint file"):
+            log.checkpoint()
     monkeypatch.setattr(os, "fsync", real_fsync)
     receipts += log.append([record()])
     log.checkpoint()

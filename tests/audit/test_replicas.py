@@ -1,5 +1,6 @@
 """Several processes on one log in PostgreSQL: one history, whatever breaks in between."""
 
+import asyncio
 import itertools
 import os
 import random
@@ -29,9 +30,12 @@ from audit.errors import (
 )
 from audit.keys import create_keys
 from audit.log import Log
-from audit.postgres import PostgresStore
+from audit.postgres import PostgresStore, _files
+from audit.postgres_scan import PostgresSource
 from audit.postgres_schema import VERSION, migrate
-from audit.records import Idempotency, NewRecord, Receipt
+from audit.postgres_session import Work
+from audit.records import Erasure, Idempotency, NewRecord, Receipt
+from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.cutting_proxy import Cut, CuttingProxy
@@ -297,6 +301,35 @@ def test_a_draft_from_before_an_erasure_by_another_replica_brings_no_key_back(
     check_open_log(first)
 
 
+@pytest.mark.parametrize("look", [1, 2])
+def test_an_erasure_is_told_as_failed_only_if_nothing_is_erased(
+    open_replica: OpenReplica, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    """The server goes away as the tables' files are looked at: within the transaction, and after."""
+    log = open_replica()
+    log.append([event("before", "person")])
+    looks = itertools.count(1)
+
+    async def lost(connection: asyncpg.Connection) -> tuple[int, ...]:
+        if next(looks) == look:
+            raise asyncpg.ConnectionDoesNotExistError("the server is killed")
+        return await _files(connection)
+
+    def erase() -> Erasure:
+        return log.erase_subject("person", basis="law", actor="dpo", new_id=lambda: "erasure")
+
+    monkeypatch.setattr("audit.postgres._files", lost)
+    if look == 1:
+        with pytest.raises(LogUnavailableError):
+            erase()
+        assert log.read("before").payload == b"payload of before"
+    done = erase()
+    assert (done.indexes, done.purged) == ((1,), False)
+    assert log.read("before").erased
+    assert not log.purge()
+    check_open_log(log)
+
+
 def test_a_replica_far_behind_reads_the_tree_anew(
     open_replica: OpenReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +394,36 @@ def test_a_commit_without_an_answer_is_looked_up_before_anyone_hears_of_it(
     proxy.close()
 
 
+def test_a_group_whose_connection_is_lost_before_commit_is_not_committed_on_another(
+    open_replica: OpenReplica, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMMIT succeeds on a connection that has begun nothing, and would acknowledge what is lost."""
+    log = open_replica()
+    receipts = log.append([event("first")])
+    session = log._writer._session  # type: ignore[attr-defined]  # PostgreSQL's
+    go_on = session.go_on
+
+    def go_on_and_lose(work: Work[object], *, what: str) -> object:
+        result = go_on(work, what=what)
+        if what == "appending":
+            database.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE state = 'idle in transaction'"
+            )
+            # The answer and the connection's end come together, and are heard together.
+            session._loop.run_until_complete(asyncio.sleep(0.2))
+        return result
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "go_on", go_on_and_lose)
+        with pytest.raises(LogUnavailableError, match="nothing of the group was stored"):
+            log.append([event("second", key="key")])
+    assert log.size == 2
+    receipts += log.append([event("second", key="key")])
+    assert [receipt.index for receipt in receipts] == [1, 2]
+    check_open_log(log, acknowledged=receipts)
+
+
 def test_an_idle_connection_that_was_lost_costs_nothing(
     open_replica: OpenReplica, database: Database
 ) -> None:
@@ -394,6 +457,28 @@ def test_a_server_that_is_down_acknowledges_nothing_and_is_forgiven(
             receipts += log.append([event("b")])
             assert [receipt.index for receipt in receipts] == [1, 2]
             check_open_log(log, acknowledged=receipts)
+            log.close()
+    finally:
+        server.remove()
+
+
+def test_a_server_that_goes_away_while_it_is_verified_is_no_fault_of_the_log(
+    open_replica: OpenReplica,
+) -> None:
+    server = Server()
+    try:
+        with server.database() as database:
+            log = open_replica(url=database.url)
+            log.append([event("a")])
+            log.checkpoint()
+            with pytest.raises(LogUnavailableError):
+                verify(
+                    log.directory,
+                    source=PostgresSource(database.url),
+                    progress=lambda _done, _total: server.kill(),
+                )
+            server.start()
+            check_open_log(log)
             log.close()
     finally:
         server.remove()
@@ -577,7 +662,7 @@ import datetime, os, pathlib, sys, time
 from audit.errors import LogUnavailableError
 from audit.keys import create_keys
 from audit.log import Log
-from audit.postgres import PostgresStore
+from audit.postgres import PostgresStore, _files
 from audit.records import NewRecord
 log = Log.open(pathlib.Path(sys.argv[1]), origin=sys.argv[2], create=True,
     clock=lambda: datetime.datetime.now(datetime.UTC), store=PostgresStore(sys.argv[3]))
@@ -607,6 +692,7 @@ def test_killing_replicas_and_the_server_loses_nothing_acknowledged(tmp_path: Pa
             first = tmp_path / "replica0"
             store = PostgresStore(database.url)
             Log.open(first, origin=ORIGIN, clock=Clock(), create=True, store=store).close()
+            shutil.copytree(first, tmp_path / "replica1")
             for number in range(KILL_ROUNDS):
                 for said in _killed_round(server, database, first, number, rng):
                     index, leaf_hash = int(said[0]), said[1]
@@ -617,6 +703,7 @@ def test_killing_replicas_and_the_server_loses_nothing_acknowledged(tmp_path: Pa
             assert len({entry.id for entry in entries}) == len(entries)
             log.close()
             check_log(first, store=store)
+            check_log(tmp_path / "replica1", store=store)  # as it was killed
     finally:
         server.remove()
     assert len(acknowledged) > 10 * KILL_ROUNDS
@@ -630,8 +717,6 @@ def _killed_round(
     writers = []
     for which, output in enumerate(outputs):
         directory = first.parent / f"replica{which}"
-        if not directory.exists():
-            shutil.copytree(first, directory)
         with output.open("wb") as said:
             writers.append(
                 subprocess.Popen(  # noqa: S603 - our own interpreter and program

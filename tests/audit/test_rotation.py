@@ -15,6 +15,7 @@ from audit.publish import publish
 from audit.reader import LogReader
 from audit.records import KEY_ROTATED
 from audit.rotation import parse_rotation
+from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
 
 
@@ -125,13 +126,16 @@ def test_a_crash_anywhere_leaves_one_key_that_can_go_on(
         monkeypatch.undo()
     assert ended is (calls >= crash)
     log.close()
+    check_log(log.directory)  # before anything goes on from what the crash left
     again = open_log(create=False)
     assert again.verifier_key in {first, *(each.new.format() for each in again.rotations())}
     again.append([record()])
     open_note(again.checkpoint(), [VerifierKey.parse(again.verifier_key)])
     again.rotate_key()
     again.close()
-    open_log(create=False).append([record()])
+    last = open_log(create=False)
+    last.append([record()])
+    check_open_log(last)
 
 
 def test_a_key_that_no_entry_hands_over_to_is_refused(

@@ -1,16 +1,23 @@
 """A verification finds the same however it is cut up, from wherever it starts, and on a live log."""
 
+import multiprocessing
 import os
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 import pytest
 
 from audit import schema
+from audit.checkpoint import unverified_checkpoint
+from audit.errors import LogStateError
+from audit.faults import Faults
 from audit.log import Log
+from audit.outside import OutsideMemory, SignedCount
 from audit.records import NewRecord
+from audit.signed_checks import remembered
+from audit.sqlite_scan import SqliteScanner, SqliteSource
 from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
 
@@ -187,6 +194,87 @@ def test_a_log_in_use_verifies_while_it_grows_and_erases(copy: Path) -> None:
             assert report.faults == ()
             assert log.size > report.size
             todo += range(10 * workers, 10 * workers + 2)
+
+
+def test_a_log_at_rest_that_is_opened_meanwhile_is_to_be_verified_again(copy: Path) -> None:
+    """It is read without a lock, and the service copies into the file: what was read is of no moment."""
+    numbers = iter((SIZE * 2, SIZE * 3))
+
+    def open_and_close(_done: int, _total: int) -> None:
+        with closing(opened(copy)) as log:
+            log.append(events(next(numbers), 300))
+
+    with pytest.raises(LogStateError, match="verify it again"):
+        verify(copy, workers=1, progress=open_and_close)
+    assert verify(copy).sound
+
+
+def test_a_service_starts_after_a_crash_while_its_log_is_verified(
+    copy: Path, tmp_path: Path
+) -> None:
+    with closing(opened(copy)) as log:
+        log.append(events(SIZE * 2, 50))
+        left = Path(shutil.copytree(copy, tmp_path / "left"))
+    scanner = SqliteSource(left).open()
+    with closing(opened(left)) as log:
+        (receipt,) = log.append(events(SIZE * 3, 1))
+    assert scanner.value("SELECT size FROM head") == receipt.index
+    # What came after that view cannot be made durable by copying it, so nothing is built on it.
+    with pytest.raises(LogStateError, match="wait for whoever reads it"):
+        opened(left)
+    scanner.close()
+    assert verify(left).sound
+
+
+class ErasingSource(SqliteSource):
+    """Erases a subject before the first process beside the verification opens a view of its own."""
+
+    def open(self) -> SqliteScanner:
+        if multiprocessing.parent_process() is not None:
+            with suppress(FileExistsError):
+                (self.directory / "begun").touch(exist_ok=False)
+                with closing(opened(self.directory)) as log:
+                    log.erase_subject("subject-20", basis="b", actor="a", new_id=lambda: "late")
+        return super().open()
+
+
+def test_a_log_that_a_crash_left_is_opened_and_erased_from_while_it_is_verified(
+    copy: Path, tmp_path: Path
+) -> None:
+    with closing(opened(copy)) as log:
+        log.append(events(SIZE * 2, 50))
+        left = Path(shutil.copytree(copy, tmp_path / "left"))
+    report = verify(left, workers=2, entries_per_task=256, source=ErasingSource(left))
+    assert report.faults == ()
+    assert (left / "begun").exists()
+
+
+def test_the_count_that_is_read_is_never_newer_than_the_note(copy: Path) -> None:
+    class Memory(OutsideMemory):
+        """Whatever is read, two checkpoints are signed and the log is closed before the next."""
+
+        def note(self) -> bytes | None:
+            found = super().note()
+            self._sign()
+            return found
+
+        def count(self) -> SignedCount | None:
+            found = super().count()
+            self._sign()
+            return found
+
+        def _sign(self) -> None:
+            with closing(opened(copy)) as log:
+                for _ in range(2):
+                    log.append(events(log.size + SIZE, 1))
+                    log.checkpoint()
+
+    faults = Faults()
+    note, count = remembered(Memory(copy), faults)
+    assert note is not None
+    assert count is not None
+    assert count.size < unverified_checkpoint(note, origin=ORIGIN).size
+    assert not faults.found
 
 
 def test_checkpoints_of_all_keys_are_followed_from_either_end(copy: Path) -> None:
