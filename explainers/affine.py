@@ -15,8 +15,8 @@ from explainers.errors import MethodRefusedError
 from explainers.explainer import Question
 from explainers.fields import Sources, trace_fields
 from explainers.forms import Atom, Column, Form, Linked, Opaque, linked
-from explainers.graph import Graph, Node
-from explainers.rules import RULES, reduced_axes
+from explainers.graph import Graph, Node, reduced_axes
+from explainers.rules import RULES
 
 COPIES = frozenset(
     {
