@@ -89,7 +89,11 @@ def _common_link(columns: list[Form | Linked], *, method: str) -> Reading:
     if link.startswith("softmax") and all(column.forms == links[0].forms for column in links):
         explained = tuple(column.index for column in links)
         return Reading(margins=links[0].forms, link=link, explained=explained)
-    raise MethodRefusedError(method, f"the scores are {link} of several sums")
+    if link.startswith("softmax"):
+        raise MethodRefusedError(method, f"the scores are {link} of several sums")
+    raise MethodRefusedError(
+        method, f"the scores are {link} of a sum, which is no link that is known"
+    )
 
 
 class Reader:

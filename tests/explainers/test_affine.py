@@ -420,6 +420,11 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         1,
         "ReduceL1 of terms",
     ),
+    "a logarithmic link": (
+        [Z1, node("Exp", ["z"], ["scores"])],
+        1,
+        "the scores are exp of a sum, which is no link",
+    ),
     "an exponential of a probability": (
         [Z1, P, node("Exp", ["p"], ["scores"])],
         1,
