@@ -15,8 +15,8 @@ from explainers.errors import MethodRefusedError
 from explainers.explainer import Question
 from explainers.fields import Sources, trace_fields
 from explainers.forms import Atom, Column, Form, Linked, Opaque, linked
-from explainers.graph import Graph, Node
-from explainers.rules import RULES, reduced_axes
+from explainers.graph import Graph, Node, reduced_axes
+from explainers.rules import RULES
 
 COPIES = frozenset(
     {
@@ -89,7 +89,11 @@ def _common_link(columns: list[Form | Linked], *, method: str) -> Reading:
     if link.startswith("softmax") and all(column.forms == links[0].forms for column in links):
         explained = tuple(column.index for column in links)
         return Reading(margins=links[0].forms, link=link, explained=explained)
-    raise MethodRefusedError(method, f"the scores are {link} of several sums")
+    if link.startswith("softmax"):
+        raise MethodRefusedError(method, f"the scores are {link} of several sums")
+    raise MethodRefusedError(
+        method, f"the scores are {link} of a sum, which is no link that is known"
+    )
 
 
 class Reader:

@@ -93,16 +93,16 @@ def _wanted_cuts(
     owners = [ensemble.column[at], ensemble.column[under]]
     cuts = [values[at].astype(np.float64), below[under].astype(np.float64)]
     for node, members_of in members.items():
-        both = np.concatenate(_member_ranges(members_of.astype(kind))).astype(np.float64)
+        both = np.concatenate(_member_ranges(ensemble, members_of.astype(kind))).astype(np.float64)
         owners.append(np.full(len(both), ensemble.column[node], np.int32))
         cuts.append(both)
     return np.concatenate(owners), np.concatenate(cuts) + 0.0
 
 
-def _member_ranges(members: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _member_ranges(ensemble: Ensemble, members: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return (above, up to) for each member: the values that onnxruntime takes for it."""
     low = members.dtype.type(-np.inf)
-    if not truncates(members):
+    if not truncates(ensemble, members):
         return np.nextafter(members, low), members
     above = np.where(members > 0, np.nextafter(members, low), members - 1)
     up_to = np.where(members < 0, members, np.nextafter(members + 1, low))
@@ -139,7 +139,7 @@ def _with_segments(
     low = [first_low, second_low, top[with_missing] + 1]
     high = [first_high, second_high, top[with_missing] + 1]
     for node, own in members.items():
-        above, up_to = _member_ranges(own.astype(cuts.kind))
+        above, up_to = _member_ranges(ensemble, own.astype(cuts.kind))
         columns = np.full(len(above), ensemble.column[node], np.int32)
         owner.append(np.full(len(above), node))
         low.append(_rank_of(cuts, columns, above) + 1)

@@ -41,9 +41,10 @@ class Mode(IntEnum):
     LEAF = 7
 
 
-_MODES = {f"BRANCH_{mode.name}": int(mode) for mode in Mode} | {"LEAF": int(Mode.LEAF)}
+_MODES = {f"BRANCH_{mode.name}": int(mode) for mode in Mode if mode < Mode.MEMBER}
+_MODES |= {"LEAF": int(Mode.LEAF)}
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
-_NOT_ARRAYS = ("members", "aggregation")
+_NOT_ARRAYS = ("members", "exact_sets", "aggregation")
 _TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
 
 
@@ -65,6 +66,8 @@ class Ensemble:
     """(n,) index of the other node; -1 at leaves."""
     members: tuple[Vector, ...]
     """The value sets of the MEMBER nodes, in node order."""
+    exact_sets: bool
+    """Whether a value must equal a member; else onnxruntime may cut its fraction off first."""
     roots: NDArray[np.int32]
     """(trees,) index of each tree's first node."""
     leaf: NDArray[np.int32]
@@ -108,12 +111,13 @@ def output_width(node: Node) -> int:
     return max(len(node.sequence(f"classlabels_{kind}")) for kind in ("strings", "int64s"))
 
 
-def truncates(members: NDArray[Any]) -> bool:
+def truncates(ensemble: Ensemble, members: NDArray[Any]) -> bool:
     """Return whether onnxruntime cuts a value's fraction off before it looks it up in the set.
 
-    It does when a member is negative or above 30 (observed in 1.32; small sets are exact).
+    It does when a member is negative or above 30 (observed in 1.32; small sets are exact), and
+    never in a chain of equalities.
     """
-    return bool(((members < 0) | (members >= 31)).any())
+    return not ensemble.exact_sets and bool(((members < 0) | (members >= 31)).any())
 
 
 def raw_sums(ensemble: Ensemble, encoded: NDArray[Any]) -> Matrix:
@@ -138,7 +142,7 @@ def raw_sums(ensemble: Ensemble, encoded: NDArray[Any]) -> Matrix:
                     holds = True
                 elif node in member_sets:
                     members = member_sets[node].astype(kind)
-                    compared = np.trunc(value) if truncates(members) else value
+                    compared = np.trunc(value) if truncates(ensemble, members) else value
                     holds = bool((members == compared).any())
                 else:
                     holds = _compare(int(ensemble.mode[node]), value, thresholds[node])
@@ -216,6 +220,9 @@ def _read_listed(node: Node) -> Ensemble:
         wanted = _integers(node, name, n)
         child[inner] = index.positions(tree[inner], wanted[inner], name)
         children.append(child)
+    value, missing = _numbers(node, "nodes_values", n), _missing(node, n)
+    column = _columns(node, n, is_leaf)
+    members = _join_equalities(mode, column, value, missing, *children)
 
     n_raw = output_width(node)
     ids = _integers(node, f"{prefix}_ids")
@@ -245,13 +252,14 @@ def _read_listed(node: Node) -> Ensemble:
     return _checked(
         node,
         Ensemble(
-            column=_columns(node, n, is_leaf),
+            column=column,
             mode=mode,
-            value=_numbers(node, "nodes_values", n),
-            missing_true=_missing(node, n),
+            value=value,
+            missing_true=missing,
             true_child=children[0],
             false_child=children[1],
-            members=(),
+            members=members,
+            exact_sets=True,
             roots=starts.astype(np.int32),
             leaf=leaf,
             leaf_values=leaf_values,
@@ -259,6 +267,39 @@ def _read_listed(node: Node) -> Ensemble:
             aggregation=aggregation,
         ),
     )
+
+
+def _join_equalities(
+    mode: NDArray[np.int8],
+    column: NDArray[np.int32],
+    value: Vector,
+    missing: NDArray[np.bool_],
+    true_child: NDArray[np.int32],
+    false_child: NDArray[np.int32],
+) -> tuple[Vector, ...]:
+    """Make one MEMBER node of each chain of equalities with one and the same true child.
+
+    So LightGBM's categories are converted, and onnxruntime accepts the shared child. The first node
+    of a chain stands for all, in place; the others are not reached any more. Returns the sets.
+    """
+    parents = np.bincount(np.r_[true_child, false_child] + 1, minlength=len(mode) + 1)[1:]
+    equal = (mode == Mode.EQ) & ~np.isnan(value)
+    at = np.flatnonzero(equal)
+    after = false_child[at]
+    follows = equal[after] & (parents[after] == 1) & (after != at)
+    follows &= (column[after] == column[at]) & (true_child[after] == true_child[at])
+    # onnxruntime looks at the first node's flag only, where it joins such a chain itself.
+    follows &= missing[after] == missing[at]
+    following = dict(zip(at[follows].tolist(), after[follows].tolist(), strict=True))
+    members = []
+    for first in sorted(following.keys() - set(following.values())):
+        chain = [first]
+        while chain[-1] in following:
+            chain.append(following[chain[-1]])
+        members.append(value[chain])
+        mode[first] = Mode.MEMBER
+        false_child[first] = false_child[chain[-1]]
+    return tuple(members)
 
 
 def _reached(has: NDArray[np.bool_], tree_of_leaf: NDArray[np.int32], n_trees: int) -> Reached:
@@ -402,6 +443,7 @@ def _read_opset5(node: Node) -> Ensemble:
             true_child=children[0],
             false_child=children[1],
             members=_member_sets(node, int((mode == Mode.MEMBER).sum())),
+            exact_sets=False,
             roots=np.where(lone, children[0][roots], roots).astype(np.int32),
             leaf=leaf,
             leaf_values=values,

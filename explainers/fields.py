@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from explainers.columns import Columns, copied
 from explainers.errors import MixedColumnsError
 from explainers.explainer import Feeds, Slot, rows_of
-from explainers.graph import Graph, Node
+from explainers.graph import Graph, Node, reduced_axes
 
 Sources: TypeAlias = Columns[frozenset[int]]
 """For each column the fields that it depends on."""
@@ -77,6 +77,21 @@ _COLUMN_BY_COLUMN = frozenset(
         "Xor",
     }
 )
+_OVER_COLUMNS = frozenset(
+    {
+        "ArgMax",
+        "ArgMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+    }
+)
+"""Make one column of all; of each row where the axis is 1."""
 
 
 def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
@@ -185,19 +200,57 @@ def _depending(
     """Return the fields behind each output column of an operator that computes."""
     first = known.get(node.inputs[0]) if node.inputs else None
     if node.op in _SAME_COLUMNS:
-        return None if first is None else (first,)
+        # Clip has limits besides: tensors, which other fields may go into.
+        alone = all(name in constants for name in node.inputs[1:] if name)
+        return (first,) if first is not None and alone else None
     if node.op in _COLUMN_BY_COLUMN:
         return _column_by_column(node, known, constants)
+    if node.op in ("Gather", "GatherND"):
+        return _looked_up(node, known, constants)
     if first is None:
         return None
-    if node.op == "OneHotEncoder":
-        categories = max(len(node.sequence(f"cats_{kind}")) for kind in ("strings", "int64s"))
-        return (tuple(fields for fields in first for _ in range(categories)),)
+    if node.op in _OVER_COLUMNS:
+        by_column = reduced_axes(node, constants) in ([1], [-1])
+        return ((frozenset[int]().union(*first),),) if by_column else None
+    if node.op in ("OneHot", "OneHotEncoder"):
+        return _one_hot(node, first, constants)
     if node.op == "Normalizer":
         return ((frozenset[int]().union(*first),) * len(first),)
     if node.op in ("MatMul", "Gemm"):
         return _product(node, first, constants)
     return None
+
+
+def _one_hot(
+    node: Node, first: Sources, constants: Mapping[str, NDArray[Any]]
+) -> tuple[Sources, ...] | None:
+    if node.op == "OneHotEncoder":
+        width = max(len(node.sequence(f"cats_{kind}")) for kind in ("strings", "int64s"))
+    else:
+        depth = constants.get(node.inputs[1])
+        if depth is None or depth.size != 1 or node.integer("axis", -1) != -1:
+            return None
+        width = int(depth.ravel()[0])
+    return (tuple(fields for fields in first for _ in range(width)),)
+
+
+def _looked_up(
+    node: Node, known: Mapping[str, Sources], constants: Mapping[str, NDArray[Any]]
+) -> tuple[Sources, ...] | None:
+    """Return the fields of what is looked up in a constant table.
+
+    Gather takes a row for each index, GatherND one for all of a row's indexes together.
+    """
+    table, places = constants.get(node.inputs[0]), known.get(node.inputs[1])
+    if table is None or places is None or node.integer("batch_dims", 0):
+        return None
+    if node.op == "GatherND":
+        together = frozenset[int]().union(*places)
+        return ((together,) * int(np.prod(table.shape[len(places) :])),)
+    if table.ndim > 2 or node.integer("axis", 0):
+        return None
+    width = table.shape[1] if table.ndim == 2 else 1
+    return (tuple(fields for fields in places for _ in range(width)),)
 
 
 def _column_by_column(
@@ -226,7 +279,8 @@ def _product(
     if weights is None or weights.ndim != 2 or node.integer("transA", 0):
         return None
     matrix = weights.T if node.integer("transB", 0) else weights
-    if matrix.shape[0] != len(first):
+    offset_is_fixed = all(name in constants for name in node.inputs[2:] if name)
+    if matrix.shape[0] != len(first) or not offset_is_fixed:
         return None
     return (
         tuple(

@@ -40,7 +40,8 @@ class Linked:
     """A function of forms: one output of a link, or a stage of a logistic written out."""
 
     link: str
-    """logistic, softmax, softmax_zero; exp and 1+exp on the way to 1 / (1 + exp(z))."""
+    """logistic, softmax, softmax_zero; exp and 1+exp on the way to 1 / (1 + exp(z)); max, logsumexp,
+    above_max, exp_above_max, log_softmax and the sums on the way to a softmax."""
     forms: tuple[Form, ...]
     index: int = 0
 
@@ -55,6 +56,10 @@ class Opaque:
 Column: TypeAlias = Form | Linked | Opaque
 
 
+PROBABILITIES = ("logistic", "softmax", "softmax_zero")
+"""Links whose outputs are never negative and, of all classes, sum to one."""
+
+
 def linked(margins: tuple[Form, ...], link: str) -> Columns[Column]:
     """Return the columns that a link gives from the margins of one tensor."""
     match link:
@@ -62,7 +67,7 @@ def linked(margins: tuple[Form, ...], link: str) -> Columns[Column]:
             return margins
         case "logistic":
             return tuple(Linked("logistic", (margin,)) for margin in margins)
-        case "softmax" | "softmax_zero":
+        case "softmax" | "softmax_zero" | "log_softmax":
             return tuple(Linked(link, margins, index) for index in range(len(margins)))
         case _:
             return tuple(Opaque(f"{link} is not explained before it") for _ in margins)
@@ -117,7 +122,49 @@ def signed_sum(op: str, columns: Sequence[Column], signs: Sequence[float]) -> Co
         if sign < 0 and op == "Sub" and column.link == "logistic":
             # 1 - p(z) = p(-z): the other class of a binary model.
             return Linked("logistic", (scaled(column.forms[0], -1.0),))
+    if op == "Sub" and isinstance(columns[1], Linked) and columns[0] in columns[1].forms:
+        # z_i less the logarithm of the sum of all exp(z), or less the greatest z.
+        less = _LESS.get(columns[1].link)
+        if less is not None:
+            return Linked(less, columns[1].forms, columns[1].forms.index(forms[0]))
     return opaque(op, columns)
+
+
+def exponential(column: Column) -> Column:
+    """Return exp of the column."""
+    match column:
+        case Form():
+            return Linked("exp", (column,))
+        case Linked("log_softmax", forms, index):
+            return Linked("softmax", forms, index)
+        case Linked("above_max", forms, index):
+            return Linked("exp_above_max", forms, index)
+        case _:
+            return opaque("Exp", [column])
+
+
+def total_of(columns: Sequence[Column]) -> Column | None:
+    """Return the sum of columns that belong together: probabilities of all classes, or all exp(z)."""
+    match columns:
+        case (Linked("logistic", (first,)), Linked("logistic", (second,))) if (
+            scaled(first, -1.0) == second
+        ):
+            return Form({}, 1.0)
+        case (Linked("softmax" | "softmax_zero" as link, forms), *_) if tuple(columns) == linked(
+            forms, link
+        ):
+            return Form({}, 1.0)
+        case (Linked("exp"), *_) if all(
+            isinstance(column, Linked) and column.link == "exp" for column in columns
+        ):
+            every = [column.forms[0] for column in columns if isinstance(column, Linked)]
+            return Linked("sum_of_exp", tuple(every))
+        case (Linked("exp_above_max", forms), *_) if list(columns) == [
+            Linked("exp_above_max", forms, index) for index in range(len(forms))
+        ]:
+            return Linked("sum_of_exp_above_max", forms)
+        case _:
+            return None
 
 
 def times(op: str, column: Column, factor: float) -> Column:
@@ -142,7 +189,18 @@ def divided(left: Column, right: Column) -> Column:
         return times("Div", left, 1.0 / divisor)
     if constant_of(left) == 1.0 and isinstance(right, Linked) and right.link == "1+exp":
         return Linked("logistic", (scaled(right.forms[0], -1.0),))
-    return opaque("Div", [left, right])
+    match left, right:
+        case Linked("exp", (form,)), Linked("sum_of_exp", forms) if form in forms:
+            return Linked("softmax", forms, forms.index(form))
+        case Linked("exp_above_max", of, index), Linked("sum_of_exp_above_max", forms) if (
+            of == forms
+        ):
+            return Linked("softmax", forms, index)
+        case _:
+            return opaque("Div", [left, right])
+
+
+_LESS = {"logsumexp": "log_softmax", "max": "above_max"}
 
 
 def product_with(

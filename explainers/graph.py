@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from explainers.errors import GraphError
+from explainers.folding import FOLDED, fold
 
 AttributeValue: TypeAlias = (
     int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | NDArray[Any] | None
@@ -24,6 +25,7 @@ AttributeValue: TypeAlias = (
 """One attribute: text is decoded, lists are tuples, tensors are arrays; None for subgraphs."""
 
 ML_DOMAIN = "ai.onnx.ml"
+_STANDARD_DOMAINS = ("", ML_DOMAIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Node:
     """One operator of the graph."""
 
     op: str
+    """Its name; ``domain:name`` for a function of the file, which may bear any operator's name."""
     domain: str
     """Empty for the default domain."""
     inputs: tuple[str, ...]
@@ -88,13 +91,25 @@ class Graph:
     producers: Mapping[str, Node]
     """Tensor name -> the node that makes it."""
     constants: Mapping[str, NDArray[Any]]
-    """Initializers and the outputs of Constant nodes."""
+    """Initializers, the outputs of Constant nodes, and what is computed from them alone."""
     opsets: Mapping[str, int]
     """Domain -> version; the default domain is empty."""
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """Return the nodes that read ``tensor``."""
         return tuple(node for node in self.nodes if tensor in node.inputs)
+
+
+def reduced_axes(node: Node, constants: Mapping[str, NDArray[Any]]) -> list[int]:
+    """Return the axes of a Reduce operator: an attribute once, an input since opset 13 or 18.
+
+    ArgMax and ArgMin have one.
+    """
+    if node.op.startswith("Arg"):
+        return [node.integer("axis", 0)]
+    if len(node.inputs) > 1:
+        return [int(axis) for axis in constants.get(node.inputs[1], np.zeros(0)).ravel()]
+    return [int(axis) for axis in node.sequence("axes")]
 
 
 def read_graph(model: bytes) -> Graph:
@@ -118,6 +133,10 @@ def read_graph(model: bytes) -> Graph:
     for node in nodes:
         if node.op == "Constant" and node.outputs:
             constants.update(_constant(node))
+        elif node.op in FOLDED and all(name in constants for name in node.inputs):
+            folded = fold(node.op, node.attributes, [constants[name] for name in node.inputs])
+            if folded is not None:
+                constants[node.outputs[0]] = folded
     outputs = tuple(value.name for value in proto.graph.output)
     for name in outputs:
         if name not in producers and name not in inputs and name not in constants:
@@ -156,7 +175,26 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
         if tensor.name in constants:
             raise GraphError(f"initializer {tensor.name!r}", got="two", want="one")
         constants[tensor.name] = _array(tensor)
+    for sparse in graph.sparse_initializer:
+        constants[sparse.values.name] = _dense(sparse)
     return constants
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> NDArray[Any]:
+    """Return a sparse tensor in full; its places are counted from 0 or given by dimension."""
+    values, places = _array(sparse.values), _array(sparse.indices).astype(np.int64)
+    sizes = tuple(sparse.dims)
+    what = f"sparse tensor {sparse.values.name!r}"
+    if not values.ndim == 1 <= places.ndim <= 2 or len(places) != len(values):
+        raise GraphError(what, got=f"{places.shape} places", want=f"one for each of {len(values)}")
+    try:
+        flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), sizes)
+        dense = np.zeros(sizes, dtype=values.dtype)
+        dense.ravel()[flat] = values
+    except (IndexError, MemoryError, ValueError) as err:
+        raise GraphError(what, got=str(err), want=f"places within {sizes}") from err
+    dense.setflags(write=False)
+    return dense
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
@@ -189,7 +227,7 @@ def _node(proto: onnx.NodeProto) -> Node:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     attributes = {attribute.name: _attribute(attribute) for attribute in proto.attribute}
     return Node(
-        op=proto.op_type,
+        op=proto.op_type if domain in _STANDARD_DOMAINS else f"{domain}:{proto.op_type}",
         domain=domain,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from explainers.columns import Columns
 from explainers.forms import (
+    PROBABILITIES,
     Column,
     Form,
     Linked,
     Opaque,
     added,
+    constant_of,
     divided,
+    exponential,
     linked,
     multiplied,
     opaque,
@@ -26,8 +29,9 @@ from explainers.forms import (
     scaled,
     signed_sum,
     times,
+    total_of,
 )
-from explainers.graph import Node
+from explainers.graph import Node, reduced_axes
 
 Constants: TypeAlias = Mapping[str, NDArray[Any]]
 Rule: TypeAlias = Callable[[Node, list[Columns[Column]], Constants], Columns[Column] | None]
@@ -68,13 +72,17 @@ def _apply_link(link: str) -> Rule:
         forms = tuple(column for column in operands[0] if isinstance(column, Form))
         if len(forms) < len(operands[0]):
             return tuple(opaque(node.op, [column]) for column in operands[0])
-        if link == "exp":
-            return tuple(Linked("exp", (form,)) for form in forms)
-        if link == "softmax" and node.integer("axis", -1) not in (1, -1):
+        if link.endswith("softmax") and node.integer("axis", -1) not in (1, -1):
             return None
         return linked(forms, link)
 
     return rule
+
+
+def _exponential(
+    _node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column]:
+    return tuple(exponential(column) for column in operands[0])
 
 
 def _matrix_product(
@@ -127,22 +135,40 @@ def _linear_model(
     return linked(margins, link)
 
 
-def reduced_axes(node: Node, constants: Constants) -> list[int]:
-    """Return the axes of a Reduce operator: an attribute once, an input since opset 13 or 18."""
-    if len(node.inputs) > 1:
-        return [int(axis) for axis in constants.get(node.inputs[1], np.zeros(0)).ravel()]
-    return [int(axis) for axis in node.sequence("axes")]
-
-
 def _reduce(
     node: Node, operands: list[Columns[Column]], constants: Constants
 ) -> Columns[Column] | None:
     if reduced_axes(node, constants) not in ([1], [-1]):
         return None
     columns = operands[0]
+    if node.op in _OF_ALL:
+        forms = tuple(column for column in columns if isinstance(column, Form))
+        if len(forms) < len(columns):
+            return (opaque(node.op, columns),)
+        return (Linked(_OF_ALL[node.op], forms),)
+    if node.op in ("ReduceSum", "ReduceL1"):
+        known = total_of(columns)
+        if known is not None:
+            return (known,)
+    if node.op == "ReduceL1":
+        return (opaque(node.op, columns),)
     total = signed_sum(node.op, columns, [1.0] * len(columns))
     factor = 1.0 / len(columns) if node.op == "ReduceMean" else 1.0
     return (times(node.op, total, factor),)
+
+
+def _absolute(
+    node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    """Probabilities are what they are; of anything else only the fields are known."""
+    if not any(isinstance(column, Linked) for column in operands[0]):
+        return None
+    return tuple(
+        column
+        if isinstance(column, Linked) and column.link in PROBABILITIES
+        else opaque(node.op, [column])
+        for column in operands[0]
+    )
 
 
 def _normalize(
@@ -152,17 +178,9 @@ def _normalize(
     columns = operands[0]
     if node.text("norm", "L1") != "L1" or node.integer("p", 1) != 1:
         return None
-    match columns:
-        case (Linked("logistic", (first,)), Linked("logistic", (second,))) if (
-            scaled(first, -1.0) == second
-        ):
-            return columns
-        case (Linked("softmax" | "softmax_zero" as link, forms), *_) if columns == linked(
-            forms, link
-        ):
-            return columns
-        case _:
-            return tuple(opaque(node.op, [column]) for column in columns)
+    if constant_of(total_of(columns) or columns[0]) == 1.0:
+        return columns
+    return tuple(opaque(node.op, [column]) for column in columns)
 
 
 def _broadcast(operands: Sequence[Columns[Column]]) -> list[tuple[Column, ...]] | None:
@@ -184,6 +202,7 @@ _POST_TRANSFORMS = {
     "SOFTMAX": "softmax",
     "SOFTMAX_ZERO": "softmax_zero",
 }
+_OF_ALL = {"ReduceMax": "max", "ReduceLogSumExp": "logsumexp"}
 RULES: Mapping[str, Rule] = {
     "Add": _add,
     "Sub": _add,
@@ -192,15 +211,20 @@ RULES: Mapping[str, Rule] = {
     "Mul": _multiply,
     "Div": _multiply,
     "Neg": _negate,
-    "Exp": _apply_link("exp"),
+    "Exp": _exponential,
     "Sigmoid": _apply_link("logistic"),
     "Softmax": _apply_link("softmax"),
+    "LogSoftmax": _apply_link("log_softmax"),
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
     "LinearRegressor": _linear_model,
     "LinearClassifier": _linear_model,
     "ReduceSum": _reduce,
     "ReduceMean": _reduce,
+    "ReduceL1": _reduce,
+    "ReduceMax": _reduce,
+    "ReduceLogSumExp": _reduce,
+    "Abs": _absolute,
     "Normalizer": _normalize,
     "LpNormalization": _normalize,
 }

@@ -23,7 +23,6 @@ _RANDOM_OPERATORS = {
 _ENCODERS = {"CategoryMapper", "LabelEncoder", "OneHotEncoder"}
 # With these in a graph, the encoders are not all that tells one text from another.
 _TEXT_OPERATORS = {
-    "Equal",
     "RegexFullMatch",
     "StringConcat",
     "StringNormalizer",
@@ -218,8 +217,25 @@ def _elements() -> frozenset[int]:
 
 
 def _encoders(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> tuple[str, ...]:
-    if any(node.op_type in _TEXT_OPERATORS for node in nodes):
-        return ()
+    numbers = _numbers(model, nodes)
+    for node in nodes:
+        compares_text = node.op_type == "Equal" and not numbers.intersection(node.input)
+        if node.op_type in _TEXT_OPERATORS or compares_text:
+            return ()
     return tuple(
         node.output[0] for node in model.graph.node if node.op_type in _ENCODERS and node.output
     )
+
+
+def _numbers(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> set[str]:
+    """Return tensors that surely hold numbers: those of which the file says the type itself."""
+    text = onnx.TensorProto.STRING
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    declared = {info.name: info.type.tensor_type.elem_type for info in model.graph.input}
+    made = {
+        node.output[0]: attribute.t.data_type if attribute.name == "value" else attribute.i
+        for node in nodes
+        for attribute in node.attribute
+        if (node.op_type, attribute.name) in {("Constant", "value"), ("Cast", "to")}
+    }
+    return {name for name, kind in (stored | declared | made).items() if kind not in (0, text)}

@@ -3,15 +3,21 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from explainers import exact
 from explainers.choose import choose
 from explainers.errors import GraphError
-from explainers.explainer import ExplainerSettings, Slot
+from explainers.explainer import ExplainerSettings, Feeds, Slot
+from explainers.folding import fold
+from explainers.game import open_game
+from explainers.graph import read_graph
 from tests.explainers.ensembles import classifier, random_trees
 from tests.explainers.served import SHARED, feeds_of, row, serve, slots_of
 
@@ -125,6 +131,219 @@ def test_columns_behind_an_operator_that_cannot_be_traced_make_a_black_box(
     assert "cannot be traced" in explainer.reason
     scores, taps = run({"X": rows[:1]})
     explainer.explain({"X": rows[:1]}, scores[0], taps, b"")
+
+
+def small(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, object],
+    functions: tuple[onnx.FunctionProto, ...] = (),
+) -> onnx.ModelProto:
+    """Return the sigmoid of the sum of ``h``'s columns, h made of X by ``nodes``."""
+    graph = helper.make_graph(
+        [
+            *nodes,
+            helper.make_node("ReduceSum", ["h", "axis"], ["z"], keepdims=1),
+            helper.make_node("Sigmoid", ["z"], ["scores"]),
+        ],
+        "small",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 3])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, 1])],
+        [
+            onnx.numpy_helper.from_array(np.array(value), name)
+            for name, value in ({"axis": [1]} | constants).items()
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+
+
+def single(values: object) -> object:
+    return np.array(values, np.float32)
+
+
+def explained(model: onnx.ModelProto, rows: int, rng: np.random.Generator) -> tuple[str, float]:
+    """Return the method, and how far its contributions are from enumeration on the margin."""
+    data = model.SerializeToString()
+    slots = tuple(Slot("X", column) for column in range(3))
+    plan = choose(data, slots=slots, score_outputs=("scores",), targets=(0,), n_scores=1)
+    served = serve(data, ("scores",), plan.taps)
+
+    def run(feeds: Feeds) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        # Rows alone: some of these graphs look at the rows beside.
+        found = [served(row(feeds, index)) for index in range(len(feeds["X"]))]
+        taps = zip(*(taps for _, taps in found), strict=True)
+        return np.concatenate([scores for scores, _ in found]), tuple(map(np.concatenate, taps))
+
+    background = {"X": rng.normal(size=(rows, 3)).astype(np.float32)}
+    explainer = plan.build(background, run, ExplainerSettings())
+
+    def own(feeds: Feeds) -> tuple[NDArray[Any], tuple[NDArray[Any], ...]]:
+        scores = run(feeds)[0].astype(np.float64)
+        return (np.log(scores / (1 - scores)) if explainer.link == "logistic" else scores), ()
+
+    game = open_game(background, own, ExplainerSettings(tolerance=1e-4), slots=slots, targets=(0,))
+    case = {"X": rng.normal(size=(1, 3)).astype(np.float32)}
+    scores, taps = run(case)
+    found = explainer.explain(case, scores[0], taps, b"").contributions
+    want = exact.build(game, "").explain(case, own(case)[0][0], (), b"").contributions
+    return explainer.method, float(np.abs(found - want).max())
+
+
+@pytest.mark.parametrize("name", ["Identity", "Relu", "Concat"])
+def test_a_function_of_the_file_is_not_taken_for_the_operator_of_its_name(
+    name: str, rng: np.random.Generator
+) -> None:
+    """One background row cannot disprove that its columns stay where they were."""
+    turned = helper.make_function(
+        "own",
+        name,
+        ["a"],
+        ["o"],
+        [
+            helper.make_node("Constant", [], ["places"], value_ints=[1, 2, 0]),
+            helper.make_node("Gather", ["a", "places"], ["o"], axis=1),
+        ],
+        [helper.make_opsetid("", 17)],
+    )
+    nodes = [
+        helper.make_node(name, ["X"], ["t"], domain="own"),
+        helper.make_node("Mul", ["t", "w"], ["h"]),
+    ]
+    model = small(nodes, {"w": single([[1.0, -2.0, 0.5]])}, (turned,))
+    method, apart = explained(model, 1, rng)
+    assert (method, apart < 1e-12) == ("exact enumeration", True)
+
+
+LIMITED = [
+    helper.make_node("Gather", ["X", "first"], ["a"], axis=1),
+    helper.make_node("Gather", ["X", "second"], ["b"], axis=1),
+]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [
+            *LIMITED,
+            helper.make_node("Squeeze", ["b"], ["most"]),
+            helper.make_node("Clip", ["a", "", "most"], ["h"]),
+        ],
+        [*LIMITED, helper.make_node("Gemm", ["a", "w", "b"], ["h"])],
+    ],
+    ids=["a limit", "an offset"],
+)
+def test_a_field_that_comes_in_beside_the_first_input_is_seen(
+    nodes: list[onnx.NodeProto], rng: np.random.Generator
+) -> None:
+    constants = {"first": [0], "second": [1], "w": single([[2.0]])}
+    method, apart = explained(small(nodes, constants), 1, rng)
+    assert (method, apart < 1e-12) == ("exact enumeration", True)
+
+
+def test_columns_of_one_field_are_traced_through_powers_and_tables(
+    rng: np.random.Generator,
+) -> None:
+    nodes = [
+        *LIMITED,
+        helper.make_node("Gather", ["X", "twice"], ["pair"], axis=1),
+        helper.make_node("ReduceProd", ["pair"], ["square"], axes=[1]),
+        helper.make_node("Greater", ["b", "limits"], ["over"]),
+        helper.make_node("Cast", ["over"], ["step"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["step"], ["place"], axis=1),
+        helper.make_node("Gather", ["table", "place"], ["rows"], axis=0),
+        helper.make_node("Reshape", ["rows", "flat"], ["looked_up"]),
+        helper.make_node("OneHot", ["place", "depth", "off_on"], ["hot"]),
+        helper.make_node("Reshape", ["hot", "flat"], ["of_place"]),
+        helper.make_node("GatherND", ["bins", "place"], ["binned"]),
+        helper.make_node("Concat", ["square", "looked_up", "of_place", "binned"], ["all"], axis=1),
+        helper.make_node("Mul", ["all", "w"], ["h"]),
+    ]
+    constants = {
+        "first": [0],
+        "second": [1],
+        "twice": [0, 0],
+        "limits": single([[-0.5, 0.0, 0.5]]),
+        "table": single([[0.1, 0.2], [0.5, -1.0], [0.3, 0.4]]),
+        "flat": np.array([0, -1]),
+        "depth": np.array(3),
+        "off_on": single([0.0, 1.0]),
+        "bins": single([[0.25], [-0.75], [1.5]]),
+        "w": single([[1.0, -2.0, 0.5, 0.25, 0.75, 1.5, -1.25]]),
+    }
+    method, apart = explained(small(nodes, constants), 20, rng)
+    assert (method, apart < 5e-6) == ("linear", True)
+
+
+def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:
+    """What is looked up by the bins of two fields is no column of either."""
+    nodes = [
+        helper.make_node("Gather", ["X", "both"], ["pair"], axis=1),
+        helper.make_node("Greater", ["pair", "zero"], ["over"]),
+        helper.make_node("Cast", ["over"], ["place"], to=TensorProto.INT64),
+        helper.make_node("GatherND", ["bins", "place"], ["h"]),
+    ]
+    constants = {
+        "both": [0, 1],
+        "zero": single([0.0]),
+        "bins": single([[[0.25], [-0.75]], [[1.5], [-1.0]]]),
+    }
+    method, apart = explained(small(nodes, constants), 1, rng)
+    assert (method, apart < 1e-12) == ("exact enumeration", True)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_table_that_is_read_otherwise_is_not_traced(axis: int, rng: np.random.Generator) -> None:
+    nodes = [
+        helper.make_node("ArgMax", ["X"], ["place"], axis=0, keepdims=1),
+        helper.make_node("Cast", ["place"], ["h"], to=TensorProto.FLOAT),
+    ]
+    hot = [
+        helper.make_node("Cast", ["X"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("OneHot", ["whole", "depth", "off_on"], ["hot"], axis=1),
+        helper.make_node("Reshape", ["hot", "flat"], ["h"]),
+    ]
+    constants = {"depth": np.array(2), "off_on": single([0.0, 1.0]), "flat": [-1, 6]}
+    model = small(hot, constants) if axis else small(nodes, {})
+    method, apart = explained(model, 1, rng)
+    assert (method, apart < 1e-12) == ("exact enumeration", True)
+
+
+@pytest.mark.parametrize("places", [[1, 5], [[0, 1], [2, 1]]], ids=["counted", "by dimension"])
+def test_sparse_weights_are_read(places: list[object], rng: np.random.Generator) -> None:
+    nodes = [helper.make_node("MatMul", ["X", "w"], ["h"])]
+    model = small(nodes, {})
+    weights = onnx.numpy_helper.from_array(np.array([2.0, -1.5], np.float32), "w")
+    model.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(
+            weights, onnx.numpy_helper.from_array(np.array(places), "w_places"), [3, 2]
+        )
+    )
+    method, apart = explained(model, 20, rng)
+    assert (method, apart < 5e-6) == ("linear", True)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [([9], "places within"), ([[7, 0]], "places within"), ([0, 1], "one for")],
+)
+def test_sparse_weights_out_of_place_are_refused(places: list[object], message: str) -> None:
+    model = small([helper.make_node("MatMul", ["X", "w"], ["h"])], {})
+    weights = onnx.numpy_helper.from_array(np.array([2.0], np.float32), "w")
+    sparse = onnx.SparseTensorProto(values=weights, dims=[3, 2])
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array(places), "w_places"))
+    model.graph.sparse_initializer.append(sparse)
+    with pytest.raises(GraphError, match=message):
+        read_graph(model.SerializeToString())
+
+
+def test_what_numpy_cannot_make_of_constants_is_left_alone() -> None:
+    """Whole numbers are divided otherwise, shapes do not fit, and nobody asks for a terabyte."""
+    wide, high = np.ones((1, 100_000), np.float32), np.ones((100_000, 1), np.float32)
+    assert fold("Mul", {}, [wide, high]) is None
+    assert fold("Div", {}, [np.array([3]), np.array([2])]) is None
+    assert fold("Add", {}, [wide, np.ones(3, np.float32)]) is None
+    assert fold("Transpose", {"perm": (0, 3)}, [wide]) is None
+    assert fold("Identity", {}, [np.array(["a"], dtype=object)]) is None
 
 
 def test_a_target_that_is_no_score_is_refused(rng: np.random.Generator) -> None:

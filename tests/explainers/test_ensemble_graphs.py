@@ -9,11 +9,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from explainers import exact
 from explainers.choose import choose
 from explainers.ensemble import is_tree_ensemble, raw_sums, read_ensemble
 from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import ExplainerSettings, Question, Slot
 from explainers.fields import single_fields, trace_fields
+from explainers.game import open_game
 from explainers.graph import read_graph
 from explainers.links import link_outputs
 from explainers.tree import plan_trees
@@ -123,6 +125,86 @@ def test_the_trees_as_read_score_like_onnxruntime(seed: int) -> None:
     own = np.array([link_outputs(ensemble.aggregation.link, row) for row in margins])
     scores = serve(data, ("scores",))({"X": rows})[0]
     np.testing.assert_allclose(own, scores, rtol=0, atol=2e-6)
+
+
+def equalities(
+    rng: np.random.Generator, sets: list[list[float]], *, missing: tuple[int, ...] = (0,)
+) -> Listed:
+    """Return trees that ask, value by value, whether a column is in a set, as LightGBM's are.
+
+    The true child of all the equalities of a set is one and the same node: another such chain about
+    the next column, or a leaf.
+    """
+    listed = Listed(columns=3)
+    total = sum(len(chosen) for chosen in sets)
+    ends = list(range(total, total + 1 + len(sets)))
+    for tree in range(4):
+        count = 0
+        for level, chosen in enumerate(sets):
+            last = count + len(chosen)
+            for place, value in enumerate(chosen):
+                count += 1
+                listed.mode.append("BRANCH_EQ")
+                listed.value.append(value)
+                listed.column.append((tree + level) % 3)
+                listed.missing.append(missing[place % len(missing)])
+                listed.true.append(last)
+                listed.false.append(count if count < last else ends[1 + level])
+        for _ in ends:
+            listed.mode.append("LEAF")
+            listed.value.append(0.0)
+            listed.column.append(0)
+            listed.missing.append(0)
+            listed.true.append(0)
+            listed.false.append(0)
+        listed.node += range(total + len(ends))
+        listed.tree += [tree] * (total + len(ends))
+        listed.leaf_tree += [tree] * len(ends)
+        listed.leaf_node += ends
+        listed.leaf_target += [0] * len(ends)
+        listed.leaf_weight += rng.normal(size=len(ends)).astype(np.float32).tolist()
+    return listed
+
+
+@pytest.mark.parametrize("missing", [(0,), (1,)])
+@pytest.mark.parametrize(
+    "sets", [[[1.0]], [[1.0, 3.0], [2.0]], [[40.0, 1.5, -2.0], [0.0, 31.0], [7.0, 8.0, 9.0]]]
+)
+def test_equalities_that_share_their_true_child_are_a_set(
+    sets: list[list[float]], missing: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    data = regressor(equalities(rng, sets, missing=missing))
+    drawn = [value + shift for chosen in sets for value in chosen for shift in (0.0, 0.5)]
+    rows = rng.choice([*drawn, np.nan], size=(80, 3)).astype(np.float32)
+    ensemble = read_ensemble(read_graph(data).nodes[0])
+    run = serve(data, ("scores",))
+    scores = run({"X": rows})[0]
+    np.testing.assert_allclose(raw_sums(ensemble, rows), scores, rtol=0, atol=2e-6)
+
+    slots = tuple(Slot("X", column) for column in range(3))
+    plan = choose(data, slots=slots, score_outputs=("scores",), targets=(0,), n_scores=1)
+    assert plan.method == "tree tables"
+    background = {"X": rows[:30]}
+    explainer = plan.build(background, run, ExplainerSettings())
+    game = open_game(background, run, ExplainerSettings(), slots=slots, targets=(0,))
+    enumerated = exact.build(game, "the reference")
+    for index in range(30, 50):
+        case = {"X": rows[index : index + 1]}
+        np.testing.assert_allclose(
+            explainer.explain(case, scores[index], (), b"").contributions,
+            enumerated.explain(case, scores[index], (), b"").contributions,
+            rtol=0,
+            atol=2e-6,
+        )
+
+
+def test_equalities_that_treat_missing_values_differently_are_no_set(
+    rng: np.random.Generator,
+) -> None:
+    """What is shared otherwise stays refused: only the true child of a whole set may be."""
+    listed = equalities(rng, [[1.0, 3.0], [2.0]], missing=(0, 1))
+    with pytest.raises(GraphError, match="two parents"):
+        read_ensemble(read_graph(regressor(listed)).nodes[0])
 
 
 @pytest.mark.parametrize("aggregate", ["MIN", "MAX"])

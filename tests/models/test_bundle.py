@@ -424,6 +424,30 @@ def test_a_category_that_the_graph_does_not_know_is_refused(
         write_encoded(tmp_path / "b", {"categories": t}, {"categories": u})
 
 
+@pytest.mark.parametrize("compared", ["u", "zero"])
+def test_numbers_that_are_compared_leave_categories_to_be_checked(
+    compared: str, tmp_path: Path
+) -> None:
+    """Where texts are compared, encoders are not all that tells them apart; numbers are no texts."""
+    model = onnx.load_model_from_string(encoder_model(t=["small", "large"], u=[1, 3]))
+    model.graph.initializer.append(constant("zero", [[0]], np.int64))
+    model.graph.node.append(helper.make_node("Equal", ["u", "zero"], ["is_zero"]))
+    told = [
+        field("t", "string", categories=["small", "Large"]),
+        field("u", "integer", categories=[1, 3]),
+    ]
+    if compared == "u":
+        model.graph.node[-1].input[1] = "u"
+    with pytest.raises(CardRefusedError, match="that the graph does not know: 'Large'"):
+        write(
+            tmp_path / "b",
+            model=model.SerializeToString(),
+            card_=card(fields=told, output=REGRESSION),
+            background=[ENCODED.case],
+            samples=[ENCODED],
+        )
+
+
 def test_known_categories_and_declared_unknown_ones_are_served(tmp_path: Path) -> None:
     write_encoded(tmp_path / "a", {"categories": ["large", "small"]}, {"categories": [1, 3]})
     write_encoded(
