@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from explainers.errors import GraphError
-from explainers.folding import FOLDED, fold
+from explainers.folding import FOLDED, MAX_SIZE, fold
 
 AttributeValue: TypeAlias = (
     int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | NDArray[Any] | None
@@ -187,6 +188,8 @@ def _dense(sparse: onnx.SparseTensorProto) -> NDArray[Any]:
     what = f"sparse tensor {sparse.values.name!r}"
     if not values.ndim == 1 <= places.ndim <= 2 or len(places) != len(values):
         raise GraphError(what, got=f"{places.shape} places", want=f"one for each of {len(values)}")
+    if prod(sizes) > MAX_SIZE:  # a file of few bytes can ask for any number
+        raise GraphError(what, got=f"{prod(sizes)} values", want=f"at most {MAX_SIZE}")
     try:
         flat = places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), sizes)
         dense = np.zeros(sizes, dtype=values.dtype)

@@ -323,13 +323,21 @@ def test_sparse_weights_are_read(places: list[object], rng: np.random.Generator)
 
 
 @pytest.mark.parametrize(
-    ("places", "message"),
-    [([9], "places within"), ([[7, 0]], "places within"), ([0, 1], "one for")],
+    ("places", "dims", "message"),
+    [
+        ([9], [3, 2], "places within"),
+        ([[7, 0]], [3, 2], "places within"),
+        ([0, 1], [3, 2], "one for"),
+        ([0], [1 << 20, 1 << 20], "at most"),  # nobody makes a terabyte of a few bytes
+        ([0], [-3, 2], "places within"),
+    ],
 )
-def test_sparse_weights_out_of_place_are_refused(places: list[object], message: str) -> None:
+def test_sparse_weights_out_of_place_are_refused(
+    places: list[object], dims: list[int], message: str
+) -> None:
     model = small([helper.make_node("MatMul", ["X", "w"], ["h"])], {})
     weights = onnx.numpy_helper.from_array(np.array([2.0], np.float32), "w")
-    sparse = onnx.SparseTensorProto(values=weights, dims=[3, 2])
+    sparse = onnx.SparseTensorProto(values=weights, dims=dims)
     sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.array(places), "w_places"))
     model.graph.sparse_initializer.append(sparse)
     with pytest.raises(GraphError, match=message):
