@@ -20,14 +20,16 @@ SOUND, FAULTS, UNCHECKED = 0, 1, 2
 def main(
     arguments: Sequence[str] | None = None,
     *,
-    out: TextIO = sys.stdout,
-    err: TextIO = sys.stderr,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
     source: Source | None = None,
 ) -> int:
     """Run the command line and return its exit code.
 
-    ``source`` is where the rows are when they are not in the directory's own database.
+    ``out`` and ``err`` are standard output and error unless given. ``source`` is where the rows are
+    when they are not in the directory's own database.
     """
+    out, err = out or sys.stdout, err or sys.stderr
     parser = argparse.ArgumentParser(prog="python -m audit", description="Check an audit log.")
     verbs = parser.add_subparsers(required=True)
     verb = verbs.add_parser("verify", help="read and hash every stored byte and compare")

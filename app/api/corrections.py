@@ -6,6 +6,7 @@ case says what it corrects. A crash between leaves an old case that names a new 
 there yet: the same request again goes on from there.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date, datetime
 from typing import Annotated, Any
@@ -136,11 +137,9 @@ async def correct(parts: Parts, decision_id: str, asked: CorrectionRequest, call
             return Step({**said, "decision": application.id})
 
         await record_step(parts, decision_id, CORRECTED, caller, check)
-    try:
+    # From the step on, the same correction sent again goes on from it too, and may have been faster.
+    with suppress(DuplicateIdError):
         await recorded(parts, application)
-    except DuplicateIdError:
-        if new_id is None:
-            raise  # an identifier that we have just made belongs to nobody else's record
 
     def check_new(new: CaseFile, _: datetime) -> Step:
         if new.corrects is not None:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from app import cli_model
 from app.cli import app
 from app.cli_model import ServiceRefusedError
 from app.domain import Kind, Role
@@ -33,7 +34,7 @@ def run(tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         )
     monkeypatch.setenv("GROUNDS_KEY", key)
     monkeypatch.setenv("GROUNDS_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(cli_model.out, "width", 200)  # whenever it was made
     with ServiceProcess(settings) as service:
 
         def command(*words: object) -> Result:

@@ -6,8 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from app.api import corrections
+from app.api.parts import Parts
 from app.domain import Caller, Role
 from app.reveal import open_case
+from app.service import Application
 from tests.app import tiny
 from tests.app.governed import Governed, governed
 from tests.app.test_case_pages import DECISION, Visitor, new_case, words
@@ -111,6 +114,25 @@ def test_a_correction_sent_twice_leads_to_the_case_that_it_made(service: Governe
     assert ann.post(path, **{**said, "value": "7"}).status_code == 409
     assert ann.post(path, **{**said, "value": "much"}).status_code == 409
     assert steps(service, decision) == ["corrected"]
+
+
+def test_a_correction_is_made_though_its_repetition_has_recorded_the_case_first(
+    service: Governed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = new_case(service)
+    ann = Visitor(service.started, "ann")
+    recorded = corrections.recorded
+
+    async def overtaken(parts: Parts, application: Application) -> object:
+        await recorded(parts, application)
+        return await recorded(parts, application)
+
+    monkeypatch.setattr(corrections, "recorded", overtaken)
+    path = f"/decisions/{decision}/correct?field=count"
+    made = ann.post(path, value="6", source="verified", reason="The bill.")
+    assert made.status_code == 303
+    new = made.headers["location"].rsplit("/", 1)[1]
+    assert (steps(service, decision), steps(service, new)) == (["corrected"], ["corrects"])
 
 
 def test_a_form_with_a_mistake_for_a_decided_case_hears_that_it_is_decided(
