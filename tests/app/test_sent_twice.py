@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from app.api import corrections
 from app.api.parts import Parts
+from app.api.recording import recorded
 from app.domain import Caller, Role
 from app.reveal import open_case
 from app.service import Application
@@ -121,13 +121,12 @@ def test_a_correction_is_made_though_its_repetition_has_recorded_the_case_first(
 ) -> None:
     decision = new_case(service)
     ann = Visitor(service.started, "ann")
-    recorded = corrections.recorded
 
     async def overtaken(parts: Parts, application: Application) -> object:
         await recorded(parts, application)
         return await recorded(parts, application)
 
-    monkeypatch.setattr(corrections, "recorded", overtaken)
+    monkeypatch.setattr("app.api.corrections.recorded", overtaken)
     path = f"/decisions/{decision}/correct?field=count"
     made = ann.post(path, value="6", source="verified", reason="The bill.")
     assert made.status_code == 303
