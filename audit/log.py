@@ -259,7 +259,10 @@ class Log(LogReader):
         """
         with self._signing():
             followed = self._signer.newest() if self._signer.follow() else None
-            return self._signed() if followed is None else followed[1]
+            if followed is None:
+                return self._signed()
+            self._appender.durable_head()  # who signed need not know what was appended here
+            return followed[1]
 
     def proof(self, record_id: str) -> LogProof:
         """Return the tlog-proof of a record, under the last checkpoint or, if need be, a new one.

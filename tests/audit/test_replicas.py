@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -520,35 +521,69 @@ def test_a_replica_that_hangs_with_the_lock_holds_nobody_up_for_ever(
     check_open_log(log, acknowledged=receipts)
 
 
+@contextmanager
+def copied(database: Database) -> Iterator[Callable[[], None]]:
+    """Copy a database as it is now; yields what sets it back to that. In the end it is as it was."""
+    admin = Database(database.server, "postgres")
+    old, new = f"{database.name}_old", f"{database.name}_new"
+
+    def end_connections() -> None:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+            " AND pid <> pg_backend_pid()",
+            database.name,
+        )
+
+    def set_back() -> None:
+        end_connections()
+        admin.execute(f"ALTER DATABASE {database.name} RENAME TO {new}")
+        admin.execute(f"ALTER DATABASE {old} RENAME TO {database.name}")
+
+    end_connections()
+    admin.execute(f"CREATE DATABASE {old} TEMPLATE {database.name}")
+    yield set_back
+    admin.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+    admin.execute(f"ALTER DATABASE {new} RENAME TO {database.name}")
+
+
 def test_a_database_set_back_is_refused_by_running_and_starting_replicas(
     open_replica: OpenReplica, database: Database
 ) -> None:
     log = open_replica()
     log.append([event("a")])
     log.checkpoint()
-    admin = Database(database.server, "postgres")
-    end = (
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
-        " AND pid <> pg_backend_pid()"
-    )
-    admin.execute(end, database.name)
-    admin.execute(f"CREATE DATABASE {database.name}_old TEMPLATE {database.name}")
-    log.append([event("b")])
-    log.checkpoint()
-    admin.execute(end, database.name)
-    admin.execute(f"ALTER DATABASE {database.name} RENAME TO {database.name}_new")
-    admin.execute(f"ALTER DATABASE {database.name}_old RENAME TO {database.name}")
-    with pytest.raises(LogRolledBackError):
+    with copied(database) as set_back:
+        log.append([event("b")])
         log.checkpoint()
-    assert log.broken
-    with pytest.raises(LogStateError):
-        log.append([event("c")])
-    with pytest.raises(LogRolledBackError, match="older than what others have seen"):
-        open_replica(directory=log.directory)
-    log.close()
-    admin.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
-    admin.execute(f"ALTER DATABASE {database.name}_new RENAME TO {database.name}")
+        set_back()
+        with pytest.raises(LogRolledBackError):
+            log.checkpoint()
+        assert log.broken
+        with pytest.raises(LogStateError):
+            log.append([event("c")])
+        with pytest.raises(LogRolledBackError, match="older than what others have seen"):
+            open_replica(directory=log.directory)
+        log.close()
     check_open_log(open_replica(directory=log.directory))
+
+
+def test_a_replica_whose_entries_are_gone_says_so_though_another_signs(
+    open_replica: OpenReplica, database: Database
+) -> None:
+    first, second = open_replica(), open_replica()
+    first.append([event("a")])
+    first.checkpoint()
+    second.checkpoint()
+    with copied(database) as set_back:
+        first.append([event("b"), event("c")])  # signed by nobody, and unknown to the other
+        set_back()
+        second.append([event("d")])
+        second.checkpoint()
+        with pytest.raises(LogRolledBackError, match="not signing"):
+            first.checkpoint_in_turn()
+        assert first.broken
+        first.close()
+        second.close()
 
 
 CHANGES = [

@@ -27,6 +27,7 @@ from app.settings import Settings
 from audit.records import StoredRecord
 from tests.app import tiny
 from tests.app.versions import Owner, Submitted
+from tests.monitoring.test_monitor import monitoring, turn_out
 from tests.problems import assert_problem
 from tests.started import Started, start
 
@@ -105,24 +106,6 @@ def people(service: Started, count: int, *, first: int = 0) -> dict[str, list[st
         assert told.status_code == 201, told.text
         made[answer["model"]["arm"]].append(answer["id"])
     return made
-
-
-def turn_out(service: Started, decision: str, outcome: int) -> None:
-    answer = service.client.post(
-        f"/v1/decisions/{decision}/outcome",
-        json={"outcome": outcome},
-        headers=service.key(Role.CALLER),
-    )
-    assert answer.status_code == 201, answer.text
-
-
-def monitoring(service: Started) -> dict[str, Any]:
-    answer = service.client.get(
-        f"/v1/models/{tiny.NAME}/monitoring", headers=service.key(Role.AUDITOR)
-    )
-    assert answer.status_code == 200, answer.text
-    content: dict[str, Any] = answer.json()
-    return content
 
 
 def step(service: Started) -> None:
