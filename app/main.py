@@ -66,7 +66,7 @@ from app.index import store as index_store
 from app.index.follower import Follower
 from app.index.store import IndexStore, IndexStoreError
 from app.keeping import keeping_of
-from app.keys import KeyStore, KeyStoreError
+from app.keys import KeyStore, KeyStoreError, TurnKeys
 from app.library import Library, recorded_policies
 from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
@@ -456,6 +456,7 @@ def assemble(
         new_id=new_id,
         log=log,
         keys=keys,
+        callers=TurnKeys(keys),
         served=served,
         registry=registry,
         changing=Changing(registry, settings, clock),

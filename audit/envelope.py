@@ -24,7 +24,13 @@ KEY_BYTES = 32
 SALT_BYTES = 32
 NONCE_BYTES = 12
 TAG_BYTES = 16
+RECORD_SECRET_BYTES = KEY_BYTES + SALT_BYTES + NONCE_BYTES
+SUBJECT_SECRET_BYTES = KEY_BYTES + NONCE_BYTES
 WRAPPED_KEY_BYTES = KEY_BYTES + SALT_BYTES + 8
+_LOCKED_BYTES = 2_047
+"""What hashlib hashes at a time without giving the interpreter's lock away."""
+_MOST_LOCKED_BYTES = 65_536
+"""More is hashed beside other threads: 40 us."""
 WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 
 
@@ -64,17 +70,25 @@ class SealedPayload:
     digests: PayloadDigests
 
 
-def seal(plaintext: bytes, *, record_id: str) -> SealedPayload:
-    """Encrypt ``plaintext`` under a key of its own."""
-    secret = os.urandom(KEY_BYTES + SALT_BYTES + NONCE_BYTES)
-    key, salt, nonce = secret[:32], secret[32:64], secret[64:]
+def fresh_secrets(size: int, count: int) -> list[bytes]:
+    """Return so many secrets of ``size`` random bytes each, never to be used twice.
+
+    Drawn together: each call of the system gives the interpreter's lock away.
+    """
+    drawn = os.urandom(size * count)
+    return [drawn[at : at + size] for at in range(0, len(drawn), size)]
+
+
+def seal(plaintext: bytes, *, record_id: str, secret: bytes) -> SealedPayload:
+    """Encrypt ``plaintext`` under a key of its own, from RECORD_SECRET_BYTES that are fresh."""
+    key, salt, nonce = secret[:32], secret[32:64], secret[64:RECORD_SECRET_BYTES]
     envelope = nonce + AESGCM(key).encrypt(nonce, plaintext, _envelope_context(record_id))
     return SealedPayload(
         envelope,
         RecordKey(key, salt),
         PayloadDigests(
             len(plaintext),
-            sha256(envelope).digest(),
+            _sha256(envelope),
             _plaintext_commitment(plaintext, salt),
             _key_commitment(key),
         ),
@@ -126,9 +140,13 @@ def wrapped_key_commitment(wrapped_key: bytes, *, subject: int) -> bytes:
     return sha256(b"grounds/wk/v1\n%d\n" % subject + wrapped_key).digest()
 
 
-def wrap_subject_key(master: AESGCM, subject_key: bytes, *, subject: int, handle: bytes) -> bytes:
-    """Return the subject's key under the master key, bound to its row. 60 bytes."""
-    nonce = os.urandom(NONCE_BYTES)
+def wrap_subject_key(
+    master: AESGCM, subject_key: bytes, *, nonce: bytes, subject: int, handle: bytes
+) -> bytes:
+    """Return the subject's key under the master key, bound to its row. 60 bytes.
+
+    ``nonce`` is fresh: with one master key, none may be used twice.
+    """
     return nonce + master.encrypt(nonce, subject_key, _subject_context(subject, handle))
 
 
@@ -165,8 +183,22 @@ def _subject_context(subject: int, handle: bytes) -> bytes:
 
 
 def _plaintext_commitment(plaintext: bytes, salt: bytes) -> bytes:
-    digest = sha256(b"grounds/pc/v1\n" + salt)
-    digest.update(plaintext)
+    return _sha256(b"grounds/pc/v1\n" + salt, plaintext)
+
+
+def _sha256(*parts: bytes) -> bytes:
+    """Return the digest of the parts joined, in pieces that keep the interpreter's lock.
+
+    For more at once hashlib gives it away. Beside a busy event loop whoever then wakes finds it taken
+    again, and waking them costs more than hashing some KB: an eighth of a decision.
+    """
+    digest = sha256()
+    for part in parts:
+        if len(part) > _MOST_LOCKED_BYTES:
+            digest.update(part)
+            continue
+        for at in range(0, len(part), _LOCKED_BYTES):
+            digest.update(part[at : at + _LOCKED_BYTES])
     return digest.digest()
 
 

@@ -6,7 +6,6 @@ tree; it alone is done while other writers wait. Nothing here is written, and no
 says that the group is durable.
 """
 
-import os
 import threading
 from binascii import b2a_base64
 from collections import OrderedDict
@@ -16,7 +15,10 @@ from dataclasses import dataclass, field
 from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
     KEY_BYTES,
+    RECORD_SECRET_BYTES,
+    SUBJECT_SECRET_BYTES,
     SealedPayload,
+    fresh_secrets,
     seal,
     subject_row_digest,
     unlinked_handle,
@@ -125,9 +127,12 @@ class GroupBuilder:
         """
         handles = [self._handle(record, position) for position, record in enumerate(records)]
         # All of them before any leaf: what encrypts and hashes stays in the processor's caches.
+        secrets = fresh_secrets(RECORD_SECRET_BYTES, len(records))
         sealed = [
-            None if record.payload is None else seal(record.payload, record_id=record.id)
-            for record in records
+            None
+            if record.payload is None
+            else seal(record.payload, record_id=record.id, secret=secret)
+            for record, secret in zip(records, secrets, strict=True)
         ]
         facts: dict[int, str] = {}
         drafts = []
@@ -168,6 +173,7 @@ class GroupBuilder:
         group = PreparedGroup(tree.copy())
         rows, tree = group.rows, group.tree
         hashes = []
+        secrets = fresh_secrets(SUBJECT_SECRET_BYTES, len(drafts))
         for position, draft in enumerate(drafts):
             index = tree.size + position
             if draft.sealed is None:
@@ -175,7 +181,7 @@ class GroupBuilder:
                 hashed = leaf_hash(leaf)
             else:
                 try:
-                    keyed = draft.keyed or self._own(group, draft, index, stored)
+                    keyed = draft.keyed or self._own(group, draft, index, stored, secrets[position])
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
                 leaf, hashed = keyed.leaf, keyed.leaf_hash
@@ -265,30 +271,34 @@ class GroupBuilder:
         draft: Draft,
         index: int,
         stored: Mapping[bytes, SubjectRow],
+        secret: bytes,
     ) -> Keyed:
         """Return the rest of a draft that is about to get its index.
 
-        Its subject's key is stored, or made by an earlier draft of this group, or made now.
+        Its subject's key is stored, or made by an earlier draft of this group, or made now, from
+        ``secret``.
         """
         handle = draft.handle
         if handle is None:
-            key = os.urandom(KEY_BYTES)
-            self._add_subject(group, index, unlinked_handle(index), key)
+            key = self._add_subject(group, index, unlinked_handle(index), secret)
             return _keyed(draft, index, key)
         found = group.met_subjects.get(handle)
         if found is None:
             if handle in stored:
                 found = self._opened(stored[handle])
             else:
-                found = index, os.urandom(KEY_BYTES)
-                self._add_subject(group, index, handle, found[1])
+                found = index, self._add_subject(group, index, handle, secret)
         return _keyed(draft, *found)
 
-    def _add_subject(self, group: PreparedGroup, index: int, handle: bytes, key: bytes) -> None:
-        """Make the row of a subject not met before, whose number is its first record's index."""
-        wrapped = wrap_subject_key(self._keys.master, key, subject=index, handle=handle)
+    def _add_subject(self, group: PreparedGroup, index: int, handle: bytes, secret: bytes) -> bytes:
+        """Make the row of a subject not met before, numbered as its first record; return its key."""
+        key, nonce = secret[:KEY_BYTES], secret[KEY_BYTES:]
+        wrapped = wrap_subject_key(
+            self._keys.master, key, nonce=nonce, subject=index, handle=handle
+        )
         digest = subject_row_digest(index, handle, wrapped)
         group.rows.subject_keys.append((index, handle, wrapped, digest))
+        return key
 
 
 def _keyed(draft: Draft, subject: int, subject_key: bytes) -> Keyed:

@@ -33,7 +33,7 @@ from app.keys import KeyStore
 from app.main import create_app
 from app.service import Application, advise, bits_of, explain
 from app.settings import Settings
-from audit.envelope import seal
+from audit.envelope import RECORD_SECRET_BYTES, fresh_secrets, seal
 from audit.records import NewRecord, Receipt
 from benchmarks.floor import app as floor
 from models.demo.build import build_demo, demo_applications
@@ -151,6 +151,7 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
         )
 
     payloads = [payload(at) for at in range(len(cases))]
+    secrets = fresh_secrets(RECORD_SECRET_BYTES, len(cases))
     receipt = Receipt(parts.settings.log_origin, 1, bytes(32))
     stages: Mapping[str, Stage] = {
         "parse the body": lambda at: parse_body(bodies[at]),
@@ -169,7 +170,7 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
             served, cases[at], assessed[at], decision_id=identifier
         ),
         "write the payload": payload,
-        "seal the payload": lambda at: seal(payloads[at], record_id=identifier),
+        "seal the payload": lambda at: seal(payloads[at], record_id=identifier, secret=secrets[at]),
         "add the receipt": lambda at: records.with_receipt(answers[at], receipt),
         "search what would change (if asked)": search,
     }

@@ -15,7 +15,7 @@ from app.api.parts import parts_of
 from app.api.queries import each_once
 from app.domain import Caller, Role
 from app.errors import NOT_A_VALID_KEY, ForbiddenError, UnauthenticatedError
-from app.keys import KeyStore
+from app.keys import TurnKeys
 
 EVERY_ROLE = tuple(Role)
 
@@ -51,17 +51,17 @@ def open_to_all() -> Access:
 def authorise(request: Request, roles: Sequence[Role]) -> Caller:
     """Return the caller. Raises UnauthenticatedError or ForbiddenError."""
     header = request.headers.get("authorization")
-    return admitted(parts_of(request).keys, header, roles)
+    return admitted(parts_of(request).callers, header, roles)
 
 
-def admitted(keys: KeyStore, header: str | None, roles: Sequence[Role]) -> Caller:
+def admitted(callers: TurnKeys, header: str | None, roles: Sequence[Role]) -> Caller:
     """Return the caller whose key an ``Authorization`` header brings; raise as ``authorise``."""
     if header is None:
         raise UnauthenticatedError("no key came with the request")
     scheme, _, key = header.partition(" ")
     caller = None
     if scheme.lower() == "bearer":
-        caller = keys.authenticate(key.strip())
+        caller = callers.authenticate(key.strip())
     if caller is None:
         raise UnauthenticatedError(NOT_A_VALID_KEY)
     if caller.role not in roles:

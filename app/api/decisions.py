@@ -129,7 +129,7 @@ async def create_decision(request: Request) -> Response:
     start = perf_counter()
     parts = parts_of(request)
     sent = HotHeaders.of(request)
-    caller = admitted(parts.keys, sent.authorization, ADVISED_ROLES)
+    caller = admitted(parts.callers, sent.authorization, ADVISED_ROLES)
     lineup = parts.lineup(request.path_params["model"])
     served = lineup.live
     parts.stops.check(served.name, manual_route=served.policy.manual_route)

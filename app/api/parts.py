@@ -15,7 +15,7 @@ from app.domain import Clock, NewId
 from app.engine import Engine
 from app.evidence import EvidenceMaker
 from app.index.follower import Follower
-from app.keys import KeyStore
+from app.keys import KeyStore, TurnKeys
 from app.library import Library
 from app.lineup import Lineup, Serving
 from app.log_sampling import Sampler
@@ -51,6 +51,7 @@ class Parts:
     new_id: NewId
     log: Log
     keys: KeyStore
+    callers: TurnKeys
     served: Serving
     registry: Registry
     changing: Changing

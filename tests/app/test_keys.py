@@ -1,5 +1,6 @@
 """Access keys: shown once, kept only as a hash, in a file that only its owner reads."""
 
+import asyncio
 import hashlib
 import stat
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.api.parts import Parts
 from app.domain import Caller, Role
-from app.keys import KeyStore, KeyStoreError
+from app.keys import KeyStore, KeyStoreError, TurnKeys
 from tests.problems import assert_problem
 
 
@@ -117,6 +118,32 @@ def test_another_process_sees_a_key_at_once(path: Path, store: KeyStore) -> None
     other.revoke(text.split("_")[1], clock=clock)
     assert store.authenticate(text) is None
     other.close()
+
+
+def test_those_who_come_in_one_turn_are_looked_up_once(store: KeyStore) -> None:
+    text = store.create(name="x", role=Role.CALLER, clock=clock)
+
+    async def turns() -> None:
+        keys = TurnKeys(store)
+        assert keys.authenticate(text) == store.authenticate(text)
+        store.revoke(text.split("_")[1], clock=clock)
+        assert keys.authenticate(text) is not None  # the same moment, to the loop
+        await asyncio.sleep(0)
+        assert keys.authenticate(text) is None
+
+    asyncio.run(turns())
+
+
+def test_a_wrong_key_in_the_same_turn_neither_lends_nor_takes_anything(store: KeyStore) -> None:
+    text = store.create(name="x", role=Role.CALLER, clock=clock)
+
+    async def turn() -> None:
+        keys = TurnKeys(store)
+        for _ in range(2):
+            assert keys.authenticate(f"{text}x") is None
+            assert keys.authenticate(text) is not None
+
+    asyncio.run(turn())
 
 
 def test_a_file_that_is_no_store_is_refused_with_its_path(tmp_path: Path) -> None:
