@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import NamedTuple
 
-import numpy as np
-import orjson
-import structlog
-
 from app.domain import Arm
 from app.lineup import Lineup, Serving
 from app.metrics import Metrics
@@ -22,12 +18,12 @@ from app.monitoring.attributes import AttributeStore, AttributeStoreError, Repor
 from app.monitoring.decided import Decided
 from app.monitoring.entries import BREAKER, OUTCOME
 from app.monitoring.limits import Action, Watched
+from app.monitoring.recorded import Recorded, RecordedDecision
 from app.monitoring.report import Breach, Report, report
 from app.monitoring.streams import Brief, Made, Stream
 from app.monitoring.tripped import Tripped, TrippedLimits
-from app.records import RECOMMENDATION, StoredRecommendation, parse_recommendation
+from app.records import RECOMMENDATION
 from app.served import ServedModel
-from audit.errors import AuditError
 from audit.leaf import Facts, Leaf, parse_leaf
 from audit.rare import RareEntries
 from audit.reader import LogReader
@@ -36,8 +32,6 @@ from audit.records import ERASURE
 BATCH = 1000
 """Entries read at a time."""
 FOLLOWED = (RECOMMENDATION, OUTCOME, BREAKER)
-
-_log = structlog.get_logger("grounds.monitor")
 
 
 class Watch(NamedTuple):
@@ -86,6 +80,7 @@ class Monitor:
         """
         self._log, self._attributes, self._metrics = log, attributes, metrics
         self._serving, self._watch, self._refresh = serving, watch, refresh
+        self._recorded = Recorded(log, metrics)
         self._streams: dict[Watch, Stream] = {}
         self._lineups: dict[str, Lineup] = {}
         self._next = 0
@@ -212,10 +207,10 @@ class Monitor:
             if stream is not None and (brief := stream.known(decision)) is not None:
                 return watch, brief
         if decision not in self._older:
-            content = self._stored(decision)
-            if content is None:
+            recorded = self._recorded.decision(decision)
+            if recorded is None:
                 return None
-            made = self._made(model, decision, *content)
+            made = self._made(model, recorded)
             self._older[decision] = (
                 None if made is None else (made[0], self._streams[made[0]].brief(made[1]))
             )
@@ -275,7 +270,7 @@ class Monitor:
         size = self._log.size
         for index, leaf in self._breaks.entries():
             if index < size and self._is_of_live(model, leaf):
-                self._judge(model, leaf)
+                self._tripped.hear(model, leaf.facts, self.watched(model).monitoring.limits)
         self._recalled[model] = size
 
     def _catch_up(self, watch: Watch) -> None:
@@ -333,19 +328,12 @@ class Monitor:
         for watch in self._streams:
             if watch.model == model:
                 self._settle(watch)
-        try:
-            payload = self._log.read(leaf.id).payload
-        except AuditError as err:
-            self._fault(err)
-            return
-        if payload is None:
-            return  # erased
-        content = orjson.loads(payload)
-        found = self._found(model, content["decision"])
-        if found is not None and only in (None, found[0]):
+        said = self._recorded.outcome(leaf.id)
+        found = None if said is None else self._found(model, said.decision)
+        if said is not None and found is not None and only in (None, found[0]):
             stream = self._streams[found[0]]
-            positive = content["outcome"] == stream.served.bundle.card.output.positive_class
-            stream.turn_out(content["decision"], found[1], positive=positive)
+            positive = said.outcome == stream.served.bundle.card.output.positive_class
+            stream.turn_out(said.decision, found[1], positive=positive)
 
     def _is_of_live(self, model: str, leaf: Leaf) -> bool:
         stream, facts = self._streams.get(Watch(model, "live")), leaf.facts
@@ -360,7 +348,7 @@ class Monitor:
     def _remember(self, name: str, leaf: Leaf, index: int) -> None:
         """Take in what the breaker wrote of an active version."""
         if index >= self._recalled[name]:
-            self._judge(name, leaf)
+            self._tripped.hear(name, leaf.facts, self.watched(name).monitoring.limits)
         if leaf.facts.get("state") != "tripped":
             stream = self._streams[Watch(name, "live")]
             window = stream.watched.monitoring.window
@@ -368,16 +356,6 @@ class Monitor:
             stream.outcomes_period.begin_anew(stream.reported, window)
             reports = leaf.facts.get("attribute_reports")
             stream.attributes_period.begin_anew(reports if isinstance(reports, int) else 0, window)
-
-    def _judge(self, name: str, leaf: Leaf) -> None:
-        """Take in what a breaker's entry asks for: a limit that tripped, or a person's reset."""
-        if leaf.facts.get("state") != "tripped":
-            self._tripped.clear(name)
-            return
-        limit, subject = leaf.facts.get("limit"), str(leaf.facts.get("subject"))
-        for known, asked in self._streams[Watch(name, "live")].watched.monitoring.limits.items():
-            if known == limit:
-                self._tripped.trip(name, Tripped(known, subject, asked.action))
 
     def _erase(self, leaf: Leaf) -> None:
         """Let go of what was said about decisions whose content was erased."""
@@ -394,43 +372,18 @@ class Monitor:
         """Read the fresh decisions that were not handed over, and put all into their bins."""
         stream, read = self._streams[watch], {}
         for decision in stream.unread():
-            content = self._stored(decision)
-            made = None if content is None else self._made(watch.model, decision, *content)
+            recorded = self._recorded.decision(decision)
+            made = None if recorded is None else self._made(watch.model, recorded)
             if made is not None:
                 read[decision] = made[1]
         stream.settle(read)
 
-    def _stored(self, decision: str) -> tuple[StoredRecommendation, int] | None:
-        """Return a decision's content and place; None where it is erased or cannot be read."""
-        try:
-            stored = self._log.read(decision)
-        except AuditError as err:
-            self._fault(err)
-            return None
-        if stored.type != RECOMMENDATION or stored.payload is None:
-            return None
-        return parse_recommendation(stored.payload), stored.index
-
-    def _made(
-        self, model: str, decision: str, content: StoredRecommendation, index: int
-    ) -> tuple[Watch, Made] | None:
-        watch = self._watch_of(model, content.model_digest, content.policy_digest, index)
+    def _made(self, model: str, decision: RecordedDecision) -> tuple[Watch, Made] | None:
+        content = decision.content
+        watch = self._watch_of(model, content.model_digest, content.policy_digest, decision.index)
         if watch is None:
             return None
-        bits = {item.name: item for item in content.bits}
-        scores = np.frombuffer(
-            bits["scores"].raw, dtype="<f4" if bits["scores"].type == "float32" else "<f8"
-        )
-        return watch, Made(
-            id=decision,
-            values=content.case,  # type: ignore[arg-type]  # as the schema let them in
-            score=float(scores[self._streams[watch].served.target]),
-            outcome=bits["outcome"].raw.decode().partition("\n")[0],
-        )
-
-    def _fault(self, error: AuditError) -> None:
-        self._metrics.verify_failures.inc()
-        _log.error("monitoring", error=type(error).__name__)
+        return watch, decision.made(self._streams[watch].served.target)
 
 
 def _watches(lineup: Lineup) -> Iterable[tuple[Watch, ServedModel, int]]:

@@ -1,8 +1,10 @@
 """The limits of active versions that were broken and that no person has reset, and what they ask for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.monitoring.limits import Action, LimitName
+from app.monitoring.limits import Action, Limit, LimitName
+from audit.leaf import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,20 @@ class TrippedLimits:
         """Return whether this very limit has tripped."""
         return (limit, subject) in self._tripped.get(model, {})
 
-    def trip(self, model: str, tripped: Tripped) -> None:
-        """Take in a limit that tripped."""
-        self._tripped.setdefault(model, {})[tripped.limit, tripped.subject] = tripped
-        self._restance(model)
+    def hear(self, model: str, facts: Facts, limits: Mapping[LimitName, Limit]) -> None:
+        """Take in what a breaker's entry says: a limit that tripped, or a person's reset.
+
+        ``limits`` are those of the model's policy: they say what is to be done.
+        """
+        if facts.get("state") != "tripped":
+            self.clear(model)
+            return
+        limit, subject = facts.get("limit"), str(facts.get("subject"))
+        for known, asked in limits.items():
+            if known == limit:
+                tripped = Tripped(known, subject, asked.action)
+                self._tripped.setdefault(model, {})[known, subject] = tripped
+                self._restance(model)
 
     def clear(self, model: str) -> None:
         """Forget what tripped: a person has reset it, or another version is active."""
