@@ -27,8 +27,9 @@ TAG_BYTES = 16
 RECORD_SECRET_BYTES = KEY_BYTES + SALT_BYTES + NONCE_BYTES
 SUBJECT_SECRET_BYTES = KEY_BYTES + NONCE_BYTES
 WRAPPED_KEY_BYTES = KEY_BYTES + SALT_BYTES + 8
-_LOCKED_BYTES = 2_047
-"""What hashlib hashes at a time without giving the interpreter's lock away."""
+_LOCKED_BYTES = 1_984
+"""Hashed at a time: whole blocks, of fewer than the 2,048 bytes for which hashlib gives the interpreter's
+lock away."""
 _MOST_LOCKED_BYTES = 65_536
 """More is hashed beside other threads: 40 us."""
 WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
