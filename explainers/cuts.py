@@ -159,13 +159,14 @@ def _joined(
     owner, low, high = owner[order], low[order], high[order]
     fresh = np.r_[True, (owner[1:] != owner[:-1]) | (low[1:] > high[:-1] + 1)][: len(owner)]
     begins = np.flatnonzero(fresh)
+    ends = np.r_[begins[1:], len(owner)][: len(begins)]
     return Cuts(
         cuts.kind,
         cuts.starts,
         cuts.values,
         np.searchsorted(owner[begins], np.arange(n_nodes + 1)).astype(np.int32),
         low[begins].astype(np.int32),
-        high[np.r_[begins[1:], len(owner)] - 1].astype(np.int32),
+        high[ends - 1].astype(np.int32),
     )
 
 

@@ -258,6 +258,14 @@ def test_a_field_that_no_tree_reads_gets_exactly_zero(rng: np.random.Generator) 
         assert np.abs(contributions[:4]).max() > 0.0
 
 
+def test_trees_without_a_split_explain_nothing(rng: np.random.Generator) -> None:
+    listed = random_trees(rng, columns=2, trees=3, depth=0)
+    it = served(regressor(listed), random_rows(rng, 20, 2))
+    explanation = explain(it, random_rows(rng, 1, 2)[0])
+    np.testing.assert_array_equal(explanation.contributions, np.zeros((1, 2)))
+    np.testing.assert_allclose(it.explainer.base_values, [sum(listed.leaf_weight)])
+
+
 def test_fields_that_play_the_same_part_get_the_same(rng: np.random.Generator) -> None:
     """Each tree is there twice, with columns 0 and 1 exchanged; so are the background's rows."""
     one = random_trees(rng, columns=4, trees=5, depth=4)
