@@ -29,29 +29,43 @@ MAX_PERTURBED_ROWS = 256
 _SAME_COLUMNS = frozenset(
     {
         "Abs",
+        "Atan",
+        "BatchNormalization",
         "Binarizer",
         "Ceil",
+        "Celu",
         "Clip",
+        "Cos",
+        "Elu",
         "Erf",
         "Exp",
         "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
         "Imputer",
         "IsInf",
         "IsNaN",
         "LabelEncoder",
+        "LeakyRelu",
         "Log",
+        "Mish",
         "Neg",
         "Not",
         "Reciprocal",
         "Relu",
         "Round",
         "Scaler",
+        "Selu",
         "Sigmoid",
         "Sign",
+        "Sin",
         "Sqrt",
         "Softplus",
         "Softsign",
+        "Swish",
         "Tanh",
+        "ThresholdedRelu",
         "CategoryMapper",
     }
 )
@@ -70,6 +84,7 @@ _COLUMN_BY_COLUMN = frozenset(
         "Mod",
         "Mul",
         "Or",
+        "PRelu",
         "Pow",
         "Sub",
         "Sum",
@@ -200,7 +215,7 @@ def _depending(
     """Return the fields behind each output column of an operator that computes."""
     first = known.get(node.inputs[0]) if node.inputs else None
     if node.op in _SAME_COLUMNS:
-        # Clip has limits besides: tensors, which other fields may go into.
+        # Limits of Clip, say, are tensors, which other fields may go into.
         alone = all(name in constants for name in node.inputs[1:] if name)
         return (first,) if first is not None and alone else None
     if node.op in _COLUMN_BY_COLUMN:

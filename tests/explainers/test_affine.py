@@ -33,6 +33,7 @@ def graph_of(nodes: list[onnx.NodeProto], rng: np.random.Generator) -> bytes:
         "mix": rng.normal(size=(3, 2)).astype(np.float32),
         "flat": rng.normal(size=FIELDS).astype(np.float32),
         "three": np.array([0.5, -1.5, 2.0], dtype=np.float32),
+        "positive": np.array([0.5, 1.5, 2.0], dtype=np.float32),
         "one": np.array([1.0], dtype=np.float32),
         "half": np.array(0.5, dtype=np.float32),
         "half64": np.array(0.5, dtype=np.float64),
@@ -109,7 +110,16 @@ Z1 = node("MatMul", ["X", "w1"], ["z"])
 Z3 = node("MatMul", ["X", "w3"], ["z"])
 P = node("Sigmoid", ["z"], ["p"])
 
+NORMALIZED = ["three", "three", "three", "positive"]
 READABLE: dict[str, tuple[list[onnx.NodeProto], str]] = {
+    "sums normalised as in training": (
+        [
+            Z3,
+            node("BatchNormalization", ["z", *NORMALIZED], ["n"], epsilon=0.01),
+            node("Softmax", ["n"], ["scores"], axis=1),
+        ],
+        "softmax",
+    ),
     "mean and difference": (
         [
             Z1,

@@ -274,6 +274,37 @@ def test_columns_of_one_field_are_traced_through_powers_and_tables(
     assert (method, apart < 5e-6) == ("linear", True)
 
 
+OWN_COLUMN: dict[str, dict[str, float]] = {
+    "Atan": {},
+    "BatchNormalization": {"epsilon": 0.1},
+    "Celu": {"alpha": 0.5},
+    "Cos": {},
+    "Elu": {},
+    "HardSigmoid": {},
+    "HardSwish": {},
+    "LeakyRelu": {"alpha": 0.3},
+    "PRelu": {},
+    "Selu": {},
+    "Sin": {},
+    "ThresholdedRelu": {"alpha": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", OWN_COLUMN)
+def test_an_operator_on_each_column_alone_keeps_its_field(
+    name: str, rng: np.random.Generator
+) -> None:
+    beside = {"BatchNormalization": ["u", "u", "u", "v"], "PRelu": ["w"]}.get(name, [])
+    nodes = [helper.make_node(name, ["X", *beside], ["h"], **OWN_COLUMN[name])]
+    constants = {
+        "u": single([0.5, -0.4, 0.3]),
+        "v": single([0.5, 1.0, 2.0]),
+        "w": single([1.0, -2.0, 0.5]),
+    }
+    method, apart = explained(small(nodes, constants), 20, rng)
+    assert (method, apart < 5e-6) == ("linear", True)
+
+
 def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:
     """What is looked up by the bins of two fields is no column of either."""
     nodes = [
