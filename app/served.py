@@ -129,7 +129,14 @@ def is_black_box(explainer: Explainer) -> TypeGuard[EnumeratedExplainer | Sample
 def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
     return choose(
         bundle.model,
-        slots=tuple(Slot(slot.input, slot.column) for slot in bundle.slots),
+        slots=tuple(
+            Slot(
+                slot.input,
+                slot.column,
+                always_finite=not field.may_be_missing or field.missing_value is not None,
+            )
+            for field, slot in zip(bundle.card.fields, bundle.slots, strict=True)
+        ),
         score_outputs=bundle.score_outputs,
         targets=targets,
         n_scores=bundle.session.n_scores,

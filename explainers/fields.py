@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from explainers.columns import Columns, copied
+from explainers.columns import Columns, copied, trace_copies
 from explainers.errors import MixedColumnsError
 from explainers.explainer import Feeds, Slot, rows_of
 from explainers.graph import Graph, Node, reduced_axes
@@ -119,13 +120,57 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
             frozenset({placed[column]}) if column in placed else frozenset()
             for column in range(width)
         )
+    finite = _finite_columns(graph, slots)
     for node in graph.nodes:
         if node.inputs and all(name in graph.constants for name in node.inputs):
             continue
         labels = copied(node, known, graph.constants) or _depending(node, known, graph.constants)
+        if node.op == "Mul" and labels is not None:
+            labels = (_without_zeros(node, labels[0], finite, graph.constants),)
         if labels is not None:
             known.update(zip(node.outputs, labels, strict=False))
     return known
+
+
+def _finite_columns(graph: Graph, slots: Sequence[Slot]) -> dict[str, Columns[bool]]:
+    """Return, for inputs and their copies, which columns never hold NaN or infinity.
+
+    A float64 is left out: it may become infinite where it is cast.
+    """
+    finite = {(slot.input, slot.column) for slot in slots if slot.always_finite}
+    return trace_copies(
+        graph,
+        {
+            name: tuple((name, column) in finite for column in range(graph_input.width or 1))
+            for name, graph_input in graph.inputs.items()
+            if graph_input.element_type != TensorProto.DOUBLE
+        },
+    )
+
+
+def _without_zeros(
+    node: Node,
+    labels: Sources,
+    finite: Mapping[str, Columns[bool]],
+    constants: Mapping[str, NDArray[Any]],
+) -> Sources:
+    """Return the fields behind the products: none where a number is multiplied by nothing but 0.
+
+    So bins are converted: their last limit is the first column times zero plus one.
+    """
+    for name, factor in (node.inputs, node.inputs[::-1]):
+        columns, zeros = finite.get(name, ()), constants.get(factor)
+        if (
+            zeros is not None
+            and zeros.size == 1
+            and not zeros.any()
+            and len(columns) == len(labels)
+        ):
+            return tuple(
+                frozenset() if is_finite else fields
+                for fields, is_finite in zip(labels, columns, strict=True)
+            )
+    return labels
 
 
 def single_fields(sources: Sources | None, *, used: Sequence[int], method: str) -> tuple[int, ...]:

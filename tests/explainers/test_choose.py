@@ -161,10 +161,12 @@ def single(values: object) -> object:
     return np.array(values, np.float32)
 
 
-def explained(model: onnx.ModelProto, rows: int, rng: np.random.Generator) -> tuple[str, float]:
+def explained(
+    model: onnx.ModelProto, rows: int, rng: np.random.Generator, *, finite: bool = False
+) -> tuple[str, float]:
     """Return the method, and how far its contributions are from enumeration on the margin."""
     data = model.SerializeToString()
-    slots = tuple(Slot("X", column) for column in range(3))
+    slots = tuple(Slot("X", column, always_finite=finite) for column in range(3))
     plan = choose(data, slots=slots, score_outputs=("scores",), targets=(0,), n_scores=1)
     served = serve(data, ("scores",), plan.taps)
 
@@ -303,6 +305,38 @@ def test_an_operator_on_each_column_alone_keeps_its_field(
     }
     method, apart = explained(small(nodes, constants), 20, rng)
     assert (method, apart < 5e-6) == ("linear", True)
+
+
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("factors", [["a", "none"], ["none", "a"]])
+def test_a_number_times_zero_is_no_field_unless_it_may_be_missing(
+    factors: list[str], finite: bool, rng: np.random.Generator
+) -> None:
+    """So the bins of other fields are converted; a missing value would be in all of them."""
+    nodes = [
+        *LIMITED,
+        helper.make_node("Mul", factors, ["nothing"]),
+        helper.make_node("Less", ["b", "limits"], ["under"]),
+        helper.make_node("Cast", ["under"], ["step"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["nothing", "last"], ["end"]),
+        helper.make_node("Concat", ["step", "end"], ["steps"], axis=1),
+        helper.make_node("ArgMax", ["steps"], ["place"], axis=1),
+        helper.make_node("OneHot", ["place", "depth", "off_on"], ["hot"]),
+        helper.make_node("Reshape", ["hot", "flat"], ["bins"]),
+        helper.make_node("Concat", ["bins", "a"], ["h"], axis=1),
+    ]
+    constants = {
+        "first": [0],
+        "second": [1],
+        "none": single([0.0]),
+        "last": single([1.0]),
+        "limits": single([[-0.5, 0.5]]),
+        "flat": np.array([0, -1]),
+        "depth": np.array(3),
+        "off_on": single([0.25, 1.0]),
+    }
+    method, apart = explained(small(nodes, constants), 20, rng, finite=finite)
+    assert (method, apart < 5e-6) == ("linear" if finite else "exact enumeration", True)
 
 
 def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:
