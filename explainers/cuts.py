@@ -58,7 +58,8 @@ def find_cuts(ensemble: Ensemble, *, n_columns: int, double: bool) -> Cuts:
     """Return the cuts of ``ensemble`` for inputs of ``n_columns`` columns."""
     kind: type[np.float32 | np.float64] = np.float64 if double else np.float32
     values = ensemble.value.astype(kind)
-    below = np.nextafter(values, kind(-np.inf))
+    with np.errstate(over="ignore"):  # below the least number there is -inf
+        below = np.nextafter(values, kind(-np.inf))
     members = dict(
         zip(np.flatnonzero(ensemble.mode == Mode.MEMBER).tolist(), ensemble.members, strict=True)
     )

@@ -431,9 +431,9 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         "ReduceL1 of terms",
     ),
     "a logarithmic link": (
-        [Z1, node("Exp", ["z"], ["scores"])],
+        [Z1, node("Exp", ["z"], ["e"]), node("Add", ["e", "one"], ["scores"])],
         1,
-        "the scores are exp of a sum, which is no link",
+        r"the scores are 1\+exp of a sum, which is no link",
     ),
     "an exponential of a probability": (
         [Z1, P, node("Exp", ["p"], ["scores"])],

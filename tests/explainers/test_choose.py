@@ -276,7 +276,7 @@ def test_columns_of_one_field_are_traced_through_powers_and_tables(
     assert (method, apart < 5e-6) == ("linear", True)
 
 
-OWN_COLUMN: dict[str, dict[str, float]] = {
+OWN_COLUMN: dict[str, dict[str, Any]] = {
     "Atan": {},
     "BatchNormalization": {"epsilon": 0.1},
     "Celu": {"alpha": 0.5},
