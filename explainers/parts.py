@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from explainers.affine import Reading
 from explainers.ensemble import read_ensemble
 from explainers.errors import MethodRefusedError
 from explainers.explainer import Feeds, Question, Run
-from explainers.explanation import Matrix, Vector
-from explainers.fields import single_fields, trace_fields
+from explainers.explanation import Matrix, Vector, allowed_residual
+from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.forms import Form
+from explainers.linear import LinearPart, linear_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,43 @@ def places_of(
     inputs = question.graph.inputs
     taps = tuple(dict.fromkeys(part.tensor for part in parts if part.tensor not in inputs))
     return taps, tuple(p.tensor if p.tensor in inputs else taps.index(p.tensor) for p in parts)
+
+
+def fields_of(
+    plan: PartPlan, where: str | int, question: Question, background: Feeds, run: Run, method: str
+) -> tuple[int, ...]:
+    """Return the field of each encoded column of a part, unless the background disproves it."""
+    return verify_fields(
+        partial(run_encoded, run, where),
+        background,
+        slots=question.slots,
+        walked=plan.walked,
+        method=method,
+    )
+
+
+def linear_part_of(
+    plan: PartPlan, *, fields: tuple[int, ...], n_fields: int, background: NDArray[Any]
+) -> LinearPart:
+    """Return a linear part, the columns behind its last weight weighing nothing."""
+    weights = np.zeros((len(plan.weights), background.shape[1]))
+    weights[:, : plan.weights.shape[1]] = plan.weights
+    return linear_part(weights, fields=fields, n_fields=n_fields, background=background)
+
+
+def check_reading(method: str, terms: str, read: Matrix, scores: Matrix, relative: float) -> None:
+    """Raise unless what was read of the graph gives the session's own scores on the background.
+
+    Both of shape (rows, targets).
+    """
+    for row, (own, outputs) in enumerate(zip(read, scores, strict=True)):
+        worst = float(np.max(np.abs(own - outputs)))
+        if not worst <= allowed_residual(outputs, relative):
+            raise MethodRefusedError(
+                method,
+                f"the {terms} as read differ from the graph's own output by {worst:g} on "
+                f"background row {row}",
+            )
 
 
 def run_encoded(run: Run, where: str | int, feeds: Feeds) -> NDArray[Any]:

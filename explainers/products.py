@@ -36,14 +36,20 @@ from explainers.explanation import (
     Terms,
     Vector,
     add_up,
-    allowed_residual,
     gathered,
     stated,
 )
-from explainers.fields import verify_fields
 from explainers.game import OUTPUT, unit_of
-from explainers.linear import LinearPart, linear_part
-from explainers.parts import PartPlan, encoded, places_of, plan_parts, run_encoded
+from explainers.linear import LinearPart
+from explainers.parts import (
+    PartPlan,
+    check_reading,
+    encoded,
+    fields_of,
+    linear_part_of,
+    places_of,
+    plan_parts,
+)
 
 METHOD = "product of parts"
 
@@ -142,16 +148,8 @@ def _build(
     parts: list[LinearPart] = []
     for where, plan in zip(inputs, plans, strict=True):
         rows = encoded(where, background, tapped)
-        fields = verify_fields(
-            partial(run_encoded, run, where),
-            background,
-            slots=question.slots,
-            walked=plan.walked,
-            method=METHOD,
-        )
-        weights = np.zeros((len(plan.weights), rows.shape[1]))
-        weights[:, : plan.weights.shape[1]] = plan.weights
-        part = linear_part(weights, fields=fields, n_fields=len(question.slots), background=rows)
+        fields = fields_of(plan, where, question, background, run, METHOD)
+        part = linear_part_of(plan, fields=fields, n_fields=len(question.slots), background=rows)
         exponents = exponents + part.base_values
         parts.append(part)
     each = [
@@ -166,7 +164,8 @@ def _build(
     with np.errstate(over="ignore", invalid="ignore"):
         constants, factors = np.exp(exponents), np.exp(np.stack(each, axis=1))
         read = constants * np.multiply.reduce(factors, axis=2).T
-    _check_reading(read, np.asarray(scores, np.float64)[:, list(question.targets)], settings)
+    own = np.asarray(scores, dtype=np.float64)[:, list(question.targets)]
+    check_reading(METHOD, "products", read, own, settings.tolerance)
     return ProductExplainer(
         terms=Terms(
             method=METHOD,
@@ -199,17 +198,3 @@ def _exponents(
         start=parts[0].contributions(rows[0]),
     )
     return found
-
-
-def _check_reading(
-    read: NDArray[np.float64], scores: NDArray[np.float64], settings: ExplainerSettings
-) -> None:
-    """Raise unless the products as read are the session's own scores on the background."""
-    for row, (own, outputs) in enumerate(zip(read, scores, strict=True)):
-        worst = float(np.max(np.abs(own - outputs)))
-        if not worst <= allowed_residual(outputs, settings.tolerance):
-            raise MethodRefusedError(
-                METHOD,
-                f"the products as read differ from the graph's own output by {worst:g} on "
-                f"background row {row}",
-            )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from explainers.affine import Reading, read_scores
 from explainers.ensemble import read_ensemble
-from explainers.errors import BackgroundError, MethodRefusedError
+from explainers.errors import BackgroundError
 from explainers.explainer import (
     ExplainerSettings,
     Feeds,
@@ -30,18 +30,23 @@ from explainers.explainer import (
 )
 from explainers.explanation import (
     Explanation,
-    Matrix,
     Terms,
     Vector,
-    allowed_residual,
     gathered,
     stated,
 )
-from explainers.fields import verify_fields
 from explainers.game import OUTPUT, unit_of
-from explainers.linear import LinearPart, linear_part
+from explainers.linear import LinearPart
 from explainers.links import LINKS, link_outputs
-from explainers.parts import PartPlan, encoded, places_of, plan_parts, run_encoded
+from explainers.parts import (
+    PartPlan,
+    check_reading,
+    encoded,
+    fields_of,
+    linear_part_of,
+    places_of,
+    plan_parts,
+)
 from explainers.products import plan_product
 from explainers.sum_kernel import add_up_and_link
 from explainers.tree_game import TreeGame, build_game
@@ -138,13 +143,7 @@ def _build(
     parts: list[Part] = []
     ensembles = sum(plan.ensemble_output is not None for plan in plans)
     for where, plan in zip(inputs, plans, strict=True):
-        fields = verify_fields(
-            partial(run_encoded, run, where),
-            background,
-            slots=question.slots,
-            walked=plan.walked,
-            method=method,
-        )
+        fields = fields_of(plan, where, question, background, run, method)
         part, offsets = _build_part(
             question,
             plan,
@@ -173,7 +172,13 @@ def _build(
         margin_bases=bases,
         explained=reading.explained,
     )
-    _check_reading(explainer, margins, scores)
+    check_reading(
+        method,
+        "sums",
+        np.stack([link_outputs(reading.link, own)[explained] for own in margins]),
+        np.asarray(scores, dtype=np.float64)[:, list(question.targets)],
+        settings.tolerance,
+    )
     # The first explanation, so that compiling is over before the first request.
     first = {name: column[:1] for name, column in background.items()}
     explainer.explain(first, scores[0], tuple(tap[:1] for tap in tapped), b"")
@@ -191,10 +196,8 @@ def _build_part(
     """Return the part and what it adds to each margin beside its sums, shape (M,)."""
     n_fields = len(question.slots)
     if plan.ensemble_output is None:
-        weights = np.zeros((len(plan.weights), encoded.shape[1]))
-        weights[:, : plan.weights.shape[1]] = plan.weights
-        part = linear_part(weights, fields=fields, n_fields=n_fields, background=encoded)
-        return part, np.zeros(len(weights))
+        part = linear_part_of(plan, fields=fields, n_fields=n_fields, background=encoded)
+        return part, np.zeros(len(plan.weights))
     ensemble = read_ensemble(question.graph.producers[plan.ensemble_output])
     width = plan.weights.shape[1]
     aggregation = ensemble.aggregation
@@ -207,20 +210,6 @@ def _build_part(
         memory_budget_bytes=memory_budget_bytes,
     )
     return game, np.asarray(plan.weights @ aggregation.offsets[:width])
-
-
-def _check_reading(explainer: SumExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
-    """Raise unless the sums as read give the session's own scores on the background."""
-    for row, own in enumerate(margins):
-        outputs = np.asarray(scores[row], dtype=np.float64)[list(explainer.terms.targets)]
-        linked = link_outputs(explainer.link, own)[list(explainer.explained)]
-        worst = float(np.max(np.abs(linked - outputs)))
-        if not worst <= allowed_residual(outputs, explainer.tolerance):
-            raise MethodRefusedError(
-                explainer.method,
-                f"the sums as read differ from the graph's own output by {worst:g} on "
-                f"background row {row}",
-            )
 
 
 _UNITS = {
