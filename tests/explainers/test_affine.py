@@ -347,6 +347,14 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         "LinearRegressor with softmax",
     ),
     "softmax over rows": ([Z3, node("Softmax", ["z"], ["scores"], axis=0)], 3, "stops at Softmax"),
+    "sums normalised by the other rows": (
+        [
+            Z3,
+            node("BatchNormalization", ["z", *NORMALIZED], ["scores", "m", "v"], training_mode=1),
+        ],
+        3,
+        "BatchNormalization mixes",
+    ),
     "sum over rows": (
         [Z3, node("ReduceSum", ["z", "zero_index"], ["scores"], keepdims=1)],
         3,

@@ -112,6 +112,20 @@ def test_columns_that_mix_fields_make_a_black_box_that_says_so(rng: np.random.Ge
     assert "several fields" in explainer.reason
 
 
+def test_a_method_that_needs_inner_tensors_is_left_out_where_there_are_none() -> None:
+    model = small([helper.make_node("Tanh", ["X"], ["h"])], {})
+    asked: dict[str, Any] = {
+        "slots": tuple(Slot("X", column) for column in range(3)),
+        "score_outputs": ("scores",),
+        "targets": (0,),
+        "n_scores": 1,
+    }
+    assert choose(model.SerializeToString(), **asked).taps
+    plan = choose(model.SerializeToString(), **asked, untapped_because="bits would change")
+    assert (plan.method, plan.taps) == ("black box", ())
+    assert "linear does not fit: bits would change" in plan.reason
+
+
 def test_columns_behind_an_operator_that_cannot_be_traced_make_a_black_box(
     rng: np.random.Generator,
 ) -> None:
