@@ -28,6 +28,7 @@ from explainers.sampled import SampledExplainer
 from models.aia import requirements
 from models.bundle import Bundle, BundleFiles, open_bundle, with_taps
 from models.card import Card
+from models.errors import GraphRefusedError
 from models.session import Session
 from models.translations import CARD_LANGUAGE
 
@@ -98,7 +99,11 @@ def open_model(
     plain = open_bundle(files)
     plan = _plan(plain, targets=(plain.positive_score,))
     progress(f"{name}: preparing explanations by {plan.method}")
-    bundle = with_taps(plain, plan.taps) if plan.taps else plain
+    try:
+        bundle = with_taps(plain, plan.taps) if plan.taps else plain
+    except GraphRefusedError as refusal:
+        bundle = plain = replace(plain, untapped_because=str(refusal))
+        plan = _plan(plain, targets=(plain.positive_score,))
     explainer = _build(plan, bundle, bundle.background.feeds, settings)
     if explainer.link.startswith("softmax"):
         # A class' probability moves with every class' margin, so all of them are explained.
@@ -129,11 +134,19 @@ def is_black_box(explainer: Explainer) -> TypeGuard[EnumeratedExplainer | Sample
 def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
     return choose(
         bundle.model,
-        slots=tuple(Slot(slot.input, slot.column) for slot in bundle.slots),
+        slots=tuple(
+            Slot(
+                slot.input,
+                slot.column,
+                always_finite=not field.may_be_missing or field.missing_value is not None,
+            )
+            for field, slot in zip(bundle.card.fields, bundle.slots, strict=True)
+        ),
         score_outputs=bundle.score_outputs,
         targets=targets,
         n_scores=bundle.session.n_scores,
         score_columns=bundle.session.score_columns,
+        untapped_because=bundle.untapped_because,
     )
 
 

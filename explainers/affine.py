@@ -46,7 +46,7 @@ class Reading:
 
     margins: tuple[Form, ...]
     link: str
-    """identity, logistic (one margin for each target) or softmax (one for each class)."""
+    """identity, logistic or exp (one margin for each target), or softmax (one for each class)."""
     explained: tuple[int, ...]
     """Which of the margins is each target's."""
 
@@ -83,7 +83,7 @@ def _common_link(columns: list[Form | Linked], *, method: str) -> Reading:
     if forms or len(kinds) > 1:
         raise MethodRefusedError(method, "the scores have different links")
     link = kinds.pop()
-    if link == "logistic":
+    if link in ("logistic", "exp"):
         margins = tuple(column.forms[0] for column in links)
         return Reading(margins=margins, link=link, explained=tuple(range(len(margins))))
     if link.startswith("softmax") and all(column.forms == links[0].forms for column in links):

@@ -38,11 +38,13 @@ def choose(
     targets: tuple[int, ...],
     n_scores: int,
     score_columns: tuple[int, ...] | None = None,
+    untapped_because: str = "",
 ) -> Plan:
     """Return the plan to explain the scores ``targets`` of the ONNX model ``graph``.
 
     ``score_columns[s]`` says which column of the score output (or which of ``score_outputs``)
-    score ``s`` is; by default they are in the same order. Raises GraphError when the graph is not
+    score ``s`` is; by default they are in the same order. ``untapped_because``, unless empty, says
+    why no tensor within the graph can be had, which some methods need. Raises GraphError when the graph is not
     sound. The explainer that the plan builds states its method and reason, which are the black
     box's when the background disproves the plan.
     """
@@ -66,8 +68,11 @@ def choose(
             plan = plan_method(question)
         except MethodRefusedError as refusal:
             refusals.append(str(refusal))
-        else:
-            return _or_black_box(plan, question)
+            continue
+        if plan.taps and untapped_because:
+            refusals.append(str(MethodRefusedError(plan.method, untapped_because)))
+            continue
+        return _or_black_box(plan, question)
     return _as_black_box(plan_black_box(question), refusals)
 
 

@@ -58,7 +58,8 @@ def find_cuts(ensemble: Ensemble, *, n_columns: int, double: bool) -> Cuts:
     """Return the cuts of ``ensemble`` for inputs of ``n_columns`` columns."""
     kind: type[np.float32 | np.float64] = np.float64 if double else np.float32
     values = ensemble.value.astype(kind)
-    below = np.nextafter(values, kind(-np.inf))
+    with np.errstate(over="ignore"):  # below the least number there is -inf
+        below = np.nextafter(values, kind(-np.inf))
     members = dict(
         zip(np.flatnonzero(ensemble.mode == Mode.MEMBER).tolist(), ensemble.members, strict=True)
     )
@@ -159,13 +160,14 @@ def _joined(
     owner, low, high = owner[order], low[order], high[order]
     fresh = np.r_[True, (owner[1:] != owner[:-1]) | (low[1:] > high[:-1] + 1)][: len(owner)]
     begins = np.flatnonzero(fresh)
+    ends = np.r_[begins[1:], len(owner)][: len(begins)]
     return Cuts(
         cuts.kind,
         cuts.starts,
         cuts.values,
         np.searchsorted(owner[begins], np.arange(n_nodes + 1)).astype(np.int32),
         low[begins].astype(np.int32),
-        high[np.r_[begins[1:], len(owner)] - 1].astype(np.int32),
+        high[ends - 1].astype(np.int32),
     )
 
 

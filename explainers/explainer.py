@@ -30,6 +30,8 @@ class Slot:
 
     input: str
     column: int
+    always_finite: bool = False
+    """Whether no row, of a case or of the background, has NaN or infinity there."""
 
 
 @dataclass(frozen=True, slots=True)

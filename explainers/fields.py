@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
-from explainers.columns import Columns, copied
+from explainers.columns import Columns, copied, trace_copies
 from explainers.errors import MixedColumnsError
 from explainers.explainer import Feeds, Slot, rows_of
 from explainers.graph import Graph, Node, reduced_axes
@@ -29,29 +30,43 @@ MAX_PERTURBED_ROWS = 256
 _SAME_COLUMNS = frozenset(
     {
         "Abs",
+        "Atan",
+        "BatchNormalization",
         "Binarizer",
         "Ceil",
+        "Celu",
         "Clip",
+        "Cos",
+        "Elu",
         "Erf",
         "Exp",
         "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
         "Imputer",
         "IsInf",
         "IsNaN",
         "LabelEncoder",
+        "LeakyRelu",
         "Log",
+        "Mish",
         "Neg",
         "Not",
         "Reciprocal",
         "Relu",
         "Round",
         "Scaler",
+        "Selu",
         "Sigmoid",
         "Sign",
+        "Sin",
         "Sqrt",
         "Softplus",
         "Softsign",
+        "Swish",
         "Tanh",
+        "ThresholdedRelu",
         "CategoryMapper",
     }
 )
@@ -70,6 +85,7 @@ _COLUMN_BY_COLUMN = frozenset(
         "Mod",
         "Mul",
         "Or",
+        "PRelu",
         "Pow",
         "Sub",
         "Sum",
@@ -104,13 +120,57 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
             frozenset({placed[column]}) if column in placed else frozenset()
             for column in range(width)
         )
+    finite = _finite_columns(graph, slots)
     for node in graph.nodes:
         if node.inputs and all(name in graph.constants for name in node.inputs):
             continue
         labels = copied(node, known, graph.constants) or _depending(node, known, graph.constants)
+        if node.op == "Mul" and labels is not None:
+            labels = (_without_zeros(node, labels[0], finite, graph.constants),)
         if labels is not None:
             known.update(zip(node.outputs, labels, strict=False))
     return known
+
+
+def _finite_columns(graph: Graph, slots: Sequence[Slot]) -> dict[str, Columns[bool]]:
+    """Return, for inputs and their copies, which columns never hold NaN or infinity.
+
+    A float64 is left out: it may become infinite where it is cast.
+    """
+    finite = {(slot.input, slot.column) for slot in slots if slot.always_finite}
+    return trace_copies(
+        graph,
+        {
+            name: tuple((name, column) in finite for column in range(graph_input.width or 1))
+            for name, graph_input in graph.inputs.items()
+            if graph_input.element_type != TensorProto.DOUBLE
+        },
+    )
+
+
+def _without_zeros(
+    node: Node,
+    labels: Sources,
+    finite: Mapping[str, Columns[bool]],
+    constants: Mapping[str, NDArray[Any]],
+) -> Sources:
+    """Return the fields behind the products: none where a number is multiplied by nothing but 0.
+
+    So bins are converted: their last limit is the first column times zero plus one.
+    """
+    for name, factor in (node.inputs, node.inputs[::-1]):
+        columns, zeros = finite.get(name, ()), constants.get(factor)
+        if (
+            zeros is not None
+            and zeros.size == 1
+            and not zeros.any()
+            and len(columns) == len(labels)
+        ):
+            return tuple(
+                frozenset() if is_finite else fields
+                for fields, is_finite in zip(labels, columns, strict=True)
+            )
+    return labels
 
 
 def single_fields(sources: Sources | None, *, used: Sequence[int], method: str) -> tuple[int, ...]:
@@ -200,7 +260,7 @@ def _depending(
     """Return the fields behind each output column of an operator that computes."""
     first = known.get(node.inputs[0]) if node.inputs else None
     if node.op in _SAME_COLUMNS:
-        # Clip has limits besides: tensors, which other fields may go into.
+        # Limits of Clip, say, are tensors, which other fields may go into.
         alone = all(name in constants for name in node.inputs[1:] if name)
         return (first,) if first is not None and alone else None
     if node.op in _COLUMN_BY_COLUMN:

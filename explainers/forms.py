@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import TypeAlias
 
 import numpy as np
@@ -171,6 +172,8 @@ def times(op: str, column: Column, factor: float) -> Column:
     """Return ``factor`` times the column."""
     if isinstance(column, Form):
         return scaled(column, factor)
+    if isinstance(column, Linked) and column.link == "exp" and factor > 0.0:
+        return Linked("exp", (added([column.forms[0], Form({}, log(factor))]),))
     return column if factor == 1.0 else opaque(op, [column])
 
 

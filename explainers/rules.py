@@ -103,6 +103,19 @@ def _matrix_product(
     return product_with(node.op, operands[0], matrix.T * _number(node, "alpha"), bias)
 
 
+def _batch_normalization(
+    node: Node, operands: list[Columns[Column]], constants: Constants
+) -> Columns[Column] | None:
+    """Return the columns scaled and moved by what was kept of the training, column by column."""
+    kept = [constants.get(name) for name in node.inputs[1:5]]
+    if node.integer("training_mode", 0) or any(array is None for array in kept):
+        return None
+    scale, bias, mean, variance = (a.astype(np.float64).ravel() for a in kept if a is not None)
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    factor = scale / np.sqrt(variance + (epsilon if isinstance(epsilon, float) else 1e-5))
+    return product_with(node.op, operands[0], np.diag(factor), bias - factor * mean)
+
+
 def _linear_model(
     node: Node, operands: list[Columns[Column]], _constants: Constants
 ) -> Columns[Column] | None:
@@ -217,6 +230,7 @@ RULES: Mapping[str, Rule] = {
     "LogSoftmax": _apply_link("log_softmax"),
     "MatMul": _matrix_product,
     "Gemm": _matrix_product,
+    "BatchNormalization": _batch_normalization,
     "LinearRegressor": _linear_model,
     "LinearClassifier": _linear_model,
     "ReduceSum": _reduce,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from explainers.affine import Reading, read_scores
 from explainers.ensemble import read_ensemble
-from explainers.errors import BackgroundError, MethodRefusedError
+from explainers.errors import BackgroundError
 from explainers.explainer import (
     ExplainerSettings,
     Feeds,
@@ -30,18 +30,24 @@ from explainers.explainer import (
 )
 from explainers.explanation import (
     Explanation,
-    Matrix,
     Terms,
     Vector,
-    allowed_residual,
     gathered,
     stated,
 )
-from explainers.fields import single_fields, trace_fields, verify_fields
-from explainers.forms import Form
 from explainers.game import OUTPUT, unit_of
-from explainers.linear import LinearPart, linear_part
+from explainers.linear import LinearPart
 from explainers.links import LINKS, link_outputs
+from explainers.parts import (
+    PartPlan,
+    check_reading,
+    encoded,
+    fields_of,
+    linear_part_of,
+    places_of,
+    plan_parts,
+)
+from explainers.products import plan_product
 from explainers.sum_kernel import add_up_and_link
 from explainers.tree_game import TreeGame, build_game
 
@@ -74,9 +80,9 @@ class SumExplainer(InTerms):
     ) -> Explanation:
         """Return the exact values of the one row in ``feeds``; see ``Explainer.explain``."""
         del seed
-        contributions = self.parts[0].contributions(_encoded(self.inputs[0], feeds, taps))
+        contributions = self.parts[0].contributions(encoded(self.inputs[0], feeds, taps))
         for where, part in zip(self.inputs[1:], self.parts[1:], strict=True):
-            contributions += part.contributions(_encoded(where, feeds, taps))
+            contributions += part.contributions(encoded(where, feeds, taps))
         margins, linked = np.empty((2, len(self.margin_bases)))
         add_up_and_link(contributions, self.margin_bases, LINKS.index(self.link), margins, linked)
         chosen = list(self.explained)
@@ -90,20 +96,6 @@ class SumExplainer(InTerms):
         return stated(self.terms, values)
 
 
-@dataclass(frozen=True, slots=True)
-class _PartPlan:
-    """One part before there is a background."""
-
-    tensor: str
-    """The encoded tensor that the part reads."""
-    weights: Matrix
-    """Shape (M, columns) of a linear part, (M, outputs) of an ensemble's margins."""
-    ensemble_output: str | None
-    """The score tensor of the ensemble, None for a linear part."""
-    used: tuple[int, ...]
-    walked: tuple[int, ...]
-
-
 def plan_sums(question: Question) -> Plan:
     """Return the plan for a graph whose margins are affine sums of exactly explained parts.
 
@@ -111,7 +103,9 @@ def plan_sums(question: Question) -> Plan:
     the operator that stands in the way, when there is no such margin.
     """
     reading = read_scores(question, method=SUM)
-    parts = _plan_parts(question, reading)
+    if reading.link == "exp":
+        return plan_product(question, reading)
+    parts = plan_parts(question, reading, method=SUM)
     ensembles = sum(part.ensemble_output is not None for part in parts)
     columns = sum(len(part.used) for part in parts if part.ensemble_output is None)
     terms = [f"{ensembles} tree ensemble{'s' * (ensembles > 1)}"] if ensembles else []
@@ -119,52 +113,22 @@ def plan_sums(question: Question) -> Plan:
         terms.append(f"{columns} encoded columns")
     margin = "scores are" if reading.link == "identity" else f"margin before the {reading.link} is"
     reason = f"the {margin} an affine sum of {' and '.join(terms)}"
-    taps = tuple(
-        dict.fromkeys(part.tensor for part in parts if part.tensor not in question.graph.inputs)
-    )
+    taps, inputs = places_of(parts, question)
     method = SUM if ensembles else LINEAR
     return Plan(
         method=method,
         reason=reason,
         taps=taps,
         unit=_UNITS.get(reading.link, OUTPUT),
-        build=partial(_build, question, reading, tuple(parts), taps, method, reason),
+        build=partial(_build, question, reading, tuple(parts), inputs, method, reason),
     )
-
-
-def _plan_parts(question: Question, reading: Reading) -> list[_PartPlan]:
-    """Return one part for each tensor among the atoms, in a fixed order."""
-    atoms = sorted({atom for form in reading.margins for atom in form.weights})
-    if not atoms:
-        raise MethodRefusedError(SUM, "the scores are constants")
-    traced = trace_fields(question.graph, question.slots)
-    parts = []
-    for tensor, is_margin in dict.fromkeys((atom.tensor, atom.is_margin) for atom in atoms):
-        width = 1 + max(a.column for a in atoms if (a.tensor, a.is_margin) == (tensor, is_margin))
-        weights = np.zeros((len(reading.margins), width))
-        for row, form in enumerate(reading.margins):
-            _fill(weights[row], form, tensor, is_margin=is_margin)
-        source, used = tensor, tuple(np.flatnonzero((weights != 0).any(axis=0)).tolist())
-        if is_margin:
-            node = question.graph.producers[tensor]
-            source = node.inputs[0]
-            used = tuple(int(column) for column in read_ensemble(node).used_columns())
-        walked = single_fields(traced.get(source), used=used, method=SUM)
-        parts.append(_PartPlan(source, weights, tensor if is_margin else None, used, walked))
-    return parts
-
-
-def _fill(row: Vector, form: Form, tensor: str, *, is_margin: bool) -> None:
-    for atom, weight in form.weights.items():
-        if (atom.tensor, atom.is_margin) == (tensor, is_margin):
-            row[atom.column] = weight
 
 
 def _build(
     question: Question,
     reading: Reading,
-    plans: tuple[_PartPlan, ...],
-    taps: tuple[str, ...],
+    plans: tuple[PartPlan, ...],
+    inputs: tuple[str | int, ...],
     method: str,
     reason: str,
     background: Feeds,
@@ -173,33 +137,23 @@ def _build(
 ) -> SumExplainer:
     if rows_of(background) == 0:
         raise BackgroundError("rows", got=0, want="at least 1")
-    inputs = tuple(
-        plan.tensor if plan.tensor in question.graph.inputs else taps.index(plan.tensor)
-        for plan in plans
-    )
     scores, tapped = run(background)
     bases = np.array([form.constant for form in reading.margins])
     margins = np.tile(bases, (len(scores), 1))
     parts: list[Part] = []
     ensembles = sum(plan.ensemble_output is not None for plan in plans)
     for where, plan in zip(inputs, plans, strict=True):
-        fields = verify_fields(
-            partial(_run_encoded, run, where),
-            background,
-            slots=question.slots,
-            walked=plan.walked,
-            method=method,
-        )
+        fields = fields_of(plan, where, question, background, run, method)
         part, offsets = _build_part(
             question,
             plan,
             fields=fields,
-            encoded=_encoded(where, background, tapped),
+            encoded=encoded(where, background, tapped),
             memory_budget_bytes=settings.memory_budget_bytes // max(ensembles, 1),
         )
         parts.append(part)
         bases = bases + offsets + part.base_values
-        margins += offsets + part.sums(_encoded(where, background, tapped))
+        margins += offsets + part.sums(encoded(where, background, tapped))
     explained = list(reading.explained)
     explainer = SumExplainer(
         terms=Terms(
@@ -218,7 +172,13 @@ def _build(
         margin_bases=bases,
         explained=reading.explained,
     )
-    _check_reading(explainer, margins, scores)
+    check_reading(
+        method,
+        "sums",
+        np.stack([link_outputs(reading.link, own)[explained] for own in margins]),
+        np.asarray(scores, dtype=np.float64)[:, list(question.targets)],
+        settings.tolerance,
+    )
     # The first explanation, so that compiling is over before the first request.
     first = {name: column[:1] for name, column in background.items()}
     explainer.explain(first, scores[0], tuple(tap[:1] for tap in tapped), b"")
@@ -227,7 +187,7 @@ def _build(
 
 def _build_part(
     question: Question,
-    plan: _PartPlan,
+    plan: PartPlan,
     *,
     fields: tuple[int, ...],
     encoded: NDArray[Any],
@@ -236,10 +196,8 @@ def _build_part(
     """Return the part and what it adds to each margin beside its sums, shape (M,)."""
     n_fields = len(question.slots)
     if plan.ensemble_output is None:
-        weights = np.zeros((len(plan.weights), encoded.shape[1]))
-        weights[:, : plan.weights.shape[1]] = plan.weights
-        part = linear_part(weights, fields=fields, n_fields=n_fields, background=encoded)
-        return part, np.zeros(len(weights))
+        part = linear_part_of(plan, fields=fields, n_fields=n_fields, background=encoded)
+        return part, np.zeros(len(plan.weights))
     ensemble = read_ensemble(question.graph.producers[plan.ensemble_output])
     width = plan.weights.shape[1]
     aggregation = ensemble.aggregation
@@ -252,31 +210,6 @@ def _build_part(
         memory_budget_bytes=memory_budget_bytes,
     )
     return game, np.asarray(plan.weights @ aggregation.offsets[:width])
-
-
-def _check_reading(explainer: SumExplainer, margins: Matrix, scores: NDArray[Any]) -> None:
-    """Raise unless the sums as read give the session's own scores on the background."""
-    for row, own in enumerate(margins):
-        outputs = np.asarray(scores[row], dtype=np.float64)[list(explainer.terms.targets)]
-        linked = link_outputs(explainer.link, own)[list(explainer.explained)]
-        worst = float(np.max(np.abs(linked - outputs)))
-        if not worst <= allowed_residual(outputs, explainer.tolerance):
-            raise MethodRefusedError(
-                explainer.method,
-                f"the sums as read differ from the graph's own output by {worst:g} on "
-                f"background row {row}",
-            )
-
-
-def _run_encoded(run: Run, where: str | int, feeds: Feeds) -> NDArray[Any]:
-    return _encoded(where, feeds, () if isinstance(where, str) else run(feeds)[1])
-
-
-def _encoded(where: str | int, feeds: Feeds, taps: tuple[NDArray[Any], ...]) -> NDArray[Any]:
-    tensor = np.asarray(feeds[where] if isinstance(where, str) else taps[where])
-    if tensor.dtype == np.float16:
-        tensor = tensor.astype(np.float32)  # the same numbers, of a type that compiled code knows
-    return tensor.reshape(len(tensor), -1)
 
 
 _UNITS = {

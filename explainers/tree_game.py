@@ -183,14 +183,15 @@ def build_game(
 ) -> TreeGame:
     """Return the game of the linear forms ``forms``, shape (S, R), of the raw sums.
 
-    ``fields[c]`` is the field of encoded column c. ``background``, shape (B, columns), is encoded
+    ``fields[c]`` is the field of encoded column c, -1 for one of none. ``background``, shape (B, columns), is encoded
     and in the type that the operator is fed.
     """
     double = background.dtype == np.float64
     cuts = find_cuts(ensemble, n_columns=background.shape[1], double=double)
     ranks = cuts.ranks(background)
     values = np.ascontiguousarray(ensemble.leaf_values @ forms.T)
-    field_of_column = np.array(fields, dtype=np.int32)
+    # A column of no field is the same in every row; any field may own what never changes.
+    field_of_column = np.maximum(np.array(fields, dtype=np.int32), 0)
     sizes = leaf_sizes(ensemble, field_of_column)
     tabled, tables = _fitting_tables(
         ensemble, cuts, sizes, field_of_column, values, ranks, memory_budget_bytes

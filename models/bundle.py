@@ -134,6 +134,8 @@ class Bundle:
     calibration: Calibration | None
     path: Path
     impact: Impact | None
+    untapped_because: str = ""
+    """Why inner tensors may not be extra outputs; empty if they may."""
 
     @property
     def impact_level(self) -> int | None:

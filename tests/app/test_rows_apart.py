@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from app.served import is_black_box, open_model
+from app.served import explain_against, is_black_box, open_model
 from app.settings import Settings
 from models.bundle import BundleFiles, open_bundle
 from models.errors import ScoringError
@@ -161,3 +161,37 @@ def test_a_linear_graph_in_half_precision_is_explained(tmp_path: Path) -> None:
         for weight, (name, value) in zip((1, -2, 0.5), CASE.items(), strict=True)
     ]
     np.testing.assert_allclose(explained.contributions[0], want, atol=1e-3)
+
+
+def test_a_graph_that_extra_outputs_would_change_is_explained_without_them(tmp_path: Path) -> None:
+    """Onnxruntime leaves roundings to half precision out, unless somebody wants to see the tensor."""
+    half = make_model(
+        [
+            node("Cast", ["x"], "half", to=TensorProto.FLOAT16),
+            node("Sub", ["half", "scale"], "moved"),
+            node("Div", ["moved", "scale"], "scaled"),
+            helper.make_node("Concat", ["scaled", "half"], ["both"], axis=1),
+            node("MatMul", ["both", "weights"], "sum"),
+            node("Cast", ["sum"], "y", to=TensorProto.FLOAT),
+        ],
+        [tensor("x", TensorProto.FLOAT, (None, 3))],
+        [tensor("y", TensorProto.FLOAT, (None, 1))],
+        [
+            constant("scale", [0.1, 0.3, 0.7], np.float16),
+            constant("weights", [[1], [-2], [0.5]] * 2, np.float16),
+        ],
+    )
+    bundle, explainer = open_model(files_of(half, tmp_path), Settings(_env_file=None))
+    assert explainer.method == "exact enumeration"
+    assert "linear does not fit: taps, on background row" in explainer.reason
+    case = bundle.schema.encode(CASE)
+    scored = bundle.session.run_row(case.feeds)
+    assert scored.taps == ()
+    explained = explainer.explain(case.feeds, scored.scores, scored.taps, b"seed")
+
+    def score(row: Mapping[str, float]) -> float:
+        return float(bundle.session.run_row(bundle.schema.encode(dict(row)).feeds).scores[0])
+
+    np.testing.assert_allclose(explained.contributions[0], shapley_values(score), atol=1e-5)
+    again = explain_against(bundle, Settings(_env_file=None), bundle.background.feeds, (0,))
+    assert again.method == "exact enumeration"

@@ -33,6 +33,7 @@ def graph_of(nodes: list[onnx.NodeProto], rng: np.random.Generator) -> bytes:
         "mix": rng.normal(size=(3, 2)).astype(np.float32),
         "flat": rng.normal(size=FIELDS).astype(np.float32),
         "three": np.array([0.5, -1.5, 2.0], dtype=np.float32),
+        "positive": np.array([0.5, 1.5, 2.0], dtype=np.float32),
         "one": np.array([1.0], dtype=np.float32),
         "half": np.array(0.5, dtype=np.float32),
         "half64": np.array(0.5, dtype=np.float64),
@@ -109,7 +110,16 @@ Z1 = node("MatMul", ["X", "w1"], ["z"])
 Z3 = node("MatMul", ["X", "w3"], ["z"])
 P = node("Sigmoid", ["z"], ["p"])
 
+NORMALIZED = ["three", "three", "three", "positive"]
 READABLE: dict[str, tuple[list[onnx.NodeProto], str]] = {
+    "sums normalised as in training": (
+        [
+            Z3,
+            node("BatchNormalization", ["z", *NORMALIZED], ["n"], epsilon=0.01),
+            node("Softmax", ["n"], ["scores"], axis=1),
+        ],
+        "softmax",
+    ),
     "mean and difference": (
         [
             Z1,
@@ -337,6 +347,14 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         "LinearRegressor with softmax",
     ),
     "softmax over rows": ([Z3, node("Softmax", ["z"], ["scores"], axis=0)], 3, "stops at Softmax"),
+    "sums normalised by the other rows": (
+        [
+            Z3,
+            node("BatchNormalization", ["z", *NORMALIZED], ["scores", "m", "v"], training_mode=1),
+        ],
+        3,
+        "BatchNormalization mixes",
+    ),
     "sum over rows": (
         [Z3, node("ReduceSum", ["z", "zero_index"], ["scores"], keepdims=1)],
         3,
@@ -421,9 +439,9 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         "ReduceL1 of terms",
     ),
     "a logarithmic link": (
-        [Z1, node("Exp", ["z"], ["scores"])],
+        [Z1, node("Exp", ["z"], ["e"]), node("Add", ["e", "one"], ["scores"])],
         1,
-        "the scores are exp of a sum, which is no link",
+        r"the scores are 1\+exp of a sum, which is no link",
     ),
     "an exponential of a probability": (
         [Z1, P, node("Exp", ["p"], ["scores"])],

@@ -112,6 +112,20 @@ def test_columns_that_mix_fields_make_a_black_box_that_says_so(rng: np.random.Ge
     assert "several fields" in explainer.reason
 
 
+def test_a_method_that_needs_inner_tensors_is_left_out_where_there_are_none() -> None:
+    model = small([helper.make_node("Tanh", ["X"], ["h"])], {})
+    asked: dict[str, Any] = {
+        "slots": tuple(Slot("X", column) for column in range(3)),
+        "score_outputs": ("scores",),
+        "targets": (0,),
+        "n_scores": 1,
+    }
+    assert choose(model.SerializeToString(), **asked).taps
+    plan = choose(model.SerializeToString(), **asked, untapped_because="bits would change")
+    assert (plan.method, plan.taps) == ("black box", ())
+    assert "linear does not fit: bits would change" in plan.reason
+
+
 def test_columns_behind_an_operator_that_cannot_be_traced_make_a_black_box(
     rng: np.random.Generator,
 ) -> None:
@@ -161,10 +175,12 @@ def single(values: object) -> object:
     return np.array(values, np.float32)
 
 
-def explained(model: onnx.ModelProto, rows: int, rng: np.random.Generator) -> tuple[str, float]:
+def explained(
+    model: onnx.ModelProto, rows: int, rng: np.random.Generator, *, finite: bool = False
+) -> tuple[str, float]:
     """Return the method, and how far its contributions are from enumeration on the margin."""
     data = model.SerializeToString()
-    slots = tuple(Slot("X", column) for column in range(3))
+    slots = tuple(Slot("X", column, always_finite=finite) for column in range(3))
     plan = choose(data, slots=slots, score_outputs=("scores",), targets=(0,), n_scores=1)
     served = serve(data, ("scores",), plan.taps)
 
@@ -272,6 +288,69 @@ def test_columns_of_one_field_are_traced_through_powers_and_tables(
     }
     method, apart = explained(small(nodes, constants), 20, rng)
     assert (method, apart < 5e-6) == ("linear", True)
+
+
+OWN_COLUMN: dict[str, dict[str, Any]] = {
+    "Atan": {},
+    "BatchNormalization": {"epsilon": 0.1},
+    "Celu": {"alpha": 0.5},
+    "Cos": {},
+    "Elu": {},
+    "HardSigmoid": {},
+    "HardSwish": {},
+    "LeakyRelu": {"alpha": 0.3},
+    "PRelu": {},
+    "Selu": {},
+    "Sin": {},
+    "ThresholdedRelu": {"alpha": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", OWN_COLUMN)
+def test_an_operator_on_each_column_alone_keeps_its_field(
+    name: str, rng: np.random.Generator
+) -> None:
+    beside = {"BatchNormalization": ["u", "u", "u", "v"], "PRelu": ["w"]}.get(name, [])
+    nodes = [helper.make_node(name, ["X", *beside], ["h"], **OWN_COLUMN[name])]
+    constants = {
+        "u": single([0.5, -0.4, 0.3]),
+        "v": single([0.5, 1.0, 2.0]),
+        "w": single([1.0, -2.0, 0.5]),
+    }
+    method, apart = explained(small(nodes, constants), 20, rng)
+    assert (method, apart < 5e-6) == ("linear", True)
+
+
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("factors", [["a", "none"], ["none", "a"]])
+def test_a_number_times_zero_is_no_field_unless_it_may_be_missing(
+    factors: list[str], finite: bool, rng: np.random.Generator
+) -> None:
+    """So the bins of other fields are converted; a missing value would be in all of them."""
+    nodes = [
+        *LIMITED,
+        helper.make_node("Mul", factors, ["nothing"]),
+        helper.make_node("Less", ["b", "limits"], ["under"]),
+        helper.make_node("Cast", ["under"], ["step"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["nothing", "last"], ["end"]),
+        helper.make_node("Concat", ["step", "end"], ["steps"], axis=1),
+        helper.make_node("ArgMax", ["steps"], ["place"], axis=1),
+        helper.make_node("OneHot", ["place", "depth", "off_on"], ["hot"]),
+        helper.make_node("Reshape", ["hot", "flat"], ["bins"]),
+        helper.make_node("Concat", ["bins", "a"], ["h"], axis=1),
+    ]
+    constants = {
+        "first": [0],
+        "second": [1],
+        "none": single([0.0]),
+        "last": single([1.0]),
+        "limits": single([[-0.5, 0.5]]),
+        "flat": np.array([0, -1]),
+        "depth": np.array(3),
+        "off_on": single([0.25, 1.0]),
+    }
+    method, apart = explained(small(nodes, constants), 20, rng, finite=finite)
+    assert (method, apart < 5e-6) == ("linear" if finite else "exact enumeration", True)
 
 
 def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:

@@ -343,7 +343,13 @@ def test_a_hidden_layer_is_refused_by_name(rng: np.random.Generator) -> None:
     ("nodes", "reason"),
     [
         ([helper.make_node("Mul", ["z", "z"], ["scores"])], "Mul of terms that are not constant"),
-        ([helper.make_node("Exp", ["z"], ["scores"])], "exp"),
+        (
+            [
+                helper.make_node("Exp", ["z"], ["e"]),
+                helper.make_node("Neg", ["e"], ["scores"]),
+            ],
+            "Neg of exp terms",
+        ),
         ([helper.make_node("Div", ["one", "z"], ["scores"])], "Div of terms"),
         (
             [

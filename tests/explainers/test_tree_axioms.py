@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from explainers.choose import choose
 from explainers.errors import AdditivityError
@@ -67,12 +69,18 @@ def explain(served: Served, row: NDArray[Any]) -> Explanation:
 
 
 def check(
-    model: bytes, rng: np.random.Generator, columns: int, *, n: int, link: bool = False
+    model: bytes,
+    rng: np.random.Generator,
+    columns: int,
+    *,
+    n: int,
+    link: bool = False,
+    missing: bool = True,
 ) -> None:
     """Compare with brute force; where a link follows, its inverse is taken of every worth."""
-    background = random_rows(rng, 12, columns)
+    background = random_rows(rng, 12, columns, missing=missing)
     it = served(model, background, targets=tuple(range(n)), n_scores=n)
-    for row in random_rows(rng, 4, columns):
+    for row in random_rows(rng, 4, columns, missing=missing):
         got = explain(it, row)
 
         def margins(rows: NDArray[Any]) -> NDArray[np.float64]:
@@ -256,6 +264,29 @@ def test_a_field_that_no_tree_reads_gets_exactly_zero(rng: np.random.Generator) 
         contributions = explain(it, row).contributions[0]
         assert contributions[4] == 0.0
         assert np.abs(contributions[:4]).max() > 0.0
+
+
+def test_trees_without_a_split_explain_nothing(rng: np.random.Generator) -> None:
+    listed = random_trees(rng, columns=2, trees=3, depth=0)
+    it = served(regressor(listed), random_rows(rng, 20, 2))
+    explanation = explain(it, random_rows(rng, 1, 2)[0])
+    np.testing.assert_array_equal(explanation.contributions, np.zeros((1, 2)))
+    np.testing.assert_allclose(it.explainer.base_values, [sum(listed.leaf_weight)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_column_of_no_field_changes_nothing(seed: int) -> None:
+    """Trees may split on a constant; nobody's column used to be written beside the table."""
+    rng = np.random.default_rng(seed)
+    model = onnx.load_model_from_string(
+        regressor(random_trees(rng, columns=3, trees=4, depth=3, missing=False))
+    )
+    weights = np.array([[1, 0, 0], [0, 1, 0]], dtype=np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "weights"))
+    model.graph.node[0].input[0] = "encoded"
+    model.graph.node.insert(0, helper.make_node("MatMul", ["X", "weights"], ["encoded"]))
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 2
+    check(model.SerializeToString(), rng, 2, n=1, missing=False)
 
 
 def test_fields_that_play_the_same_part_get_the_same(rng: np.random.Generator) -> None:
