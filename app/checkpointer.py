@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from app.clock_watch import ClockWatch
 from app.custody import Custody
 from app.domain import Clock, NewId
 from app.engine import Engine
@@ -45,6 +46,7 @@ class Checkpointer:
         log: Log,
         custody: Custody,
         *,
+        clock: Clock,
         witnesses: Witnesses | None = None,
         timestamps: Timestamps | None = None,
         publish_to: Path | None = None,
@@ -53,6 +55,7 @@ class Checkpointer:
         self._interval_seconds = interval_seconds
         self._log = log
         self._custody = custody
+        self._clock_watch = ClockWatch(log, clock)
         self._witnesses = witnesses
         self._timestamps = timestamps
         self._publish_to = publish_to
@@ -82,6 +85,8 @@ class Checkpointer:
             found += self._timestamps.alarms
         if self._publishing_fault is not None:
             found.append(self._publishing_fault)
+        if self._clock_watch.alarm is not None:
+            found.append(self._clock_watch.alarm)
         return found + self._custody.alarms
 
     @property
@@ -120,6 +125,7 @@ class Checkpointer:
 
     async def _step(self) -> None:
         try:
+            await asyncio.to_thread(self._clock_watch.look)
             await asyncio.to_thread(self._custody.purge_if_needed, self._log)
             note = await asyncio.to_thread(self._log.checkpoint_in_turn)
         except AuditError as err:
@@ -232,6 +238,7 @@ def checkpointer_for(
     return Checkpointer(
         log,
         custody,
+        clock=clock,
         witnesses=witnesses,
         timestamps=timestamps,
         publish_to=settings.publish_dir,

@@ -283,7 +283,11 @@ def key_create(
 @key_app.command("list")
 def key_list(data_dir: DataDir = None) -> None:
     """List the keys, never their secrets."""
-    table = Table("Id", "Name", "Role", "Kind", "Actor", "Agreement", "Made", "Revoked")
+    table = Table()
+    # Never cut short: `key revoke` wants the whole id, also from a narrow terminal.
+    table.add_column("Id", no_wrap=True)
+    for heading in ("Name", "Role", "Kind", "Actor", "Agreement", "Made", "Revoked"):
+        table.add_column(heading, overflow="fold")
     with _key_store(data_dir) as store:
         for entry in store.entries():
             table.add_row(

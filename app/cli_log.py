@@ -32,11 +32,13 @@ from audit.reader import LogReader
 
 # No markup: what is printed comes from the log, where a bracket is a bracket.
 out = Console(markup=False)
+err = Console(stderr=True, markup=False)
 
 retention_app = typer.Typer(help="Erase what has been kept for long enough.", no_args_is_help=True)
 log_app = typer.Typer(help="Look after the log's tables and signing key.", no_args_is_help=True)
 
 OPERATOR = "operator"
+NOTHING_ERASED = 1
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
@@ -92,6 +94,8 @@ def fsck(
     target = published or settings.publish_dir
     if target is None:
         raise typer.BadParameter("want a directory, or GROUNDS_PUBLISH_DIR")
+    if not target.is_dir():
+        raise typer.BadParameter(f"there is no directory {target}")
     with (
         closing(
             LogReader.open_readonly(
@@ -114,7 +118,14 @@ def fsck(
             out.print(
                 f"FAULT {where}{fault.kind}: {fault.message}", highlight=False, soft_wrap=True
             )
-        told = f"{len(report.faults):,} faults" if report.faults else "sound"
+        for other in report.others:
+            out.print(
+                f"note: {other} is no part of the log, and public where the directory is",
+                highlight=False,
+                soft_wrap=True,
+            )
+        count = len(report.faults)
+        told = f"{count:,} fault{'' if count == 1 else 's'}" if count else "sound"
         out.print(
             f"{report.size:,} entries published, {report.files:,} files compared: {told}",
             highlight=False,
@@ -148,7 +159,17 @@ def erase(
             record_ids=record or (),
         )
         if not done.indexes:
-            out.print("Nothing was there to erase: is the name spelt as it was sent?")
+            if subject is None:
+                out.print("Nothing was there to erase: it was erased before.")
+                return
+            # With an exit code of its own: a script must not take a misspelt name for an erasure.
+            err.print(
+                "Nothing was there to erase. Is the name spelt as it was sent? Who was erased before "
+                "cannot be found again either.",
+                highlight=False,
+                soft_wrap=True,
+            )
+            raise typer.Exit(NOTHING_ERASED)
         out.print(
             f"{len(done.indexes):,} records erased, "
             + ("gone from every file" if done.purged else "still in the write-ahead log")

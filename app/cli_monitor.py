@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from app.cli_progress import progress
-from app.client import auth_header
+from app.client import KEY_VARIABLE, auth_header
 from app.ids import timestamp, utc_now
 from audit.errors import AuditError
 from audit.files import WriterLock
@@ -53,6 +53,11 @@ class HttpSource:
             with self._client.stream("GET", path) as answer:
                 if answer.status_code == httpx.codes.NOT_FOUND:
                     return None
+                if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+                    raise SourceError(
+                        f"{path}: the log answers {answer.status_code}: it wants a key with the role "
+                        f"auditor in {KEY_VARIABLE}, or GROUNDS_LOG_PUBLIC at the service"
+                    )
                 if answer.status_code != httpx.codes.OK:
                     raise SourceError(f"{path}: the log answers {answer.status_code}")
                 content = bytearray()

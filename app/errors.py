@@ -332,7 +332,7 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         422,
         "invalid-request",
         "The request is not of the documented form",
-        "`errors` names what to change; `/docs` describes every request.",
+        "`errors` or `detail` names what to change; `/docs` describes every request.",
     ),
     HeldCheckpointError: ProblemType(
         422,

@@ -217,6 +217,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        started = False
         try:
             async with (
                 outside_client(settings) as outside,
@@ -232,9 +233,16 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
                 gc.enable()
                 let_go_of_starters()
                 _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
+                started = True
                 yield
         except REFUSALS as err:
             _log.error("cannot start", reason=str(err))
+            raise StartRefusedError from err
+        except OSError as err:
+            if started:
+                raise
+            place = "" if err.filename is None else f"{err.filename}: "
+            _log.error("cannot start", reason=f"{place}{err.strerror or err}")
             raise StartRefusedError from err
         finally:
             if tracing is not None:

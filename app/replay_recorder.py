@@ -116,7 +116,9 @@ class Service:
             )
             body = answer.json()
         except (httpx.HTTPError, ValueError) as err:
-            raise ServiceRefusedError(f"the service does not answer: {type(err).__name__}") from err
+            raise ServiceRefusedError(
+                f"{self._client.base_url} does not answer: {type(err).__name__}"
+            ) from err
         if answer.is_success:
             return dict(body)
         told = body.get("detail") or body.get("title") if isinstance(body, dict) else None

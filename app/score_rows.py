@@ -48,7 +48,9 @@ def open_rows(path: Path) -> RowFile:
         if _is_parquet(path):
             described = pq.ParquetFile(path)
             return RowFile(path, described.metadata.num_rows, digest, described.schema_arrow.names)
-    except (OSError, pa.ArrowException) as err:
+    except OSError as err:
+        raise FileRefusedError(f"{path}: {err.strerror or err}") from err
+    except pa.ArrowException as err:
         raise FileRefusedError(f"{path}: {err}") from err
     columns, count = _counted(path)
     return RowFile(path, count, digest, columns)

@@ -73,7 +73,9 @@ def published_schema(client: httpx.Client, model: str) -> Mapping[str, Any]:
         answer = client.get(f"/v1/models/{model}")
         body = answer.json()
     except (httpx.HTTPError, ValueError) as err:
-        raise ServiceRefusedError(f"the service does not answer: {type(err).__name__}") from err
+        raise ServiceRefusedError(
+            f"{client.base_url} does not answer: {type(err).__name__}"
+        ) from err
     if not answer.is_success:
         raise ServiceRefusedError(f"the service says {answer.status_code}: {body.get('detail')}")
     schema: Mapping[str, Any] = body["case_schema"]

@@ -1,6 +1,7 @@
 """Running the service: uvicorn with one process, structured logs, and a clean stop."""
 
 import logging
+import os
 import socket
 import sys
 from contextlib import suppress
@@ -10,10 +11,11 @@ import orjson
 import structlog
 import uvicorn
 
+from app.client import KEY_VARIABLE
 from app.main import StartRefusedError, create_app
 from app.memory import give_back_large_pieces
 from app.one_write import OneWriteProtocol
-from app.settings import Settings
+from app.settings import Settings, misspelt
 
 STARTUP_FAILED = 3
 """uvicorn's own exit code for an application that did not start."""
@@ -34,6 +36,9 @@ def run(settings: Settings) -> int:
     """Serve until stopped; return the process' exit code."""
     configure_logs()
     give_back_large_pieces()
+    for variable, like in misspelt(os.environ, known=[KEY_VARIABLE]).items():
+        # Not refused: another version of Grounds may know it. Its value may be a secret.
+        _log.warning("there is no such setting", variable=variable, did_you_mean=like)
     try:
         sockets = bound(settings.host, settings.port)
     except OSError as err:
@@ -96,6 +101,7 @@ def configure_logs() -> None:
         )
     )
     logging.getLogger("uvicorn.error").addFilter(_is_news)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for every witness, every second
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

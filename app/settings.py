@@ -3,6 +3,8 @@
 No secret has a default: keys live in files under ``data_dir`` and are made at first start.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,12 +12,16 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+PREFIX = "GROUNDS_"
 
 
 class Settings(BaseSettings):
     """What an operator may set. ``docs/settings.md`` lists each one; a test compares the two."""
 
-    model_config = SettingsConfigDict(env_prefix="GROUNDS_", extra="ignore", frozen=True)
+    # What is set to nothing counts as not set: a path of no characters would be the current directory.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     data_dir: Annotated[
         Path, Field(description="Where the log, its keys and the access keys are kept.")
@@ -225,3 +231,18 @@ class Settings(BaseSettings):
             le=1e-3,
         ),
     ] = 1e-5
+
+
+def misspelt(variables: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, str | None]:
+    """Return each variable that looks like a setting and is none, with the one it is most like.
+
+    ``known`` are those that something else reads.
+    """
+    settings = {PREFIX + name.upper() for name in Settings.model_fields}
+    found: dict[str, str | None] = {}
+    for name in sorted({each.upper() for each in variables} - settings - {*known}):
+        if name.startswith(PREFIX):
+            found[name] = next(
+                iter(get_close_matches(name, sorted(settings), n=1, cutoff=0.8)), None
+            )
+    return found

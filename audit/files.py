@@ -9,13 +9,16 @@ from pathlib import Path
 
 from audit.errors import LogLockedError
 
+UNFINISHED = ".tmp"
+"""Ends the name of a file that is being written, and of what a crash left of one."""
+
 
 def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """Replace ``path`` so that after a power cut it holds the old content or the new, never a mix.
 
     Raises OSError.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(path.name + UNFINISHED)
     with suppress(FileNotFoundError):
         temporary.unlink()  # left by a crash; O_EXCL below must not follow what someone put there
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -11,6 +11,7 @@ from pathlib import Path
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.errors import NoteError, ProofError
 from audit.faults import Fault
+from audit.files import UNFINISHED
 from audit.note import VerifierKey
 from audit.publish import CHECKPOINT
 from audit.reader import LogReader
@@ -28,6 +29,9 @@ class PublishedReport:
     files: int
     """How many tiles and bundles were compared."""
     faults: tuple[Fault, ...]
+    others: tuple[str, ...]
+    """Files and links in the directory that are no part of the log. No fault: a web server may want
+    its own, but whoever reads the log can read these too."""
 
     @property
     def sound(self) -> bool:
@@ -58,8 +62,9 @@ def check_published(
     """
     faults: list[Fault] = []
     checkpoint = _checkpoint(log, target, faults)
+    others = _others(target)
     if checkpoint is None:
-        return PublishedReport(0, 0, tuple(faults))
+        return PublishedReport(0, 0, tuple(faults), others)
     have = log.size
     if checkpoint.size > have:
         faults.append(
@@ -79,7 +84,7 @@ def check_published(
             faults.append(fault)
     progress(len(wanted), len(wanted))
     faults += _strays(target, have)
-    return PublishedReport(checkpoint.size, len(wanted), tuple(faults))
+    return PublishedReport(checkpoint.size, len(wanted), tuple(faults), others)
 
 
 def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint | None:
@@ -137,6 +142,16 @@ def _compared(target: Path, resource: _Resource) -> Fault | None:
     return None
 
 
+def _others(target: Path) -> tuple[str, ...]:
+    """Return what is beside ``tile`` and the checkpoint."""
+    found = []
+    for top in sorted(target.iterdir()) if target.is_dir() else ():
+        if top.name not in {"tile", CHECKPOINT, f"{CHECKPOINT}{UNFINISHED}"}:
+            inside = [top] if top.is_symlink() or not top.is_dir() else sorted(top.rglob("*"))
+            found += [path for path in inside if path.is_symlink() or not path.is_dir()]
+    return tuple(path.relative_to(target).as_posix() for path in found)
+
+
 def _strays(target: Path, size: int) -> list[Fault]:
     """Return files under ``tile`` that no log of this size ever had."""
     known = set()
@@ -145,7 +160,7 @@ def _strays(target: Path, size: int) -> list[Fault]:
     widths = {level: (full, partial) for level, full, partial in known}
     faults = []
     for path in sorted((target / "tile").rglob("*")):
-        if path.is_file() and not path.name.endswith(".tmp"):
+        if path.is_file() and not path.name.endswith(UNFINISHED):
             name = path.relative_to(target).as_posix()
             if not _was_ever(name, widths):
                 faults.append(Fault(None, "stray", name))

@@ -272,7 +272,15 @@ class Monitor:
         try:
             whole, part = (tiles.range_root(0, size, read) for size in (last.size, shown.size))
         except (SourceError, ProofError):
-            return self._proved("rolled-back", f"{text}, which it has no more", state, note)
+            if self._state is None:  # so the log was never seen to publish that many
+                text = (
+                    f"the checkpoint to start from is of {last.size} entries, and the log shows "
+                    f"{shown.size}: if it was signed a moment ago it may not be published yet, and a "
+                    "later look finds it; else the log was set back, and has the others no more"
+                )
+            else:
+                text += ", which it has no more"
+            return self._proved("rolled-back", text, state, note)
         if whole != last.root:
             return self._proved("rolled-back", f"{text}, and now has others", state, note)
         if part != shown.root:

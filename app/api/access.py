@@ -12,7 +12,7 @@ from fastapi.params import Depends as DependsParam
 from fastapi.security import HTTPBearer
 
 from app.api.parts import parts_of
-from app.api.queries import each_once
+from app.api.queries import named_once
 from app.domain import Caller, Role
 from app.errors import NOT_A_VALID_KEY, ForbiddenError, UnauthenticatedError
 from app.keys import TurnKeys
@@ -38,7 +38,7 @@ def admits(*roles: Role) -> Access:
         request.state.caller = authorise(request, roles)
 
     return {
-        "dependencies": [Depends(bearer_scheme), Depends(check), Depends(each_once)],
+        "dependencies": [Depends(bearer_scheme), Depends(check), Depends(named_once)],
         "openapi_extra": {"x-roles": [role.value for role in roles]},
     }
 

@@ -74,7 +74,8 @@ async def request_advice(
     summary="Record the decision",
     description="The decision of a person, with its reason. The same is asked whether it follows "
     "the advice or departs from it. Where the policy asks for a second person, it is final once two "
-    "people have come to the same outcome. A final decision changes only by review. A machine's key "
+    "people have come to the same outcome. A final decision changes only by review; the very same again "
+    "by the same person, with nothing since, is answered with the step that is recorded. A machine's key "
     "may end a case only where the policy lets it.",
     **route(
         {"outcome": "priority", "reason": REASON, "evidence": None},
@@ -95,6 +96,11 @@ async def decide_case(
 
     def check(case: CaseFile, now: datetime) -> Step:
         nonlocal agreement
+        agreement = None  # of a first try that another step came before
+        said = asked.model_dump()
+        earlier = case.last_said(CASEWORKER_DECISION, caller, said)
+        if earlier is not None and earlier.content["final"] and earlier == case.events[-1]:
+            return Step(said, repeats=earlier)
         final = case.decide(caller, outcome=asked.outcome, evidence=asked.evidence)
         if caller.kind is Kind.HUMAN:
             parts.training.check(caller.name, level=case.terms.impact_level, on=now.date())
@@ -105,7 +111,7 @@ async def decide_case(
             # Records from before there were arms name none.
             arm = "canary" if model.get("arm") == "canary" else "live"
             agreement = (str(model["name"]), arm, FOLLOWED if agrees else OVERRODE)
-        return Step({**asked.model_dump(), "agrees": agrees, "final": final}, {"final": final})
+        return Step({**said, "agrees": agrees, "final": final}, {"final": final})
 
     step = await record_step(parts, decision_id, CASEWORKER_DECISION, caller, check)
     if agreement is not None:

@@ -26,7 +26,7 @@ async def live() -> schemas.Alive:
     operation_id="read_readiness",
     summary="Can decisions be recorded",
     description="503 when nothing can be recorded at present; `reason` says why. `alarms` says what "
-    "is wrong with what others hold of the log; decisions are recorded all the same.",
+    "is wrong with what others hold of the log, or with the clock; decisions are recorded all the same.",
     responses={
         200: {"content": {"application/json": {"example": examples.READY}}},
         503: {"model": schemas.Ready, "description": "Not ready."},

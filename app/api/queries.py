@@ -1,26 +1,53 @@
-"""A parameter of an address that comes twice is refused: of two filters only the last would count."""
+"""Parameters of an address: one that comes twice, or that the route does not take, is refused.
+
+Of two filters only the last would count, and a misspelt ``disclose=false`` would disclose.
+"""
 
 from collections import Counter
+from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 REPEATED = "repeated"
+UNPROCESSABLE = HTTPStatus.UNPROCESSABLE_ENTITY.value
+UNKNOWN = "extra_forbidden"
+"""As pydantic names it: some routes take their parameters as one model, which refuses others itself."""
 
 
-async def each_once(request: Request) -> None:
-    """Raise RequestValidationError for parameters given twice, where the route takes any at all.
+async def named_once(request: Request) -> None:
+    """Raise RequestValidationError for parameters given twice or unknown.
 
-    No route takes a list.
+    Not on a route that documents no 422, since it reads nothing that could be wrong. No route takes a list.
     """
-    if not request.scope["query_string"] or not request.scope["route"].dependant.query_params:
+    route = request.scope["route"]
+    if not request.scope["query_string"] or UNPROCESSABLE not in route.responses:
         return
     given = Counter(name for name, _ in request.query_params.multi_items())
-    twice = [name for name, count in given.items() if count > 1]
-    if twice:
-        raise RequestValidationError(
-            [
-                {"type": REPEATED, "loc": ("query", name), "msg": "Is given more than once"}
-                for name in twice
-            ]
-        )
+    known = _names(route)
+    faults = [
+        {"type": REPEATED, "loc": ("query", name), "msg": "Is given more than once"}
+        for name, count in given.items()
+        if count > 1
+    ]
+    if known is not None:
+        faults += [
+            {"type": UNKNOWN, "loc": ("query", name), "msg": "Extra inputs are not permitted"}
+            for name in given
+            if name not in known
+        ]
+    if faults:
+        raise RequestValidationError(faults)
+
+
+def _names(route: APIRoute) -> set[str] | None:
+    """Return the parameters that a route takes; None where a model says which, and refuses others."""
+    names = set()
+    for parameter in route.dependant.query_params:
+        kind = parameter.field_info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return None
+        names.add(parameter.alias)
+    return names

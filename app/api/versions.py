@@ -40,7 +40,7 @@ Make = Callable[[RegistryState, ExitStack], NewRecord]
     description="Read from the log: every service that shares it says the same, but for `open_here`.",
     responses={
         200: {"content": {JSON: {"example": shapes.VERSIONS}}},
-        **problems(401, 403, 404),
+        **problems(401, 403, 404, 422),
     },
     **READERS,
 )
@@ -83,7 +83,7 @@ async def register_version(
     description="Every change with who made it, when and why, oldest first, as the log has it.",
     responses={
         200: {"content": {JSON: {"example": shapes.CHANGES}}},
-        **problems(401, 403, 404, 503),
+        **problems(401, 403, 404, 422, 503),
     },
     **READERS,
 )

@@ -121,7 +121,8 @@ def check_text(
     """
     left_open = _OPEN_PLACE.findall(text)
     if left_open:
-        raise NoticeIncompleteError(f"the notice has {len(left_open)} places left open: [[...]]")
+        places = "1 place" if len(left_open) == 1 else f"{len(left_open)} places"
+        raise NoticeIncompleteError(f"the notice has {places} left open: [[...]]")
     said = _one_line(text)
     missing = [
         label

@@ -129,6 +129,24 @@ def test_departing_needs_exactly_what_accepting_needs(
     assert_problem(again, slug="already-decided", status=409)
 
 
+def test_a_decision_sent_again_is_recorded_once_and_another_is_refused(
+    concurrent: Governed,
+) -> None:
+    """Whoever had no answer sends it again, as every client does when the network fails."""
+    decision = concurrent.ask().json()["id"]
+    decided = concurrent.decide(decision, "ann", "yes")
+    again = concurrent.decide(decision, "ann", "yes")
+    assert (again.status_code, again.json()) == (201, decided.json())
+    history = concurrent.get(f"/v1/decisions/{decision}/history", concurrent.person("ann")).json()
+    assert len(history["steps"]) == 1
+    assert_problem(concurrent.decide(decision, "ann", "no"), slug="already-decided", status=409)
+    contested = concurrent.step(
+        decision, "contest", concurrent.person("ann"), text="It is wrong.", on_behalf_of="person"
+    )
+    assert contested.status_code == 201
+    assert_problem(concurrent.decide(decision, "ann", "yes"), slug="already-decided", status=409)
+
+
 def test_a_machine_never_decides_unless_the_policy_lets_it(concurrent: Governed) -> None:
     decision = concurrent.ask().json()["id"]
     body = {"outcome": "yes", "reason": REASON}
@@ -300,8 +318,9 @@ def test_following_and_overriding_are_counted(concurrent: Governed) -> None:
     for outcome in ("yes", "no", "no"):
         decision = concurrent.ask().json()["id"]
         assert concurrent.decide(decision, "counted", outcome).status_code == 201
-    # Refused, and so not counted: it is final already.
-    assert concurrent.decide(decision, "counted", "no").status_code == 409
+    # Not counted: what is recorded already, and what is refused since it is final.
+    assert concurrent.decide(decision, "counted", "no").status_code == 201
+    assert concurrent.decide(decision, "another", "no").status_code == 409
     assert (count("followed"), count("overrode")) == (before[0] + 1, before[1] + 2)
 
 

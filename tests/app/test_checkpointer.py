@@ -39,7 +39,7 @@ def test_a_thousand_entries_do_not_wait_for_the_interval_to_end(
     custody = Custody(log, RareEntries(log, TYPES), retention=Retention(), clock=utc_now)
 
     async def run() -> None:
-        checkpointer = Checkpointer(log, custody, interval_seconds=AN_HOUR)
+        checkpointer = Checkpointer(log, custody, clock=utc_now, interval_seconds=AN_HOUR)
         running = asyncio.create_task(checkpointer.run())
         await asyncio.sleep(0)  # it waits from here on
         log.append([NewRecord("event", f"e{number}", {}) for number in range(entries)])
@@ -58,7 +58,8 @@ def test_what_is_less_is_signed_when_the_interval_ends(log: Log) -> None:
     custody = Custody(log, RareEntries(log, TYPES), retention=Retention(), clock=utc_now)
 
     async def run() -> None:
-        running = asyncio.create_task(Checkpointer(log, custody, interval_seconds=0.05).run())
+        checkpointer = Checkpointer(log, custody, clock=utc_now, interval_seconds=0.05)
+        running = asyncio.create_task(checkpointer.run())
         log.append([NewRecord("event", "e", {})])
         while signed_size(log) < log.size:  # noqa: ASYNC110  # the file is what is looked at
             await asyncio.sleep(0.01)

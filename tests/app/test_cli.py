@@ -24,7 +24,7 @@ import yaml
 from app import cli
 from app.domain import Role
 from app.keys import KeyStore
-from app.settings import Settings
+from app.settings import Settings, misspelt
 from audit.reader import LogReader
 from models.bundle import read
 from tests.app import tiny
@@ -105,6 +105,8 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
         caller = store.authenticate(text)
     assert caller is not None
     assert caller.role is Role.CALLER
+    narrow = run("key", "list", "--data-dir", tmp_path, COLUMNS="40")
+    assert caller.key_id in narrow.stdout
     listed = run("key", "list", "--data-dir", tmp_path)
     assert listed.returncode == 0
     assert caller.key_id in listed.stdout
@@ -174,6 +176,21 @@ def test_a_setting_that_is_wrong_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("grounds: GROUNDS_QUEUE_LIMIT: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_setting_that_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("publish_dir", "data_dir", "log_url", "queue_limit")
+    for name in names:
+        monkeypatch.setenv(f"GROUNDS_{name.upper()}", "")
+    settings = Settings()
+    for name in names:
+        assert getattr(settings, name) == Settings.model_fields[name].default
+
+
+def test_a_variable_that_is_like_a_setting_and_is_none_is_told_with_the_one_meant() -> None:
+    given = ["GROUNDS_PUBLISHDIR", "GROUNDS_PUBLISH_DIR", "GROUNDS_KEY", "GROUNDS_ZZ", "PATH"]
+    told = misspelt(given, known=["GROUNDS_KEY"])
+    assert told == {"GROUNDS_PUBLISHDIR": "GROUNDS_PUBLISH_DIR", "GROUNDS_ZZ": None}
 
 
 def test_a_bundle_that_would_be_served_is_said_to_be(tiny_models: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import cli
+from app import cli, cli_log
 from app.ids import utc_now
 from app.settings import Settings
 from audit import standalone_verify
@@ -78,10 +78,20 @@ def test_a_subject_is_erased(stopped: Stopped) -> None:
     again = here(
         "erase", "--record", stopped.decisions[0], "--basis", "b", "--data-dir", stopped.data
     )
-    assert "0 records erased" in again.stdout
-    assert "Nothing was there to erase" in again.stdout
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == "Nothing was there to erase: it was erased before.\n"
     wrong = here("erase", "--basis", "b", "--data-dir", stopped.data)
     assert wrong.returncode == cli.CANNOT
+
+
+def test_a_subject_that_nobody_knows_ends_with_a_code_that_scripts_see(stopped: Stopped) -> None:
+    for option, name, code in (
+        ("--subject", "misspelt", cli_log.NOTHING_ERASED),
+        ("--record", "misspelt", cli.CANNOT),
+    ):
+        done = here("erase", option, name, "--basis", "Art. 17", "--data-dir", stopped.data)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr
 
 
 def test_a_retention_run_erases_what_is_past_its_ceiling(

@@ -100,11 +100,15 @@ def test_a_source_that_sends_too_much_or_nothing_is_no_log(monkeypatch: pytest.M
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("large"):
             return httpx.Response(200, content=bytes(MAX_RESOURCE_BYTES + 1))
+        if request.url.path.endswith("closed"):
+            return httpx.Response(401)
         return httpx.Response(404 if request.url.path.endswith("none") else 500)
 
     source = HttpSource("https://log.example.org/log", transport=httpx.MockTransport(answer))
     with closing(source):
         assert source.get("none") is None
+        with pytest.raises(SourceError, match=f"auditor in {KEY_VARIABLE}"):
+            source.get("closed")
         for path in ("large", "broken"):
             with pytest.raises(SourceError):
                 source.get(path)
@@ -128,4 +132,11 @@ def test_published_files_are_compared_with_the_log(tiny_models: Path, tmp_path: 
     done = here("fsck", public, "--data-dir", data)
     assert done.returncode == 1
     assert "FAULT entries from 0, 2: differs: tile/0/000.p/2" in done.stdout
+    assert "2 files compared: 1 fault\n" in done.stdout
     assert json.loads(here("fsck", public, "--data-dir", data, "--json").stdout)["sound"] is False
+    (public / "backup.sqlite3").write_bytes(b"")
+    done = here("fsck", public, "--data-dir", data)
+    assert "note: backup.sqlite3 is no part of the log, and public" in done.stdout
+    missing = here("fsck", tmp_path / "typo", "--data-dir", data)
+    assert missing.returncode == 2
+    assert "there is no directory" in missing.stderr

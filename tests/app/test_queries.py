@@ -1,4 +1,7 @@
-"""A parameter that is given twice is refused by name: of two filters only the last would count."""
+"""A parameter that is given twice, or that the route does not take, is refused by name.
+
+Of two filters only the last would count, and a misspelt ``disclose`` would disclose.
+"""
 
 import pytest
 
@@ -24,6 +27,30 @@ def test_a_parameter_given_twice_is_refused_by_name(service: Started, path: str,
     (fault,) = assert_problem(refused, slug="invalid-request", status=422)["errors"]
     assert (fault["field"], fault["code"]) == (f"query.{name}", "repeated")
     assert fault["allowed"] == "the parameter once"
+    assert service.parts.log.size == before
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/decisions?modell=tiny", "modell"),
+        ("/v1/decisions/{id}/evidence?disclosed=false", "disclosed"),
+        ("/v1/decisions/{id}/notice?lang=cy", "lang"),
+        ("/v1/decisions/{id}/proof?from=1", "from"),
+        ("/v1/models/tiny/versions?stage=live", "stage"),
+        ("/v1/models/tiny/stages?version=1", "version"),
+        ("/v1/models/tiny/comparison?bundle={digest}&policy={digest}&version=1", "version"),
+    ],
+)
+def test_a_parameter_that_the_route_does_not_take_is_refused_by_name(
+    service: Started, path: str, name: str
+) -> None:
+    identifier = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+    before = service.parts.log.size
+    address = path.format(id=identifier, digest="sha256:" + 64 * "0")
+    refused = service.client.get(address, headers=service.key(Role.ADMIN))
+    (fault,) = assert_problem(refused, slug="invalid-request", status=422)["errors"]
+    assert (fault["field"], fault["code"]) == (f"query.{name}", "extra_forbidden")
     assert service.parts.log.size == before
 
 

@@ -68,6 +68,18 @@ def test_a_model_that_nobody_trusted_has_signed_is_not_served(
     assert want in refusal["reason"]
 
 
+def test_a_place_that_cannot_be_made_is_named_and_no_traceback(fresh: Settings) -> None:
+    """The file system's own word, in the place of the many lines of an unexpected error."""
+    occupied = fresh.data_dir.parent / "occupied"
+    occupied.write_bytes(b"")
+    settings = fresh.model_copy(update={"store_dir": occupied / "store"})
+    with capture_logs() as logged, pytest.raises(StartRefusedError), start(settings):
+        pass
+    (refusal,) = [entry for entry in logged if entry["event"] == "cannot start"]
+    assert refusal["reason"].startswith(str(occupied / "store"))
+    assert refusal["reason"].endswith("Not a directory")
+
+
 def test_development_says_so_in_the_answer_the_start_record_and_the_log(fresh: Settings) -> None:
     (bundle(fresh) / SIGNATURE).unlink()
     # The signature is one of the things asked for: something else has to be there in its place.

@@ -91,6 +91,22 @@ def test_files_that_no_log_of_this_size_had_are_named(published: tuple[Log, Path
     assert {fault.kind for fault in report.faults} == {"stray"}
 
 
+def test_what_else_lies_in_the_directory_is_told_and_is_no_fault(
+    published: tuple[Log, Path],
+) -> None:
+    log, public = published
+    assert check_published(log, public).others == ()
+    (public / "copy" / "keys").mkdir(parents=True)
+    for other in ("index.html", "log.sqlite3", "copy/keys/log.key", "checkpoint.tmp"):
+        (public / other).write_bytes(b"")
+    (public / "linked").symlink_to(log.directory)
+    report = check_published(log, public)
+    assert report.sound
+    assert report.others == ("copy/keys/log.key", "index.html", "linked", "log.sqlite3")
+    (public / "checkpoint").unlink()
+    assert "log.sqlite3" in check_published(log, public).others
+
+
 def test_another_logs_checkpoint_a_longer_one_and_none_are_told_apart(
     published: tuple[Log, Path], tmp_path: Path
 ) -> None:

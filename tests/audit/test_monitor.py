@@ -144,6 +144,8 @@ def test_a_log_that_was_set_back_is_rolled_back_at_the_first_look_too(
     forger.write(older)
     (finding,) = published.monitor(start=held).look().findings
     assert finding.kind == "rolled-back"
+    assert f"{size + 7} entries, and the log shows {size}" in finding.message
+    assert "it may not be published yet" in finding.message
     assert_proved(finding.evidence, published)
     assert not (published.state / STATE).exists()
 
