@@ -172,7 +172,11 @@ def _view(
             "lix": _("Its reading level (LIX) is %(value)s; the limit is %(limit)s."),
         }
         level = letter.reading
-        reading = measures[level.measure] % {"value": f"{level.value:g}", "limit": level.limit}
+        reading = (
+            _("It is too short to say how hard it is to read.")
+            if level.value is None
+            else measures[level.measure] % {"value": f"{level.value:g}", "limit": level.limit}
+        )
     return LetterView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),

@@ -16,6 +16,7 @@ from app.practice import PracticeCase, PracticeStore
 from audit.leaf import parse_leaf
 from tests.app import tiny
 from tests.app.governed import Governed, governed
+from tests.app.test_notices import LETTER, own_template
 from tests.problems import assert_problem
 from tests.started import DEMONSTRATION, Started
 
@@ -286,6 +287,15 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
     welsh = ann.get(f"{path}?language=cy").text
     assert "Cyngor Bwrdeistref Northmoor" in welsh
+
+
+def test_a_letter_too_short_to_be_measured_is_drafted(tmp_path: Path) -> None:
+    own = own_template(tmp_path / "own", "{{ letter.body }}: {{ outcome }}")
+    terms = {"letters": {"en": LETTER}}
+    with governed(tmp_path, notice=terms, settings={"notices_dir": own}) as service:
+        draft = Visitor(service.started, "ann").get(f"/decisions/{new_case(service)}/letter")
+    assert draft.status_code == 200
+    assert "too short to say how hard it is to read" in words(draft)
 
 
 def test_that_a_case_was_read_is_recorded_before_it_is_shown(concurrent: Governed) -> None:
