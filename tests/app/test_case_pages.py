@@ -132,6 +132,23 @@ def test_departing_asks_for_just_what_following_asks(
     assert ann.post(f"{path}/decision", **said).status_code == 409
 
 
+@pytest.mark.parametrize(("language", "word"), [("en", "Error"), ("cy", "Gwall")])
+def test_a_mistake_is_in_the_title_and_before_each_message_in_the_pages_language(
+    concurrent: Governed, language: str, word: str
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}/decision"
+    session = concurrent.started.session(Role.CASEWORKER, actor="ann")
+    page = concurrent.started.client.post(
+        path,
+        data=concurrent.started.form(session),
+        headers={**BROWSER, "Cookie": f"{session['Cookie']}; grounds-language={language}"},
+    )
+    assert page.status_code == 422
+    assert f"<title>{word}: " in page.text
+    told = re.findall(r'<span class="govuk-visually-hidden">(\w+):</span>', page.text)
+    assert told == [word] * 3
+
+
 def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     decision = new_case(concurrent, subject="person/1")
     ann, bob = Visitor(concurrent.started, "ann-2"), Visitor(concurrent.started, "bob-2")
