@@ -83,8 +83,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
         reasons_against=explanation["reasons_against"],
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
         alternatives_statement=body["what_would_change"]["statement"],
-        base=_base(explanation),
-        score=percent(recommendation["score"])
+        base=_base(explanation, texts),
+        score=_percent(recommendation["score"], texts)
         if in_probability or contrast is not None
         else figure(recommendation["score"], digits=4),
         score_meaning=recommendation["score_meaning"],
@@ -118,9 +118,9 @@ def shown_value(field: str, value: object, served: ServedModel | None, texts: Te
     return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
 
 
-def _base(explanation: Mapping[str, Any]) -> str | None:
+def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:
     if explanation["base_probability"] is not None:
-        return percent(explanation["base_probability"])
+        return _percent(explanation["base_probability"], texts)
     return (
         None if explanation["contrast"] is not None else figure(explanation["base_value"], digits=4)
     )
@@ -232,4 +232,22 @@ def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: T
     sign = "+" if size > 0 else "\N{MINUS SIGN}"
     if row["probability_change"] is None:
         return f"{sign}{figure(abs(size))}"
-    return points(size) if abs(size) < LEAST_SHOWN else sign + points(size)
+    return _points(size, texts) if abs(size) < LEAST_SHOWN else sign + _points(size, texts)
+
+
+def _points(change: float, texts: Texts) -> str:
+    """Return a change of probability as ``points`` does, in the reader's language."""
+    _ = texts.gettext
+    said = points(change)
+    number, space, unit = said.rpartition(" ")
+    if abs(change) < LEAST_SHOWN:
+        return _("less than 0.1 points")
+    return number + space + (_("point") if unit == "point" else _("points"))
+
+
+def _percent(probability: float, texts: Texts) -> str:
+    """Return a probability as ``percent`` does, in the reader's language."""
+    _ = texts.gettext
+    said = percent(probability)
+    edges = {"less than 1%": _("less than 1%"), "more than 99%": _("more than 99%")}
+    return edges.get(said, said)

@@ -155,6 +155,19 @@ def test_the_chart_has_the_tables_figures(demonstration: Started, name: str) -> 
     assert (bars[-1][2] == "raises") == (rest > 0)
 
 
+def test_the_charts_figures_are_in_the_pages_language(demonstration: Started) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+    page = demonstration.client.get(
+        f"/decisions/{answer.json()['id']}",
+        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
+    ).text
+    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert all(figure.endswith(" pwynt") for _, figure, *_ in bars_of(svg))
+    table = Page(page).root.all("tbody")[1]
+    assert not re.search(r"\bpoints?\b|less than|more than", table.text())
+
+
 def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
     """Return (label, figure, side, length) of each bar, in the order drawn."""
     tree = ElementTree.fromstring(svg)  # noqa: S314  # our own, and well-formed or it fails
