@@ -93,7 +93,7 @@ def error_message(texts: Texts, message: str | None, **attributes: str) -> dict[
 
     Their own word before it, for those who do not see its colour, would be English on every page.
     """
-    if message is None:
+    if not message:  # None, or what a template meets in place of a message that is not there
         return None
     _ = texts.gettext
     word = _("Error")

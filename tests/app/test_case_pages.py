@@ -136,7 +136,10 @@ def test_departing_asks_for_just_what_following_asks(
 def test_a_mistake_is_in_the_title_and_before_each_message_in_the_pages_language(
     concurrent: Governed, language: str, word: str
 ) -> None:
-    path = f"/decisions/{new_case(concurrent)}/decision"
+    case = f"/decisions/{new_case(concurrent)}"
+    untouched = Visitor(concurrent.started, "ann").get(case).text
+    assert "govuk-error-message" not in untouched, "nothing is wrong with it yet"
+    path = f"{case}/decision"
     session = concurrent.started.session(Role.CASEWORKER, actor="ann")
     page = concurrent.started.client.post(
         path,
@@ -147,6 +150,18 @@ def test_a_mistake_is_in_the_title_and_before_each_message_in_the_pages_language
     assert f"<title>{word}: " in page.text
     told = re.findall(r'<span class="govuk-visually-hidden">(\w+):</span>', page.text)
     assert told == [word] * 3
+
+
+def test_a_form_for_a_case_that_somebody_else_has_decided_says_that_it_was_not_recorded(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    bob, cy = Visitor(concurrent.started, "bob"), Visitor(concurrent.started, "cy")
+    assert bob.post(f"{path}/decision", **DECISION).status_code == 303
+    late = cy.post(f"{path}/decision", **{**DECISION, "reason_text": "I had not seen that."})
+    assert late.status_code == 409
+    assert "decided in the meantime. What you sent was not recorded" in words(late)
+    assert "Decided by bob" in words(late)
 
 
 def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
