@@ -121,7 +121,9 @@ def check_text(
     """
     left_open = _OPEN_PLACE.findall(text)
     if left_open:
-        raise NoticeIncompleteError(f"the notice has {len(left_open)} places left open: [[...]]")
+        raise NoticeIncompleteError(
+            f"the notice has {len(left_open)} places left open: [[...]]", left_open=len(left_open)
+        )
     said = _one_line(text)
     missing = [
         label
@@ -130,7 +132,9 @@ def check_text(
         if re.search(rf"(?<!\w){re.escape(_one_line(label))}(?!\w)", said) is None
     ]
     if missing:
-        raise NoticeIncompleteError(f"the notice does not mention: {', '.join(missing)}")
+        raise NoticeIncompleteError(
+            f"the notice does not mention: {', '.join(missing)}", missing=missing
+        )
     reading = _reading(text, language, terms)
     if not reading.is_within:
         raise NoticeIncompleteError(

@@ -312,7 +312,12 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "cannot be printed with this character in it: 漢" in words(unprintable)
     refused = ann.post(path, **{**said, "text": "Dear person, no."}, action="record")
     assert refused.status_code == 422
-    assert "the notice does not mention" in words(refused)
+    assert "Name in the letter what weighed: " in words(refused)
+    unfilled = ann.post(path, **{**said, "text": f"{text}\n\n[[why]]"}, action="record")
+    assert "Fill in the places that stand in [[ ]]" in words(unfilled)
+    hard = " ".join(["Notwithstanding", "administrative", "considerations"] * 60)
+    refused = ann.post(path, **{**said, "text": f"{text}\n\n{hard}"}, action="record")
+    assert "The letter is too hard to read" in words(refused)
     assert ann.post(path, **{**said, "text": ""}, action="record").status_code == 422
     assert "No letter is recorded yet" in words(ann.get(f"/decisions/{answer['id']}"))
     assert ann.post(path, **said, action="record").status_code == 303
