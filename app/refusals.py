@@ -1,6 +1,6 @@
 """What the rules of a policy, a law or a stage refuse, and the problem that each refusal is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.problem_type import AppError, ProblemType
 
@@ -65,6 +65,13 @@ class NoticeNeededError(AppError):
 
 class NoticeIncompleteError(AppError):
     """The letter leaves out something that it has to say, or is too hard to read."""
+
+    def __init__(self, detail: str, *, missing: Sequence[str] = (), left_open: int = 0) -> None:
+        super().__init__(detail)
+        self.missing = tuple(missing)
+        """Labels of what weighed and is not in it."""
+        self.left_open = left_open
+        """How many places nobody has filled in."""
 
 
 class NoticeUnavailableError(AppError):

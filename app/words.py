@@ -17,6 +17,8 @@ MOST_REASONS = 7
 MOST_STRONGEST = 3
 LEAST_SHOWN = 0.001
 """Changes below a tenth of a percentage point are not given a figure of their own."""
+MOST_WRITTEN_OUT = 1e15
+"""Larger numbers have their first digits and a power of ten."""
 
 
 def percent(probability: float) -> str:
@@ -36,6 +38,16 @@ def points(change: float) -> str:
         return "less than 0.1 points"
     rounded = f"{size:.1f}".removesuffix(".0")
     return f"{rounded} point" if rounded == "1" else f"{rounded} points"
+
+
+def figure(number: float, *, digits: int = 3) -> str:
+    """Return a number in the model's own unit to so many digits, and no whole number's digit left out.
+
+    Powers of ten are left to numbers that nobody reads digit by digit.
+    """
+    if 10**digits - 0.5 <= abs(number) < MOST_WRITTEN_OUT:
+        return f"{number:,.0f}"
+    return f"{number:,.{digits}g}"
 
 
 class Told(NamedTuple):
@@ -102,7 +114,7 @@ class Teller:
             return f"{subject} {_side(moved.contrast, contribution)}."
         direction = "raised" if contribution > 0 else "lowered"
         if moved.changes is None:
-            return f"{subject} {direction} the estimate by {abs(contribution):.3g}."
+            return f"{subject} {direction} the estimate by {figure(abs(contribution))}."
         return f"{subject} {direction} the estimate by {points(moved.changes[place])}."
 
 
@@ -120,7 +132,7 @@ def summary(advice: Advice, *, is_probability: bool, base_probability: float | N
     if is_probability and base_probability is None:
         estimate = f"Its estimate for this case is {percent(advice.score)}."
     elif base_probability is None:
-        estimate = f"Its estimate for this case is {advice.score:,.4g}."
+        estimate = f"Its estimate for this case is {figure(advice.score, digits=4)}."
     else:
         estimate = (
             f"Its estimate for this case is {percent(advice.score)}, from a starting point of "
@@ -163,7 +175,7 @@ def _together(moved: Moved, others: Sequence[int]) -> str:
         return f"{count} {_side(moved.contrast, first)}."
     direction = "raised" if first > 0 else "lowered"
     if moved.changes is None:
-        size = f"{abs(sum([moved.contributions[place] for place in others])):.3g}"
+        size = figure(abs(sum([moved.contributions[place] for place in others])))
     else:
         size = points(sum([moved.changes[place] for place in others]))
     return f"{count} {direction} the estimate by {size}."

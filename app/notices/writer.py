@@ -122,7 +122,9 @@ def check_text(
     left_open = _OPEN_PLACE.findall(text)
     if left_open:
         places = "1 place" if len(left_open) == 1 else f"{len(left_open)} places"
-        raise NoticeIncompleteError(f"the notice has {places} left open: [[...]]")
+        raise NoticeIncompleteError(
+            f"the notice has {places} left open: [[...]]", left_open=len(left_open)
+        )
     said = _one_line(text)
     missing = [
         label
@@ -131,7 +133,9 @@ def check_text(
         if re.search(rf"(?<!\w){re.escape(_one_line(label))}(?!\w)", said) is None
     ]
     if missing:
-        raise NoticeIncompleteError(f"the notice does not mention: {', '.join(missing)}")
+        raise NoticeIncompleteError(
+            f"the notice does not mention: {', '.join(missing)}", missing=missing
+        )
     reading = _reading(text, language, terms)
     if not reading.is_within:
         raise NoticeIncompleteError(

@@ -11,7 +11,7 @@ from typing import Any
 from app.served import ServedModel
 from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
-from app.words import LEAST_SHOWN, MOST_REASONS, percent, points
+from app.words import LEAST_SHOWN, MOST_REASONS, figure, percent, points
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
@@ -46,6 +46,8 @@ class Advice:
     chart: str
     rows: list[FactorRow]
     unit_note: str
+    is_share: bool
+    """Whether the estimate is how often something happens, and not a number of its own."""
 
     @property
     def table(self) -> list[list[str]]:
@@ -81,10 +83,10 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
         reasons_against=explanation["reasons_against"],
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
         alternatives_statement=body["what_would_change"]["statement"],
-        base=_base(explanation),
-        score=percent(recommendation["score"])
+        base=_base(explanation, texts),
+        score=_percent(recommendation["score"], texts)
         if in_probability or contrast is not None
-        else f"{recommendation['score']:,.4g}",
+        else figure(recommendation["score"], digits=4),
         score_meaning=recommendation["score_meaning"],
         background_rows=explanation["background"]["rows"],
         chart=_chart(factors, contrast, texts),
@@ -98,8 +100,9 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             if in_probability
             else _("which way each factor counted")
             if contrast is not None
-            else explanation["unit"]
+            else _own_unit(served, texts)
         ),
+        is_share=in_probability or contrast is not None,
     )  # fmt: skip
 
 
@@ -115,10 +118,18 @@ def shown_value(field: str, value: object, served: ServedModel | None, texts: Te
     return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
 
 
-def _base(explanation: Mapping[str, Any]) -> str | None:
+def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:
     if explanation["base_probability"] is not None:
-        return percent(explanation["base_probability"])
-    return None if explanation["contrast"] is not None else f"{explanation['base_value']:,.4g}"
+        return _percent(explanation["base_probability"], texts)
+    return (
+        None if explanation["contrast"] is not None else figure(explanation["base_value"], digits=4)
+    )
+
+
+def _own_unit(served: ServedModel | None, texts: Texts) -> str:
+    _ = texts.gettext
+    unit = None if served is None else served.bundle.card.output.unit
+    return _("in the estimate's own unit") if unit is None else unit
 
 
 def _share(share: float, texts: Texts) -> str:
@@ -169,8 +180,8 @@ def _how_sure(
             )
             % {
                 "coverage": round(interval["coverage"] * 100),
-                "low": f"{interval['low']:,.4g}",
-                "high": f"{interval['high']:,.4g}",
+                "low": figure(interval["low"], digits=4),
+                "high": figure(interval["high"], digits=4),
             }
         )
     if uncertainty["status"] == "not_available":
@@ -220,5 +231,23 @@ def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: T
         return _("for %(outcome)s") % {"outcome": contrast["favoured" if size > 0 else "rival"]}
     sign = "+" if size > 0 else "\N{MINUS SIGN}"
     if row["probability_change"] is None:
-        return f"{sign}{abs(size):.3g}"
-    return points(size) if abs(size) < LEAST_SHOWN else sign + points(size)
+        return f"{sign}{figure(abs(size))}"
+    return _points(size, texts) if abs(size) < LEAST_SHOWN else sign + _points(size, texts)
+
+
+def _points(change: float, texts: Texts) -> str:
+    """Return a change of probability as ``points`` does, in the reader's language."""
+    _ = texts.gettext
+    said = points(change)
+    number, space, unit = said.rpartition(" ")
+    if abs(change) < LEAST_SHOWN:
+        return _("less than 0.1 points")
+    return number + space + (_("point") if unit == "point" else _("points"))
+
+
+def _percent(probability: float, texts: Texts) -> str:
+    """Return a probability as ``percent`` does, in the reader's language."""
+    _ = texts.gettext
+    said = percent(probability)
+    edges = {"less than 1%": _("less than 1%"), "more than 99%": _("more than 99%")}
+    return edges.get(said, said)

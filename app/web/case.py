@@ -22,7 +22,9 @@ from app.domain import Caller, Role
 from app.errors import InvalidRequestError
 from app.problem_type import AppError
 from app.refusals import (
+    AlreadyDecidedError,
     AnotherPersonError,
+    CaseCorrectedError,
     CaseTakenError,
     EvidenceNeededError,
     NoticeNeededError,
@@ -51,6 +53,8 @@ _SHOWN = (
     AnotherPersonError,
     CaseTakenError,
     StepMissingError,
+    AlreadyDecidedError,
+    CaseCorrectedError,
 )
 """What the API refuses that has a place on the page; anything else has a page of its own."""
 
@@ -227,14 +231,14 @@ def _too_late(case: CaseFile, texts: Texts) -> str:
 def _message(refused: AppError, texts: Texts) -> tuple[str, str]:
     """Return what the API refuses as the page says it: the field that it is about, and a message."""
     _ = texts.gettext
+    changed = ("case", _("The case has changed in the meantime. This is how it stands now"))
     return {
         InvalidRequestError: ("outcome", _("Choose one of those on the page")),
         EvidenceNeededError: ("evidence", _("Say what you checked, and how")),
         NoticeNeededError: ("outcome", _("Record the letter to the person first: see below")),
         AnotherPersonError: ("outcome", _("Somebody else has to come to the same decision")),
         CaseTakenError: ("case", _("Somebody else has taken this case in the meantime")),
-        StepMissingError: (
-            "case",
-            _("The case has changed in the meantime. This is how it stands now"),
-        ),
+        StepMissingError: changed,
+        AlreadyDecidedError: changed,
+        CaseCorrectedError: changed,
     }[type(refused)]

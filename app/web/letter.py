@@ -124,7 +124,9 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
             )
             await parts.index.reach(step.receipt.index)
             return RedirectResponse(f"/decisions/{decision_id}#letter", status_code=303)
-        except (NoticeIncompleteError, NoticeUnavailableError) as refused:
+        except NoticeIncompleteError as refused:
+            faults["text"] = _incomplete(refused, texts)
+        except NoticeUnavailableError as refused:
             faults["text"] = str(refused)
     letter, unavailable = await _draft(parts, case, caller, outcome=outcome, language=language)
     view = _view(
@@ -132,6 +134,18 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
         unavailable=unavailable, form=Form(values, faults),
     )  # fmt: skip
     return page(request, view, status=422 if faults else 200)
+
+
+def _incomplete(refused: NoticeIncompleteError, texts: Texts) -> str:
+    """Return what a letter lacks, in the page's language."""
+    _ = texts.gettext
+    if refused.left_open:
+        return _("Fill in the places that stand in [[ ]], or take them out")
+    if refused.missing:
+        return _("Name in the letter what weighed: %(labels)s") % {
+            "labels": ", ".join(refused.missing)
+        }
+    return _("The letter is too hard to read. Write shorter sentences and use shorter words")
 
 
 async def _readable(parts: Parts, decision_id: str, caller: Caller) -> CaseFile:
@@ -172,7 +186,11 @@ def _view(
             "lix": _("Its reading level (LIX) is %(value)s; the limit is %(limit)s."),
         }
         level = letter.reading
-        reading = measures[level.measure] % {"value": f"{level.value:g}", "limit": level.limit}
+        reading = (
+            _("It is too short to say how hard it is to read.")
+            if level.value is None
+            else measures[level.measure] % {"value": f"{level.value:g}", "limit": level.limit}
+        )
     return LetterView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),

@@ -129,6 +129,8 @@ class OwnedModelView:
     calibration_chart: str
     calibration: list[list[str]]
     groups: list[GroupTable]
+    put_forward: list[str]
+    """The outcomes that the groups' figures count."""
     groups_not_tested: list[str]
     drift_chart: str
     drift: list[list[str]]
@@ -207,6 +209,11 @@ def model_view(
         ),
         calibration=_reliability_rows(report),
         groups=[_group_table(each, texts) for each in report.comparisons],
+        put_forward=[
+            band.label
+            for band in served.policy.bands
+            if band.outcome in monitor.watched(served.name).selected
+        ],
         groups_not_tested=list(report.not_tested),
         drift_chart=(
             paired_bars(
@@ -235,7 +242,7 @@ def model_view(
                 moment(each.at, texts),
                 each.actor,
                 each.reason,
-                each.version,
+                _version(each.version, each.policy_version, texts),
             )
             for each in happened
         ],
@@ -352,9 +359,10 @@ def _drift_rows(drift: Sequence[Pair]) -> list[list[str]]:
 def _canary_figures(canary: Canary, texts: Texts) -> CanaryFigures:
     _ = texts.gettext
     card = canary.served.bundle.card
+    version = _version(card.version, canary.served.policy.version, texts)
     return CanaryFigures(
-        label=_("canary, version %(version)s") % {"version": card.version},
-        version=card.version,
+        label=_("canary, version %(version)s") % {"version": version},
+        version=version,
         share=_share(canary.percent),
         decisions=canary.report.decisions,
         calibration=_reliability_rows(canary.report),
@@ -367,7 +375,8 @@ def _ended_line(versions: ModelState, texts: Texts) -> EndedCanaryLine | None:
     ended = versions.ended
     if ended is None:
         return None
-    name = versions.versions[ended.id].name
+    version = versions.versions[ended.id]
+    name = _version(version.name, version.policy_name, texts)
     return EndedCanaryLine(name, moment(ended.at, texts), list(ended.limits))
 
 
@@ -410,6 +419,12 @@ def _stage(stage: str, texts: Texts) -> str:
         "live": _("In use"),
         "retired": _("Retired"),
     }.get(stage, stage)
+
+
+def _version(name: str, policy: str, texts: Texts) -> str:
+    """Return what a version is called: two of them may have the same model under other policies."""
+    _ = texts.gettext
+    return _("%(version)s with policy %(policy)s") % {"version": name, "policy": policy}
 
 
 def _share(percent: int | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -19,7 +19,7 @@ from jinja2 import (
 from markupsafe import Markup, escape
 
 from app.web.chrome import chrome_of
-from app.web.language import Language, language_of, texts_in
+from app.web.language import Language, Texts, language_of, texts_in
 from app.web.navigation import Link
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -74,6 +74,7 @@ def environment(language: Language) -> Environment:
     made.filters["with_code"] = with_code
     made.globals["navigation_items"] = navigation_items
     made.globals["error_list"] = error_list
+    made.globals["error_message"] = partial(error_message, texts)
     return made
 
 
@@ -85,6 +86,18 @@ def navigation_items(links: Sequence[Link]) -> list[dict[str, object]]:
 def error_list(errors: Mapping[str, str]) -> list[dict[str, str]]:
     """Return a form's errors as GOV.UK's summary takes them, each leading to its field."""
     return [{"text": message, "href": f"#{field}"} for field, message in errors.items()]
+
+
+def error_message(texts: Texts, message: str | None, **attributes: str) -> dict[str, object] | None:
+    """Return what is wrong with a field as GOV.UK's components take it; None where nothing is.
+
+    Their own word before it, for those who do not see its colour, would be English on every page.
+    """
+    if not message:  # None, or what a template meets in place of a message that is not there
+        return None
+    _ = texts.gettext
+    word = _("Error")
+    return {"text": message, "visuallyHiddenText": word, "attributes": attributes}
 
 
 def with_code(text: str) -> Markup:

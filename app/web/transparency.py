@@ -58,6 +58,6 @@ async def show_record(request: Request, model: str) -> Response:
 
 
 def _status(parts: Parts, name: str) -> Status:
-    if parts.stops.covers(name) or parts.monitor.stance(name) == "stop":
+    if parts.stops.covers(name) or parts.monitor.stance(name) in ("stop", "unaided"):
         return Status.STOPPED
     return Status.IN_USE

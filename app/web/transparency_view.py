@@ -7,6 +7,7 @@ the record for machines and not here.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 from typing import ClassVar
 
 from app.publish.subject import Deployment
@@ -171,7 +172,7 @@ def _how_well(metrics: Iterable[PerformanceMetric], texts: Texts) -> Iterable[st
             yield _(
                 "When it says that something happens in 50 of 100 cases, the true number is on"
                 " average no more than %(points)s away."
-            ) % {"points": max(1, round(metric.value * 100))}
+            ) % {"points": max(1, ceil(round(metric.value * 100, 6)))}
 
 
 def _in_100(metric: PerformanceMetric, texts: Texts) -> str:

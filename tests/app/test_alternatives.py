@@ -7,6 +7,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
+from app.domain import Role
 from app.settings import Settings
 from models.build import write_bundle
 from models.card import Card, Output
@@ -197,6 +198,23 @@ def test_a_regression_is_led_to_an_outcome_that_is_not_adverse(regression: Start
     assert answer(regression, MODEL, {**case, "up": 23.0})["recommendation"]["outcome"] == "high"
     # The near miss: a step less is not enough.
     assert answer(regression, MODEL, {**case, "up": 22.9})["recommendation"]["outcome"] == "mid"
+
+
+@pytest.mark.parametrize(
+    ("language", "unit"), [("en", "own unit"), ("cy", "yn uned yr amcangyfrif")]
+)
+def test_the_page_of_a_regression_speaks_of_a_number_and_not_of_how_often(
+    regression: Started, language: str, unit: str
+) -> None:
+    told = answer(regression, MODEL, {"up": 5.0, "down": 2.0, "since": 10.0, "fixed": 0.0})
+    cookies = f"{regression.session(Role.CASEWORKER)['Cookie']}; grounds-language={language}"
+    page = regression.client.get(
+        f"/decisions/{told['id']}", headers={"Cookie": cookies, "Accept": "text/html"}
+    )
+    assert page.status_code == 200
+    assert unit in page.text
+    for wrong in ("model output", "how often cases like this", "pa mor aml y trodd achosion"):
+        assert wrong not in page.text
 
 
 def test_out_of_range_is_not_offered(regression: Started) -> None:

@@ -16,6 +16,7 @@ from app.practice import PracticeCase, PracticeStore
 from audit.leaf import parse_leaf
 from tests.app import tiny
 from tests.app.governed import Governed, governed
+from tests.app.test_notices import LETTER, own_template
 from tests.problems import assert_problem
 from tests.started import DEMONSTRATION, Started
 
@@ -131,6 +132,38 @@ def test_departing_asks_for_just_what_following_asks(
     # Sent twice it leads to what the first one made; anything else comes too late.
     assert ann.post(f"{path}/decision", **said).status_code == 303
     assert ann.post(f"{path}/decision", **{**said, "reason_text": "Another."}).status_code == 409
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "Error"), ("cy", "Gwall")])
+def test_a_mistake_is_in_the_title_and_before_each_message_in_the_pages_language(
+    concurrent: Governed, language: str, word: str
+) -> None:
+    case = f"/decisions/{new_case(concurrent)}"
+    untouched = Visitor(concurrent.started, "ann").get(case).text
+    assert "govuk-error-message" not in untouched, "nothing is wrong with it yet"
+    path = f"{case}/decision"
+    session = concurrent.started.session(Role.CASEWORKER, actor="ann")
+    page = concurrent.started.client.post(
+        path,
+        data=concurrent.started.form(session),
+        headers={**BROWSER, "Cookie": f"{session['Cookie']}; grounds-language={language}"},
+    )
+    assert page.status_code == 422
+    assert f"<title>{word}: " in page.text
+    told = re.findall(r'<span class="govuk-visually-hidden">(\w+):</span>', page.text)
+    assert told == [word] * 3
+
+
+def test_a_form_for_a_case_that_somebody_else_has_decided_says_that_it_was_not_recorded(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    bob, cy = Visitor(concurrent.started, "bob"), Visitor(concurrent.started, "cy")
+    assert bob.post(f"{path}/decision", **DECISION).status_code == 303
+    late = cy.post(f"{path}/decision", **{**DECISION, "reason_text": "I had not seen that."})
+    assert late.status_code == 409
+    assert "decided in the meantime. What you sent was not recorded" in words(late)
+    assert "Decided by bob" in words(late)
 
 
 def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
@@ -281,13 +314,27 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "cannot be printed with this character in it: 漢" in words(unprintable)
     refused = ann.post(path, **{**said, "text": "Dear person, no."}, action="record")
     assert refused.status_code == 422
-    assert "the notice does not mention" in words(refused)
+    assert "Name in the letter what weighed: " in words(refused)
+    unfilled = ann.post(path, **{**said, "text": f"{text}\n\n[[why]]"}, action="record")
+    assert "Fill in the places that stand in [[ ]]" in words(unfilled)
+    hard = " ".join(["Notwithstanding", "administrative", "considerations"] * 60)
+    refused = ann.post(path, **{**said, "text": f"{text}\n\n{hard}"}, action="record")
+    assert "The letter is too hard to read" in words(refused)
     assert ann.post(path, **{**said, "text": ""}, action="record").status_code == 422
     assert "No letter is recorded yet" in words(ann.get(f"/decisions/{answer['id']}"))
     assert ann.post(path, **said, action="record").status_code == 303
     assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
     welsh = ann.get(f"{path}?language=cy").text
     assert "Cyngor Bwrdeistref Northmoor" in welsh
+
+
+def test_a_letter_too_short_to_be_measured_is_drafted(tmp_path: Path) -> None:
+    own = own_template(tmp_path / "own", "{{ letter.body }}: {{ outcome }}")
+    terms = {"letters": {"en": LETTER}}
+    with governed(tmp_path, notice=terms, settings={"notices_dir": own}) as service:
+        draft = Visitor(service.started, "ann").get(f"/decisions/{new_case(service)}/letter")
+    assert draft.status_code == 200
+    assert "too short to say how hard it is to read" in words(draft)
 
 
 def test_that_a_case_was_read_is_recorded_before_it_is_shown(concurrent: Governed) -> None:

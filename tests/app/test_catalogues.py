@@ -65,6 +65,28 @@ def test_a_translation_has_the_same_places_to_fill_in() -> None:
             assert sorted(PLACES.findall(string)) == sorted(PLACES.findall(ids[-1])), ids
 
 
+def test_every_text_of_a_template_can_be_filled_in() -> None:
+    """Templates fill in each text, whether it has places or not: a lone per cent sign is an error."""
+    found = extract_from_dir(
+        WEB,
+        method_map=METHODS[1:],
+        options_map=OPTIONS,
+        keywords={"_": None, "ngettext": (1, 2)},
+    )
+    said = {message for _, _, message, _, _ in found}
+    originals = {each for text in said for each in ([text] if isinstance(text, str) else text)}
+    translated = {
+        string
+        for message in catalogue_of(Language.WELSH)
+        if message.id in originals or (isinstance(message.id, tuple) and message.id[0] in originals)
+        for string in strings_of(message)
+    }
+    assert len(originals) > 80
+    for text in originals | translated:
+        places = dict.fromkeys(re.findall(r"%\((\w+)\)", text), 1)
+        assert text % places
+
+
 @pytest.mark.parametrize("text", ["Sign in", "Page not found"])
 def test_welsh_is_not_english(text: str) -> None:
     assert texts_in(Language.ENGLISH).gettext(text) == text

@@ -65,6 +65,20 @@ def test_cases_show_how_far_they_have_moved(service: Started) -> None:
         assert f">{escape(field.label)}</th>" in page
 
 
+def test_how_cases_turned_out_is_shown_beside_the_estimates(service: Started) -> None:
+    for number in range(12):
+        decision = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+        told = service.client.post(
+            f"/v1/decisions/{decision}/outcome",
+            json={"outcome": int(number < 9)},
+            headers=service.key(Role.CALLER),
+        )
+        assert told.status_code == 201, told.text
+    page = text_of(service, f"/models/{tiny.NAME}")
+    assert "The same figures, with 95% intervals" in page
+    assert "75% (" in page
+
+
 def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> None:
     address = f"/models/{tiny.NAME}"
     assert post(service, f"{address}/stop", "owner-1", reason=" ") == 422

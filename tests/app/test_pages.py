@@ -12,6 +12,7 @@ import pytest
 
 from app.domain import Role
 from app.web.assets import load_assets
+from app.web.charts import IN_A_LINE, ROW_HEIGHT, WIDTH, Bar, signed_bars
 from app.words import MOST_REASONS
 from models.demo.cases import DEMO_CASES
 from tests.app import tiny
@@ -154,6 +155,19 @@ def test_the_chart_has_the_tables_figures(demonstration: Started, name: str) -> 
     assert (bars[-1][2] == "raises") == (rest > 0)
 
 
+def test_the_charts_figures_are_in_the_pages_language(demonstration: Started) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+    page = demonstration.client.get(
+        f"/decisions/{answer.json()['id']}",
+        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
+    ).text
+    (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert all(figure.endswith(" pwynt") for _, figure, *_ in bars_of(svg))
+    table = Page(page).root.all("tbody")[1]
+    assert not re.search(r"\bpoints?\b|less than|more than", table.text())
+
+
 def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
     """Return (label, figure, side, length) of each bar, in the order drawn."""
     tree = ElementTree.fromstring(svg)  # noqa: S314  # our own, and well-formed or it fails
@@ -166,6 +180,41 @@ def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
         (label, figure, side, length)
         for label, figure, (side, length) in zip(labels, figures, rects, strict=True)
     ]
+
+
+def test_fields_whose_names_begin_alike_are_told_apart_in_a_chart() -> None:
+    names = [
+        f"Savings and other things of value that belong to {who}"
+        for who in ("a carer who lives in the home", "a carer who lives somewhere else")
+    ]
+    figures = ["+1,234,567,890", "\N{MINUS SIGN}987,654,321"]
+    svg = signed_bars(
+        [
+            Bar(name, size, text)
+            for name, size, text in zip(names, (2.0, -1.0), figures, strict=True)
+        ],
+        title="Effects",
+        description="Two of them.",
+    )
+    tree = ElementTree.fromstring(svg)  # noqa: S314  # our own, and well-formed or it fails
+    lines = [list(node.itertext()) for node in tree.findall("text[@class='label']")]
+    assert [" ".join(each) for each in lines] == names
+    assert max(len(line) for each in lines for line in each) <= IN_A_LINE
+    sizes = tree.findall("text[@class='size']")
+    assert [node.text for node in sizes] == figures
+    # The longest bar's figure, at most nine units a character, ends inside the drawing.
+    assert float(sizes[0].get("x", "nan")) + 9 * len(figures[0]) <= WIDTH
+    # What comes next stands below the second line.
+    tops = [float(node.get("y", "nan")) for node in tree.findall("rect")]
+    assert tops[1] - tops[0] > ROW_HEIGHT
+
+
+def test_a_label_without_a_gap_or_in_wide_characters_is_broken_into_lines() -> None:
+    for name, most in (("x" * 100, IN_A_LINE), ("\N{CJK UNIFIED IDEOGRAPH-5BB6}" * 40, 24)):
+        svg = signed_bars([Bar(name, 1.0, "+1")], title="Effects", description="One.")
+        (label,) = ElementTree.fromstring(svg).findall("text[@class='label']")  # noqa: S314
+        assert "".join(label.itertext()) == name
+        assert all(len(line) <= most for line in label.itertext())
 
 
 HOSTILE_CASES: list[Mapping[str, Any]] = [
@@ -202,7 +251,8 @@ def test_markup_would_be_noticed() -> None:
 def assert_inert(root: Node) -> None:
     allowed = {
         "", "html", "head", "meta", "title", "link", "body", "a", "header", "div", "span", "main",
-        "p", "h1", "h2", "h3", "strong", "ul", "li", "svg", "defs", "pattern", "rect", "text", "line",
+        "p", "h1", "h2", "h3", "strong", "ul", "li", "svg", "defs", "pattern", "rect", "text", "tspan",
+        "line",
         "table", "caption", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "code", "pre",
         "section", "details", "summary", "small", "script", "footer", "nav", "form", "input", "button", "ol",
         "label", "fieldset", "legend", "textarea", "select", "option", "article", "time",

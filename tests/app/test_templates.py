@@ -14,7 +14,7 @@ import app.web
 from app.web.language import Language
 from app.web.render import TEMPLATES, environment
 
-EVERYWHERE = {"page", "_", "gettext", "ngettext", "navigation_items", "error_list"}
+EVERYWHERE = {"page", "_", "gettext", "ngettext", "navigation_items", "error_list", "error_message"}
 """What every template has without its view."""
 SHARED = {"base.html"}
 

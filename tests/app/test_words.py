@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import Advice, Rule
-from app.words import MOST_REASONS, Moved, Teller, Told, percent, points, rank, summary
+from app.words import MOST_REASONS, Moved, Teller, Told, figure, percent, points, rank, summary
 from models.card import Value
 from models.wording import phrase
 from tests.models.graphs import field
@@ -115,8 +115,24 @@ def test_a_reason_is_a_sentence_with_direction_and_size() -> None:
 def test_what_is_not_a_probability_is_said_in_its_own_unit() -> None:
     assert (
         sentence(moved([-1234.5678], in_probability=False))
-        == "F0 of 3 lowered the estimate by 1.23e+03."
+        == "F0 of 3 lowered the estimate by 1,235."
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0.0, "0"),
+        (0.65625, "0.656"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (-54321.5, "-54,322"),
+        (999_999_999_999_999.0, "999,999,999,999,999"),
+        (1e15, "1e+15"),
+    ],
+)
+def test_a_number_is_written_out_as_people_read_it(number: float, words: str) -> None:
+    assert figure(number) == words
 
 
 def test_a_text_without_letters_leaves_the_fields_name() -> None:

@@ -84,6 +84,24 @@ def assert_speaks_welsh(context: BrowserContext, path: str, role: Role | None) -
     assert "Signed in" not in text
 
 
+def test_a_chart_can_be_read_in_the_readers_own_colours(
+    chromium: Browser, world: World, people: dict[Role, StorageState]
+) -> None:
+    """Browsers force those of the texts around a drawing, and not the drawing's."""
+    window = chromium.new_page(
+        base_url=world.address, storage_state=people[Role.CASEWORKER], forced_colors="active"
+    )
+    window.goto(world.fill("/decisions/{decision}"))
+    seen = window.evaluate("""() => {
+      const probe = document.body.appendChild(document.createElement('p'));
+      const forced = getComputedStyle(probe).color;
+      const own = selector => getComputedStyle(document.querySelector(`.app-bars ${selector}`));
+      return [forced, own('.size').fill, own('.label').fill, own('.raises').fill, own('.middle').stroke];
+    }""")
+    window.close()
+    assert len(set(seen)) == 1, seen
+
+
 def test_every_page_has_a_name_of_its_own() -> None:
     names = [page.name for page in PAGES]
     assert len(set(names)) == len(names)

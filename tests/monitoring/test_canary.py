@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from fastapi.testclient import TestClient
+from markupsafe import escape
 
 from app.api.case_steps import REASON
 from app.api.monitoring import monitoring_shape
@@ -515,19 +516,27 @@ def test_the_owners_page_shows_both_and_says_why_a_canary_ended(service: Started
     assert f"advises on 50% of the cases, {len(made['canary'])} so far" in page
     captions = re.findall(r"<caption[^>]*>([^<]*)</caption>", page)
     assert [each for each in captions if each.startswith("sex")] == [
-        "sex", "sex: canary, version 1"
+        "sex", "sex: canary, version 1 with policy 2"
     ]  # fmt: skip
-    assert "Population stability index: canary, version 1" in captions
-    assert "How often it turned out as estimated: canary, version 1" in captions
+    assert "Population stability index: canary, version 1 with policy 2" in captions
+    assert "How often it turned out as estimated: canary, version 1 with policy 2" in captions
+    # What is counted is the outcome that is in a person's favour, and the page says which it is.
+    assert "Adverse advice" not in page
+    counted = page.partition("counts cases with this advice:")[2].partition("</p>")[0]
+    assert escape(f"Yes {tiny.HOSTILE}") in counted
+    assert escape(f"No {tiny.HOSTILE}") not in counted
     # Selected: everybody by the line at one half, the men alone by the canary's.
     tables = page.split("<caption")
     (live,) = [each for each in tables if ">sex</caption>" in each]
-    (canary,) = [each for each in tables if ">sex: canary, version 1</caption>" in each]
+    (canary,) = [
+        each for each in tables if ">sex: canary, version 1 with policy 2</caption>" in each
+    ]
+    assert ">Put forward</th>" in live
     assert re.findall(r"(\d+)% \(", live) == ["100", "100"]
     assert re.findall(r"(\d+)% \(", canary) == ["0", "100"]
     step(service)
     page = owners_page(service)
-    assert "The canary, version 1, was ended by the circuit breaker" in page
+    assert "The canary, version 1 with policy 2, was ended by the circuit breaker" in page
     assert "<li>selection rate difference</li>" in page
     assert "circuit-breaker" in page
     assert "is on trial" not in page

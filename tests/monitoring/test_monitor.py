@@ -347,7 +347,10 @@ def test_a_biased_stream_trips_the_breaker_and_people_decide_unaided(service: St
     assert 'grounds_breaker_tripped{limit="selection_rate_difference",model="tiny"} 1.0' in (
         service.client.get("/metrics").text
     )
+    none_at_present = "No advice comes from it at present"
+    assert none_at_present in service.client.get(f"/transparency/{tiny.NAME}").text
     reset(service)
+    assert none_at_present not in service.client.get(f"/transparency/{tiny.NAME}").text
     assert monitoring(service)["tripped"] == []
     assert service.ask(tiny.NAME, YES).json()["advice"]["status"] == "given"
 
