@@ -1,6 +1,7 @@
 """The first entry of every run: with what settings, models and policies the service started."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 
 import orjson
 
@@ -9,6 +10,7 @@ from app.api.parts import Parts
 from app.engine import Prepared
 from app.ids import timestamp
 from app.records import STARTED
+from audit.leaf import Facts, canonical_facts
 from audit.records import Idempotency, NewRecord
 
 
@@ -56,9 +58,7 @@ class StartWork:
             record=NewRecord(
                 type=STARTED,
                 id=parts.new_id(),
-                facts={
-                    "models": {name: served.facts["model"] for name, served in parts.served.items()}
-                },
+                facts={"models": _summary(parts)},
                 payload=answer,
                 subject=None,
                 idempotency=None,
@@ -66,6 +66,13 @@ class StartWork:
             answer=answer,
             result=STARTED,
         )
+
+
+def _summary(parts: Parts) -> Facts:
+    """Return how many models are served, and a digest of which: a leaf has no room for many."""
+    models = {name: served.facts["model"] for name, served in parts.served.items()}
+    digest = sha256(canonical_facts(models).encode()).hexdigest()
+    return {"count": len(models), "sha256": digest}
 
 
 async def record_start(parts: Parts) -> None:

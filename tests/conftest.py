@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
@@ -29,8 +30,8 @@ hypothesis.settings.load_profile("grounds")
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
 
 
-APART = "tests/browser/test_pages.py::"
-"""Its tests share only what a session shares, and take minutes: each goes to whoever is free."""
+APART = ("tests/browser/test_pages.py::", "tests/contract/test_fuzz.py::")
+"""Their tests share only what a session shares, and take minutes: each goes to whoever is free."""
 
 
 class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
@@ -43,6 +44,21 @@ class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     return ByFile(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test an identifier of its own: of two with one, several processes would run one.
+
+    schemathesis makes a test for each operation of the document, and names all of them alike.
+    """
+    for item in items:
+        operation = getattr(item, "operation_label", None)
+        if operation is not None:
+            item._id = item._id.with_params(operation)  # there is no other way
+    alike = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if alike:
+        raise pytest.UsageError(f"several tests are called {alike[0]}: only one of them would run")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
