@@ -169,7 +169,7 @@ def replay(
         sys.stdout.write(report.encode().decode() + "\n")
     else:
         _tell(report, entry)
-    if report.kind == "replay" and not report.all_same:
+    if report.kind == "replay" and not report.all_as_it_should_be:
         raise typer.Exit(OTHERWISE)
 
 

@@ -178,6 +178,11 @@ class RunReport:
         """Return whether every decision came out identical, or within the distance allowed."""
         return set(self.sums.verdicts) <= {"identical", "within_ulps"}
 
+    @property
+    def all_as_it_should_be(self) -> bool:
+        """Return whether every decision came out the same or was lawfully erased."""
+        return set(self.sums.verdicts) <= {"identical", "within_ulps", "erased"}
+
     def body(self) -> dict[str, object]:
         """Return the report as JSON has it."""
         sums = self.sums

@@ -437,6 +437,19 @@ def test_a_decision_whose_model_is_gone_is_told_so(
     assert replay(other, "--no-record", "--bundles", settings.models_dir).returncode == 0
 
 
+def test_what_was_lawfully_erased_fails_no_run(
+    copy: Settings, recorded: tuple[Settings, list[str]]
+) -> None:
+    gone = recorded[1][0]
+    done = here("erase", "--record", gone, "--basis", "A test.", "--data-dir", copy.data_dir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = replay(copy, "--no-record")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\n3 decisions replayed: 2 identical, 1 erased\n" in done.stdout
+    done = replay(copy, "--no-record", gone)
+    assert (done.returncode, done.stdout) == (1, f"{gone}: erased: its content was erased\n")
+
+
 def test_a_report_and_its_results_are_written(
     recorded: tuple[Settings, list[str]], tmp_path: Path
 ) -> None:
