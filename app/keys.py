@@ -171,7 +171,7 @@ class KeyStore:
 class TurnKeys:
     """The keys for the event loop: who comes with one in the same turn is looked up once.
 
-    A look-up gives the interpreter's lock away, which under load costs a tenth of a decision. The next turn,
+    A look-up gives the interpreter's lock away, which under load wakes others in vain. The next turn,
     some milliseconds later, asks the file again, so that a key that was revoked is refused at once.
     """
 

@@ -191,7 +191,7 @@ def _sha256(*parts: bytes) -> bytes:
     """Return the digest of the parts joined, in pieces that keep the interpreter's lock.
 
     For more at once hashlib gives it away. Beside a busy event loop whoever then wakes finds it taken
-    again, and waking them costs more than hashing some KB: an eighth of a decision.
+    again, and waking them costs more than hashing some KB (docs/performance.md).
     """
     digest = sha256()
     for part in parts:
