@@ -27,11 +27,6 @@ TAG_BYTES = 16
 RECORD_SECRET_BYTES = KEY_BYTES + SALT_BYTES + NONCE_BYTES
 SUBJECT_SECRET_BYTES = KEY_BYTES + NONCE_BYTES
 WRAPPED_KEY_BYTES = KEY_BYTES + SALT_BYTES + 8
-_LOCKED_BYTES = 1_984
-"""Hashed at a time: whole blocks, of fewer than the 2,048 bytes for which hashlib gives the interpreter's
-lock away."""
-_MOST_LOCKED_BYTES = 65_536
-"""More is hashed beside other threads: 40 us."""
 WRAPPED_SUBJECT_KEY_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 
 
@@ -89,7 +84,7 @@ def seal(plaintext: bytes, *, record_id: str, secret: bytes) -> SealedPayload:
         RecordKey(key, salt),
         PayloadDigests(
             len(plaintext),
-            _sha256(envelope),
+            sha256(envelope).digest(),
             _plaintext_commitment(plaintext, salt),
             _key_commitment(key),
         ),
@@ -184,22 +179,8 @@ def _subject_context(subject: int, handle: bytes) -> bytes:
 
 
 def _plaintext_commitment(plaintext: bytes, salt: bytes) -> bytes:
-    return _sha256(b"grounds/pc/v1\n" + salt, plaintext)
-
-
-def _sha256(*parts: bytes) -> bytes:
-    """Return the digest of the parts joined, in pieces that keep the interpreter's lock.
-
-    For more at once hashlib gives it away. Beside a busy event loop whoever then wakes finds it taken
-    again, and waking them costs more than hashing some KB (docs/performance.md).
-    """
-    digest = sha256()
-    for part in parts:
-        if len(part) > _MOST_LOCKED_BYTES:
-            digest.update(part)
-            continue
-        for at in range(0, len(part), _LOCKED_BYTES):
-            digest.update(part[at : at + _LOCKED_BYTES])
+    digest = sha256(b"grounds/pc/v1\n" + salt)
+    digest.update(plaintext)
     return digest.digest()
 
 
