@@ -33,11 +33,15 @@ def percent(probability: float) -> str:
 
 def points(change: float) -> str:
     """Return a change of probability in percentage points, unsigned."""
-    size = abs(change) * 100
     if abs(change) < LEAST_SHOWN:
         return "less than 0.1 points"
-    rounded = f"{size:.1f}".removesuffix(".0")
-    return f"{rounded} point" if rounded == "1" else f"{rounded} points"
+    number = points_number(change)
+    return f"{number} point" if number == "1" else f"{number} points"
+
+
+def points_number(change: float) -> str:
+    """Return the number in ``points``, for a page that says the rest in its own language."""
+    return f"{abs(change) * 100:.1f}".removesuffix(".0")
 
 
 def figure(number: float, *, digits: int = 3) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from app.served import ServedModel
 from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
-from app.words import LEAST_SHOWN, MOST_REASONS, figure, percent, points
+from app.words import LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
@@ -238,11 +238,11 @@ def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: T
 def _points(change: float, texts: Texts) -> str:
     """Return a change of probability as ``points`` does, in the reader's language."""
     _ = texts.gettext
-    said = points(change)
-    number, space, unit = said.rpartition(" ")
     if abs(change) < LEAST_SHOWN:
         return _("less than 0.1 points")
-    return number + space + (_("point") if unit == "point" else _("points"))
+    number = points_number(change)
+    unit = _("point") if number == "1" else _("points")
+    return f"{number} {unit}"
 
 
 def _percent(probability: float, texts: Texts) -> str:
