@@ -40,6 +40,10 @@ GROUP = 64
 COMPARED_TURNS, COMPARED_GROUPS = 15, 15
 PROOFS = 1_000
 PEER_LEAVES = 100_000
+SERVER = {"shared_buffers": "1GB", "min_wal_size": "2GB", "max_wal_size": "4GB"}
+"""What a server with a few gigabytes of memory is given."""
+USED_SEGMENTS = 100
+"""Files of the write-ahead log that it has used before, 16 MB each: more than a load writes."""
 PEER = "pymerkle==7.0.0"
 
 Make = Callable[[int, bytes], NewRecord]
@@ -104,8 +108,9 @@ def _sqlite(table: Table, place: Path, *, rounds: int, seconds: float) -> None:
 
 
 def _postgres(table: Table, place: Path, *, rounds: int, seconds: float) -> None:
-    server = Server()
+    server = Server(SERVER)
     try:
+        _use(server)
         for payload in PAYLOADS:
             ours, floor = [], []
             for _ in range(rounds):
@@ -124,12 +129,26 @@ def _postgres(table: Table, place: Path, *, rounds: int, seconds: float) -> None
                             is_floor=True,
                         )
                     )  # fmt: skip
+                    database.execute("CHECKPOINT")  # its write-ahead log can be used again
             target = Target(15_000, 0.020) if payload == PAYLOADS[0] else None
             name = f"PostgreSQL, {REPLICAS} replicas x 64 clients, {payload:,} bytes"
             _add_load(table, name, ours, target)
             table.add("the same, a plain INSERT", _said(floor))
     finally:
         server.remove()
+
+
+def _use(server: Server) -> None:
+    """Bring a new server to where one in use is.
+
+    It goes back to files of the write-ahead log that it has written before. A new one makes each while
+    everybody waits: 10 to 20 ms, several times a second.
+    """
+    with server.database() as database:
+        for _ in range(USED_SEGMENTS):
+            database.execute("SELECT pg_logical_emit_message(true, 'grounds', 'used')")
+            database.execute("SELECT pg_switch_wal()")
+        database.execute("CHECKPOINT")
 
 
 def _replicas(folder: Path, database: Database) -> list[Path]:

