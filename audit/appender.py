@@ -84,8 +84,9 @@ class Appender:
     def load(self) -> None:
         """Take in what is stored. Raises DamagedLogError when head, entries and tiles disagree."""
         with self._lock:
-            self._writer.begin()  # head, tiles and entries are read in several steps
             try:
+                # Head, tiles and entries are read in several steps.
+                self._writer.begin(self._tree.size, _nobody)
                 self._tree = self._load_tree()
             finally:
                 self._writer.roll_back()
@@ -128,9 +129,8 @@ class Appender:
         with self._lock:
             self.check_usable()
             with self.stopping():
-                self._writer.begin()
                 try:
-                    news = self._writer.news(self._tree.size, subjects())
+                    news = self._writer.begin(self._tree.size, subjects)
                     if news is not None:
                         self._take_in(news)
                     yield news

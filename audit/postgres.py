@@ -147,26 +147,17 @@ class PostgresWriter:
         """Check that the tables are of this version. They are made by ``grounds log migrate``."""
         postgres_schema.check_version(self._session)
 
-    def begin(self) -> None:
-        """Take the lock on appending; see ``audit.store``."""
+    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News:
+        """Take the lock on appending, and return what others appended; see ``audit.store``."""
 
-        async def begin(connection: Connection) -> None:
+        async def begin(connection: Connection) -> News:
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
             await connection.execute(f"{_BEGIN}; {_LOCK}")
-
-        # An idle connection may have been lost long ago, and nothing has been written on it.
-        self._session.run(begin, what="beginning to append", reopen=True)
-        self._begun = True
-
-    def news(self, known: int, handles: Sequence[bytes]) -> News:
-        """Return what other processes have appended; see ``audit.store``."""
-
-        async def fetch(connection: Connection) -> News:
-            size, frontier, root, erased, hashes, *subjects = await connection.fetchrow(
-                _NEWS, known, _MOST_NEWS, handles
+            size, frontier, root, erased, hashes, *found = await connection.fetchrow(
+                _NEWS, known, _MOST_NEWS, subjects()
             )
-            rows = zip(*subjects, strict=True) if subjects[0] else ()
+            rows = zip(*found, strict=True) if found[0] else ()
             return News(
                 Head(size, frontier, root),
                 tuple(hashes) if size - known <= _MOST_NEWS else None,
@@ -174,7 +165,9 @@ class PostgresWriter:
                 erased,
             )
 
-        return self._session.go_on(fetch, what="looking at what others appended")
+        self._begun = True
+        # An idle connection may have been lost long ago, and nothing has been written on it.
+        return self._session.run(begin, what="beginning to append", reopen=True)
 
     def roll_back(self) -> None:
         """Let others append. When that cannot be said to the server, it will find out."""
@@ -185,8 +178,10 @@ class PostgresWriter:
 
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         """Write the group and move the head; see ``audit.store``."""
+        committing = False
 
         async def write(connection: Connection) -> bool:
+            nonlocal committing
             moved: bool = await connection.fetchval(
                 _WRITE,
                 *_columns(group.entries, 4),
@@ -203,19 +198,26 @@ class PostgresWriter:
                 new.frontier,
                 new.root,
             )
-            if moved and group.erased:
+            if not moved:
+                return False
+            if group.erased:
                 await connection.fetchval(_ERASE, *_erasure(group.erased))
                 # Before it is known whether COMMIT succeeds: nothing may fail once it has. The rows'
                 # locks keep the tables from being written anew until then.
                 self._erased_files = await _files(connection)
-            return moved
+            committing = True
+            await _commit(connection)
+            return True
 
-        if not self._session.go_on(write, what="appending"):
-            raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         try:
-            self._session.go_on(_commit, what="committing")
+            moved = self._session.go_on(write, what="appending")
         except LogStateError as err:
+            if not committing:
+                raise
             self._resolve(group, err)
+            moved = True
+        if not moved:
+            raise LogBrokenError(f"the head is no longer at size {old.size}: another writer?")
         self._begun = False
 
     @contextmanager

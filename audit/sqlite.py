@@ -7,7 +7,7 @@ two connections write or copy at once; ``apsw`` carries its own SQLite, and olde
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -163,11 +163,9 @@ class SqliteWriter:
         with self._using, converted("the schema cannot be made"):
             schema.migrate(self._connection)
 
-    def begin(self) -> None:
-        """Do nothing: this process alone writes, and the log sees to its threads."""
-
-    def news(self, known: int, handles: Sequence[bytes]) -> None:
-        """Return nothing: nobody else appends."""
+    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> None:  # noqa: ARG002
+        """Keep nobody out and return nothing: this process alone writes, and the log sees to its threads."""
+        subjects()
 
     def roll_back(self) -> None:
         """Do nothing: nothing was begun."""

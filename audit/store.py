@@ -4,7 +4,7 @@ There are two, with one behaviour: ``audit.sqlite`` for one process with a file,
 for several processes with one database. Reading is the same SQL for both, in ``audit.row_reader``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -42,18 +42,12 @@ class Writer(Protocol):
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""
         ...
 
-    def begin(self) -> None:
+    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News | None:
         """Keep all other writers out until ``commit`` or ``roll_back``.
 
-        Raises LogStateError when that cannot be; then there is nothing to roll back.
-        """
-        ...
-
-    def news(self, known: int, handles: Sequence[bytes]) -> News | None:
-        """Return what others have appended after the first ``known`` entries, once begun.
-
-        With those of the subjects with these ``handles`` that are there. None where nobody else can
-        append.
+        Once they are out ``subjects`` is asked for handles. Returns what others have appended after
+        the first ``known`` entries, with those of the subjects that are there; None where nobody else
+        can append. Raises LogStateError when that cannot be.
         """
         ...
 

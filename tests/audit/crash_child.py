@@ -73,11 +73,8 @@ class CrashingWriter:
     def prepare_schema(self) -> None:
         self._inner.prepare_schema()
 
-    def begin(self) -> None:
-        self._inner.begin()
-
-    def news(self, known: int, handles: Sequence[bytes]) -> News | None:
-        return self._inner.news(known, handles)
+    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News | None:
+        return self._inner.begin(known, subjects)
 
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         self._fate.meet("before-commit")

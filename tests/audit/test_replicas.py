@@ -17,6 +17,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+from audit import postgres
 from audit.checkpoint import unverified_checkpoint
 from audit.errors import (
     DuplicateIdempotencyError,
@@ -34,7 +35,7 @@ from audit.log import Log
 from audit.postgres import PostgresStore, _files
 from audit.postgres_scan import PostgresSource
 from audit.postgres_schema import VERSION, migrate
-from audit.postgres_session import Work
+from audit.postgres_session import Connection
 from audit.records import Erasure, Idempotency, NewRecord, Receipt
 from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
@@ -401,22 +402,20 @@ def test_a_group_whose_connection_is_lost_before_commit_is_not_committed_on_anot
     """COMMIT succeeds on a connection that has begun nothing, and would acknowledge what is lost."""
     log = open_replica()
     receipts = log.append([event("first")])
-    session = log._writer._session  # type: ignore[attr-defined]  # PostgreSQL's
-    go_on = session.go_on
+    commit = postgres._commit
 
-    def go_on_and_lose(work: Work[object], *, what: str) -> object:
-        result = go_on(work, what=what)
-        if what == "appending":
-            database.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE state = 'idle in transaction'"
-            )
-            # The answer and the connection's end come together, and are heard together.
-            session._loop.run_until_complete(asyncio.sleep(0.2))
-        return result
+    async def lose_and_commit(connection: Connection) -> None:
+        await asyncio.to_thread(
+            database.execute,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE state = 'idle in transaction'",
+        )
+        # The connection's end is heard before COMMIT is sent.
+        await asyncio.sleep(0.2)
+        await commit(connection)
 
     with monkeypatch.context() as patched:
-        patched.setattr(session, "go_on", go_on_and_lose)
+        patched.setattr(postgres, "_commit", lose_and_commit)
         with pytest.raises(LogUnavailableError, match="nothing of the group was stored"):
             log.append([event("second", key="key")])
     assert log.size == 2
@@ -508,7 +507,7 @@ def test_a_replica_that_hangs_with_the_lock_holds_nobody_up_for_ever(
     open_replica: OpenReplica, database: Database
 ) -> None:
     log, other = open_replica(), open_replica()
-    log._writer.begin()
+    log._writer.begin(log.size, list)
     with pytest.raises(LogUnavailableError, match="LockNotAvailable"):
         other.append([event("waits")])
     database.execute(
