@@ -1,6 +1,6 @@
 """What happens when the person disagrees: what they say, the clock, and the review by somebody else."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
@@ -16,7 +16,7 @@ from app.api.decision_list import listed
 from app.api.decisions import DecisionId
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
-from app.case_events import CONTEST, REPRESENTATION, REVIEW
+from app.case_events import CONTEST, REPRESENTATION, REVIEW, CaseEvent
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.index.query import Filters
@@ -38,11 +38,13 @@ REVIEWERS = (Role.REVIEWER, Role.ADMIN)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Something that the person affected said."""
+    """Something that the person affected said, or that a review came to."""
 
     title: str
     when: str
     text: str
+    outcome: str
+    """Of a review; otherwise empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +217,9 @@ def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form
         due="" if due is None else case_words.day(due.isoformat(), texts),
         days_left=0 if due is None else (due - parts.clock().date()).days,
         said=[
-            Said(names[event.type], case_words.moment(event.at, texts), str(event.content["text"]))
+            _said(event, names[event.type], labels, texts)
             for event in case.events
-            if event.type in (CONTEST, REPRESENTATION)
+            if event.type in (CONTEST, REPRESENTATION, REVIEW)
         ],
         may_review=due is not None and reader.role in REVIEWERS and not took_part,
         is_reviewer=reader.role in REVIEWERS,
@@ -225,3 +227,11 @@ def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form
         reasons=items_of(case_words.reason_codes(texts)),
         form=form,
     )
+
+
+def _said(event: CaseEvent, title: str, labels: Mapping[str, str], texts: Texts) -> Said:
+    when, content = case_words.moment(event.at, texts), event.content
+    if event.type != REVIEW:
+        return Said(title, when, str(content["text"]), "")
+    outcome, reason = str(content["outcome"]), content["reason"]
+    return Said(title, when, str(reason["text"]), labels.get(outcome, outcome))

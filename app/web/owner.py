@@ -16,9 +16,17 @@ from app.monitoring.monitor import Canary
 from app.monitoring.report import Report
 from app.refusals import AnotherPersonError, NotStoppedError
 from app.registry_entries import Change, changes
+from app.stops import Stop
 from app.visible import is_visible
 from app.web.language import texts_of
-from app.web.owner_view import ModelLine, OwnedModelsView, StopView, model_line, model_view
+from app.web.owner_view import (
+    ModelLine,
+    OwnedModelsView,
+    StopView,
+    model_line,
+    model_view,
+    stop_line,
+)
 from app.web.render import page
 from app.web.session import signed_in
 from models.profile import load_profile
@@ -92,8 +100,8 @@ async def ask_to_resume(
     """Ask whether the advice of a model shall go on, and why."""
     parts = parts_of(request)
     served = parts.model(model)
-    await _check_in_force(parts, model, number)
-    return page(request, StopView(model, served.bundle.card.title, number, "", {}))
+    stopped = stop_line(await _in_force(parts, model, number), texts_of(request))
+    return page(request, StopView(model, served.bundle.card.title, stopped, "", {}))
 
 
 @router.post("/models/{model}/stops/{number}/resume", **signed_in(*STOPPERS))
@@ -107,28 +115,29 @@ async def resume_model(
     """Ask that the advice go on, or confirm what another person asked."""
     parts = parts_of(request)
     title = parts.model(model).bundle.card.title
-    await _check_in_force(parts, model, number)
+    stopped = stop_line(await _in_force(parts, model, number), texts_of(request))
     if not is_visible(reason):
-        view = StopView(model, title, number, "", _no_reason(request))
+        view = StopView(model, title, stopped, "", _no_reason(request))
         return page(request, view, status=422)
     try:
         await resume(parts, number, reason=reason.strip(), caller=caller)
     except AnotherPersonError:
         _ = texts_of(request).gettext
         fault = _("You have asked for this already. A second person has to confirm.")
-        view = StopView(model, title, number, reason, {"reason": fault})
+        view = StopView(model, title, stopped, reason, {"reason": fault})
         return page(request, view, status=409)
     return RedirectResponse(f"/models/{model}", status_code=303)
 
 
-async def _check_in_force(parts: Parts, model: str, number: int) -> None:
-    """Raise NotFoundError unless there was such a stop of this model, NotStoppedError once it is over."""
+async def _in_force(parts: Parts, model: str, number: int) -> Stop:
+    """Return a stop. Raises NotFoundError for none of this model, NotStoppedError once it is over."""
     state = await run_in_threadpool(parts.stops.refresh)
     stop = state.stops.get(number) or state.lifted.get(number)
     if stop is None or stop.model not in (None, model):
         raise NotFoundError
     if number not in state.stops:
         raise NotStoppedError(f"stop {number} has been lifted")
+    return stop
 
 
 def _no_reason(request: Request) -> dict[str, str]:

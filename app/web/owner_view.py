@@ -44,20 +44,6 @@ class OwnedModelsView:
 
 
 @dataclass(frozen=True, slots=True)
-class StopView:
-    """Whether a model's advice shall stop, or go on."""
-
-    template: ClassVar[str] = "owner/stop.html"
-
-    name: str
-    title: str
-    resuming: int | None
-    """The stop to end; None where advice is to be stopped."""
-    reason: str
-    errors: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class StopLine:
     """A stop in force."""
 
@@ -67,6 +53,20 @@ class StopLine:
     actor: str
     reason: str
     asked_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopView:
+    """Whether a model's advice shall stop, or go on."""
+
+    template: ClassVar[str] = "owner/stop.html"
+
+    name: str
+    title: str
+    resuming: StopLine | None
+    """The stop to end; None where advice is to be stopped."""
+    reason: str
+    errors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def model_view(
         facts=_facts(served, card, texts),
         digest=served.bundle.digest,
         policy_digest=served.policy_digest,
-        stops=[_stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
+        stops=[stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
         can_stop=can_stop,
         tripped=[f"{each.limit}: {each.subject}" for each in monitor.tripped(served.name)],
         canary=None if canary is None else _canary_figures(canary, texts),
@@ -281,7 +281,8 @@ def _stops_of(name: str, stops: Stops) -> list[Stop]:
     return [stop for stop in stops.state.stops.values() if stop.model in (None, name)]
 
 
-def _stop_line(stop: Stop, texts: Texts) -> StopLine:
+def stop_line(stop: Stop, texts: Texts) -> StopLine:
+    """Return what pages say of a stop in force."""
     return StopLine(
         number=stop.number,
         is_of_all=stop.model is None,

@@ -292,6 +292,8 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     assert rev.post(f"{path}/review", outcome="no").status_code == 422
     assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
     assert "Reviewed by rev" in words(ann.get(path))
+    reviewed = words(ann.get(f"{path}/contest"))
+    assert re.search(r"why\. Reviewed .* The decision: No .* The papers say so\.", reviewed)
     assert f'href="{path}"' not in rev.get("/reviews").text
 
 

@@ -91,6 +91,9 @@ def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> No
     resume = f"{address}/stops/1/resume"
     assert post(service, resume, "owner-1", reason="Mended.") == 303
     assert "owner-1 has asked that it go on" in text_of(service, address)
+    confirming = text_of(service, resume)
+    assert "The feed is wrong." in confirming, "what the second person confirms"
+    assert "owner-1 has asked that it go on" in confirming
     assert post(service, resume, "owner-1", reason="Mended.") == 409, "the same person"
     assert post(service, resume, "owner-2", reason="I have checked.") == 303
     assert "Gives advice" in text_of(service, address)
