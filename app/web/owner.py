@@ -1,5 +1,6 @@
 """The model owner's pages: each model with its gaps, how well it works and for whom, its stages, the stop button."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request, Response
@@ -22,10 +23,12 @@ from app.web.language import texts_of
 from app.web.owner_view import (
     ModelLine,
     OwnedModelsView,
+    ResetView,
     StopView,
     model_line,
     model_view,
     stop_line,
+    tripped_lines,
 )
 from app.web.render import page
 from app.web.session import signed_in
@@ -34,6 +37,7 @@ from models.profile import load_profile
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 READERS = (Role.MODEL_OWNER, Role.AUDITOR, Role.EQUALITY, Role.ADMIN)
+RESETTERS = (Role.MODEL_OWNER, Role.ADMIN)
 STOPPERS = (Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN)
 LONGEST_REASON = 500
 
@@ -67,6 +71,7 @@ async def show_model(request: Request, model: str, caller: CurrentCaller) -> Res
         stops=parts.stops,
         monitor=parts.monitor,
         can_stop=caller.role in STOPPERS,
+        can_reset=caller.role in RESETTERS,
         texts=texts_of(request),
     )
     return page(request, view)
@@ -127,6 +132,31 @@ async def resume_model(
         view = StopView(model, title, stopped, reason, {"reason": fault})
         return page(request, view, status=409)
     return RedirectResponse(f"/models/{model}", status_code=303)
+
+
+@router.get("/models/{model}/monitoring/reset", **signed_in(*RESETTERS))
+async def ask_to_reset(request: Request, model: str) -> Response:
+    """Ask whether all tests of a model shall begin anew, and why."""
+    return page(request, _reset_view(parts_of(request), model))
+
+
+@router.post("/models/{model}/monitoring/reset", **signed_in(*RESETTERS))
+async def reset_tests(
+    request: Request, model: str, caller: CurrentCaller, reason: Reason = ""
+) -> Response:
+    """Begin all tests anew; nothing, where no limit is broken: the form was sent twice."""
+    parts = parts_of(request)
+    view = _reset_view(parts, model)
+    if view.tripped:
+        if not is_visible(reason):
+            return page(request, replace(view, errors=_no_reason(request)), status=422)
+        await parts.breaker.reset(parts.model(model), reason=reason.strip(), actor=caller.name)
+    return RedirectResponse(f"/models/{model}", status_code=303)
+
+
+def _reset_view(parts: Parts, model: str) -> ResetView:
+    served = parts.model(model)
+    return ResetView(model, served.bundle.card.title, tripped_lines(model, parts.monitor), "", {})
 
 
 async def _in_force(parts: Parts, model: str, number: int) -> Stop:

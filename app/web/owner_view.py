@@ -70,6 +70,19 @@ class StopView:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetView:
+    """Whether all tests of a model whose limits are broken shall begin anew."""
+
+    template: ClassVar[str] = "owner/reset.html"
+
+    name: str
+    title: str
+    tripped: list[str]
+    reason: str
+    errors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class GroupTable:
     """One protected attribute's groups."""
 
@@ -116,6 +129,7 @@ class OwnedModelView:
     policy_digest: str
     stops: list[StopLine]
     can_stop: bool
+    can_reset: bool
     tripped: list[str]
     canary: CanaryFigures | None
     ended: EndedCanaryLine | None
@@ -157,6 +171,7 @@ def model_view(
     stops: Stops,
     monitor: Monitor,
     can_stop: bool,
+    can_reset: bool,
     texts: Texts,
 ) -> OwnedModelView:
     """Return the page of one model."""
@@ -176,7 +191,8 @@ def model_view(
         policy_digest=served.policy_digest,
         stops=[stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
         can_stop=can_stop,
-        tripped=[f"{each.limit}: {each.subject}" for each in monitor.tripped(served.name)],
+        can_reset=can_reset,
+        tripped=tripped_lines(served.name, monitor),
         canary=None if canary is None else _canary_figures(canary, texts),
         ended=_ended_line(versions, texts),
         has_profile=lint is not None,
@@ -279,6 +295,11 @@ def _state(name: str, stops: Stops, monitor: Monitor, texts: Texts) -> tuple[str
 
 def _stops_of(name: str, stops: Stops) -> list[Stop]:
     return [stop for stop in stops.state.stops.values() if stop.model in (None, name)]
+
+
+def tripped_lines(model: str, monitor: Monitor) -> list[str]:
+    """Return what pages say of each broken limit of a model."""
+    return [f"{each.limit}: {each.subject}".replace("_", " ") for each in monitor.tripped(model)]
 
 
 def stop_line(stop: Stop, texts: Texts) -> StopLine:

@@ -18,6 +18,7 @@ BROWSER = {"Accept": "text/html"}
 AUDITORS = frozenset({Role.AUDITOR, Role.ADMIN})
 WATCHERS = frozenset({Role.MODEL_OWNER, Role.AUDITOR, Role.EQUALITY, Role.ADMIN})
 STOPPERS = frozenset({Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN})
+RESETTERS = frozenset({Role.MODEL_OWNER, Role.ADMIN})
 READERS = frozenset({Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN})
 DECIDERS = frozenset({Role.CASEWORKER, Role.ADMIN})
 REVIEWERS = frozenset({Role.REVIEWER, Role.ADMIN})
@@ -55,6 +56,8 @@ MATRIX: dict[str, frozenset[Role]] = {
     "GET /audit/replays/{run_id}": AUDITORS | {Role.MODEL_OWNER},
     "GET /models": WATCHERS,
     "GET /models/{model}": WATCHERS,
+    "GET /models/{model}/monitoring/reset": RESETTERS,
+    "POST /models/{model}/monitoring/reset": RESETTERS,
     "GET /models/{model}/stop": STOPPERS,
     "POST /models/{model}/stop": STOPPERS,
     "GET /models/{model}/stops/{number}/resume": STOPPERS,

@@ -137,6 +137,12 @@ PAGES: tuple[Page, ...] = (
     Page("audit-impact", "/audit/replays/{impact}", Role.AUDITOR),
     Page("owner-models", "/models", Role.MODEL_OWNER, heading="Models"),
     Page("owner-model", "/models/{model}", Role.MODEL_OWNER),
+    Page(
+        "model-reset",
+        "/models/{model}/monitoring/reset",
+        Role.MODEL_OWNER,
+        heading="Begin the tests anew",
+    ),
     Page("model-stop", "/models/{model}/stop", Role.MODEL_OWNER, heading="Stop this model"),
     # Stopped, with a canary on trial, and groups of which there are too few to say anything.
     Page("owner-stopped", "/models/{wide}", Role.MODEL_OWNER),

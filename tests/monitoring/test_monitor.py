@@ -329,6 +329,26 @@ def reset(service: Started) -> None:
     assert response.status_code == 200
 
 
+def reset_on_the_page(service: Started) -> None:
+    address = f"/models/{tiny.NAME}/monitoring/reset"
+    owner = service.session(Role.MODEL_OWNER)
+    page = {**owner, "Accept": "text/html"}
+    assert address in service.client.get(f"/models/{tiny.NAME}", headers=page).text
+    assert "selection rate difference: sex" in service.client.get(address, headers=page).text
+    size = service.parts.log.size
+
+    def send(reason: str) -> int:
+        form = {**service.form(owner), "reason": reason}
+        sent = service.client.post(address, headers=page, data=form, follow_redirects=False)
+        return int(sent.status_code)
+
+    assert send(" ") == 422
+    assert service.parts.log.size == size
+    assert [send("The intake was changed."), send("The intake was changed.")] == [303, 303]
+    assert service.parts.log.size == size + 1, "sent twice, recorded once"
+    assert "None of its limits is broken" in service.client.get(address, headers=page).text
+
+
 def test_a_biased_stream_trips_the_breaker_and_people_decide_unaided(service: Started) -> None:
     for n in range(120):
         decision = decide(service, YES if n % 2 else NO)
@@ -349,7 +369,7 @@ def test_a_biased_stream_trips_the_breaker_and_people_decide_unaided(service: St
     )
     none_at_present = "No advice comes from it at present"
     assert none_at_present in service.client.get(f"/transparency/{tiny.NAME}").text
-    reset(service)
+    reset_on_the_page(service)
     assert none_at_present not in service.client.get(f"/transparency/{tiny.NAME}").text
     assert monitoring(service)["tripped"] == []
     assert service.ask(tiny.NAME, YES).json()["advice"]["status"] == "given"
