@@ -112,7 +112,7 @@ async def review_decision(
     description="The longest waiting first. `overdue` where the policy's time has passed.",
     responses={
         200: {"content": {JSON: {"example": {"contests": [WAITING]}}}},
-        **problems(401, 403, 503),
+        **problems(401, 403, 422, 503),
     },
     **admits(Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN),
 )

@@ -210,7 +210,7 @@ async def erase_decision(
     summary="List the legal holds in force",
     responses={
         200: {"content": {JSON: {"example": {"holds": [HOLD]}}}},
-        **problems(401, 403, 503),
+        **problems(401, 403, 422, 503),
     },
     **admits(Role.AUDITOR, Role.ADMIN),
 )

@@ -75,7 +75,7 @@ router = APIRouter(tags=["log"])
                 }
             },
         },
-        **problems(401, 403, 503),
+        **problems(401, 403, 422, 503),
     },
     **admits(*EVERY_ROLE),
 )  # fmt: skip

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
     summary="List the served models",
     responses={
         200: {"content": {"application/json": {"example": examples.MODEL_LIST}}},
-        **problems(401, 403),
+        **problems(401, 403, 422),
     },
     **admits(*EVERY_ROLE),
 )
@@ -36,7 +36,7 @@ async def list_models(request: Request) -> schemas.ModelList:
     "which policy.",
     responses={
         200: {"content": {"application/json": {"example": examples.MODEL}}},
-        **problems(401, 403, 404),
+        **problems(401, 403, 404, 422),
     },
     **admits(*EVERY_ROLE),
 )

@@ -187,7 +187,7 @@ async def report_attributes(
     "that the circuit breaker ended, until somebody moves it or begins with another.",
     responses={
         200: {"content": {"application/json": {"example": _EXAMPLE}}},
-        **problems(401, 403, 404, 503),
+        **problems(401, 403, 404, 422, 503),
     },
     **admits(*WATCHERS),
 )

@@ -4,7 +4,6 @@ Of two filters only the last would count, and a misspelt ``disclose=false`` woul
 """
 
 from collections import Counter
-from http import HTTPStatus
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -12,19 +11,15 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 REPEATED = "repeated"
-UNPROCESSABLE = HTTPStatus.UNPROCESSABLE_ENTITY.value
 UNKNOWN = "extra_forbidden"
 """As pydantic names it: some routes take their parameters as one model, which refuses others itself."""
 
 
 async def named_once(request: Request) -> None:
-    """Raise RequestValidationError for parameters given twice or unknown.
-
-    Not on a route that documents no 422, since it reads nothing that could be wrong. No route takes a list.
-    """
-    route = request.scope["route"]
-    if not request.scope["query_string"] or UNPROCESSABLE not in route.responses:
+    """Raise RequestValidationError for parameters given twice or unknown. No route takes a list."""
+    if not request.scope["query_string"]:
         return
+    route = request.scope["route"]
     given = Counter(name for name, _ in request.query_params.multi_items())
     known = _names(route)
     faults = [

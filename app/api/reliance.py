@@ -105,7 +105,7 @@ EXAMPLE = {
     "is of cases whose answer is known: there it shows whether people follow wrong advice.",
     responses={
         200: {"content": {JSON: {"example": EXAMPLE}}},
-        **problems(401, 403, 404, 503),
+        **problems(401, 403, 404, 422, 503),
     },
     **admits(*READERS),
 )

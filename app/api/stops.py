@@ -78,7 +78,7 @@ class StopList(_Shape):
     "/v1/stops",
     operation_id="list_stops",
     summary="The stops in force",
-    responses={200: {"content": {JSON: {"example": STOPS}}}, **problems(401, 403)},
+    responses={200: {"content": {JSON: {"example": STOPS}}}, **problems(401, 403, 422)},
     **admits(*Role),
 )
 async def list_stops(request: Request) -> StopList:

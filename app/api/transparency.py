@@ -55,7 +55,7 @@ class Transparency(BaseModel):
     "their window.",
     responses={
         200: {"content": {"application/json": {"example": _EXAMPLE}}},
-        **problems(401, 403, 404),
+        **problems(401, 403, 404, 422),
     },
     **admits(*EVERY_ROLE),
 )

@@ -110,7 +110,7 @@ EXAMPLE = {
                 }
             },
         },
-        **problems(401, 403, 503),
+        **problems(401, 403, 422, 503),
     },
     **admits(*VERIFIERS),
 )

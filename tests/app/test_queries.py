@@ -3,6 +3,8 @@
 Of two filters only the last would count, and a misspelt ``disclose`` would disclose.
 """
 
+import re
+
 import pytest
 
 from app.domain import Role
@@ -52,6 +54,21 @@ def test_a_parameter_that_the_route_does_not_take_is_refused_by_name(
     (fault,) = assert_problem(refused, slug="invalid-request", status=422)["errors"]
     assert (fault["field"], fault["code"]) == (f"query.{name}", "extra_forbidden")
     assert service.parts.log.size == before
+
+
+def test_no_route_that_asks_for_a_key_ignores_a_parameter(service: Started) -> None:
+    asked = 0
+    for path, methods in service.app.openapi()["paths"].items():
+        operation = methods.get("get", {"x-roles": ["public"]})
+        if operation["x-roles"] == ["public"] or path.startswith("/log/"):
+            continue  # the log's addresses are C2SP's
+        role = Role(operation["x-roles"][0])
+        address = re.sub(r"\{\w+\}", "1", path) + "?nobody-reads-it=1"
+        refused = service.client.get(address, headers=service.key(role))
+        (fault,) = assert_problem(refused, slug="invalid-request", status=422)["errors"]
+        assert (path, fault["field"]) == (path, "query.nobody-reads-it")
+        asked += 1
+    assert asked > 20
 
 
 def test_who_may_not_ask_learns_nothing_of_parameters(service: Started) -> None:
