@@ -4,10 +4,13 @@ What depends on the field alone is settled once: an answer has a dozen of these 
 """
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from models.card import Field, Value
 
 Phraser = Callable[[Value], str]
+LEAST_WRITTEN_OUT = 1e-9
+"""Smaller numbers have their first digits and a power of ten."""
 
 
 def phraser(field: Field) -> Phraser:
@@ -40,6 +43,7 @@ def phraser(field: Field) -> Phraser:
 def formatter(field: Field) -> Phraser:
     """Return what writes a value with its unit as a person does: ``£90 a week``, ``3 children``."""
     unit = field.unit
+    is_code = bool(field.categories)  # 2019 is then a name and not an amount
     before, after = "", ""
     if unit is not None and unit.startswith("£"):
         before, after = "£", unit[1:]
@@ -53,7 +57,7 @@ def formatter(field: Field) -> Phraser:
             return "not known"
         if value is True or value is False:
             return "yes" if value else "no"
-        number = _number(value)
+        number = str(value) if is_code else _number(value)
         if before and number[0] == "-":
             return f"-{before}{number[1:]}{after}"
         return f"{before}{number}{after}"
@@ -84,4 +88,7 @@ def _number(value: float) -> str:
         return f"{value:.3g}"
     if value % 1 == 0:
         return f"{int(value):,}"
-    return f"{value:.3g}" if size < 0.01 else f"{value:,.2f}"
+    if size >= 0.01:
+        return f"{value:,.2f}"
+    text = f"{value:.3g}"
+    return f"{Decimal(text):f}" if size >= LEAST_WRITTEN_OUT else text

@@ -139,6 +139,9 @@ def test_a_field_is_found_by_its_name() -> None:
         ("%", 12.345, "12.35%"),
         ("months", 3, "3 months"),
         (None, 0.0004, "0.0004"),
+        (None, 0.0000272, "0.0000272"),
+        (None, -0.00009996, "-0.0001"),
+        (None, 9e-10, "9e-10"),
         (None, 1e20, "1e+20"),
         (None, True, "yes"),
         (None, None, "not known"),
@@ -149,6 +152,14 @@ def test_a_value_is_written_as_a_person_would(
 ) -> None:
     told = field("x", unit=unit) if unit else field("x")
     assert format_value(told, value) == words
+
+
+def test_a_whole_number_that_is_a_code_is_written_as_it_is() -> None:
+    """Of a list of whole numbers each is a name: a year, a postcode, a kind."""
+    told = field("x", "integer", categories=[3, 2019, 12345], wording="code {value}")
+    assert phrase(told, 2019) == "code 2019"
+    assert format_value(told, 12345) == "12345"
+    assert format_value(field("x", "integer"), 12345) == "12,345"
 
 
 def test_a_phrase_for_the_value_itself_wins() -> None:
