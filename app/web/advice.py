@@ -11,7 +11,8 @@ from typing import Any
 from app.served import ServedModel
 from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
-from app.words import LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
+from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
+from explainers.uncertainty import tenths
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
@@ -48,6 +49,9 @@ class Advice:
     unit_note: str
     is_share: bool
     """Whether the estimate is how often something happens, and not a number of its own."""
+    chart_title: str
+    sides: str
+    """What bars to the right and to the left say."""
 
     @property
     def table(self) -> list[list[str]]:
@@ -66,6 +70,12 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
     factors = sorted(explanation["contributions"], key=lambda row: -abs(row["contribution"]))
     in_probability = explanation["base_probability"] is not None
     contrast = None if in_probability else explanation["contrast"]
+    title, sides = _title(contrast, texts), _sides(contrast, texts)
+    within = (
+        served.policy.ends(recommendation["rule"]["id"])
+        if served is not None and served.policy_digest == body["policy"]["digest"]
+        else EVERY_SCORE
+    )
     return Advice(
         label=recommendation["label"],
         summary=explanation["summary"],
@@ -84,12 +94,12 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
         alternatives_statement=body["what_would_change"]["statement"],
         base=_base(explanation, texts),
-        score=_percent(recommendation["score"], texts)
+        score=_percent(recommendation["score"], texts, within=within)
         if in_probability or contrast is not None
-        else figure(recommendation["score"], digits=4),
+        else figure(recommendation["score"], digits=4, within=within),
         score_meaning=recommendation["score_meaning"],
         background_rows=explanation["background"]["rows"],
-        chart=_chart(factors, contrast, texts),
+        chart=_chart(factors, contrast, texts, title=title),
         rows=[
             FactorRow(row["label"], shown_value(row["field"], row["value"], served, texts),
                       _effect(row, contrast, texts))
@@ -103,6 +113,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             else _own_unit(served, texts)
         ),
         is_share=in_probability or contrast is not None,
+        chart_title=title,
+        sides=sides,
     )  # fmt: skip
 
 
@@ -126,6 +138,23 @@ def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:
     )
 
 
+def _title(contrast: Mapping[str, str] | None, texts: Texts) -> str:
+    _ = texts.gettext
+    if contrast is not None:  # a factor for one class of three may lower the estimate of it
+        return _("Which way each factor counted")
+    return _("How each factor moved the estimate")
+
+
+def _sides(contrast: Mapping[str, str] | None, texts: Texts) -> str:
+    _ = texts.gettext
+    if contrast is None:
+        return _("Bars to the right raised the estimate, striped bars to the left lowered it.")
+    return (
+        _("Bars to the right counted for “%(favoured)s”, striped bars to the left for “%(rival)s”.")
+        % contrast
+    )
+
+
 def _own_unit(served: ServedModel | None, texts: Texts) -> str:
     _ = texts.gettext
     unit = None if served is None else served.bundle.card.output.unit
@@ -139,7 +168,7 @@ def _share(share: float, texts: Texts) -> str:
         return _("Fewer than 1 in 20")
     if share > 1 - ONE_IN_TWENTY:
         return _("More than 19 in 20")
-    return _("About %(tenths)s in 10") % {"tenths": round(10 * share)}
+    return _("About %(tenths)s in 10") % {"tenths": tenths(share)}
 
 
 def _how_sure(
@@ -172,11 +201,12 @@ def _how_sure(
             _("More than one outcome is possible for this case, going by the past cases we have.")
         )
     interval = uncertainty["prediction_interval"]
-    if interval is not None:
+    has_no_end = interval is not None and interval["low"] is None  # as it was recorded once
+    if interval is not None and not has_no_end:
         lines.append(
             _(
-                "In %(coverage)s of 100 past cases the true number was as near as %(low)s to"
-                " %(high)s."
+                "In at least %(coverage)s of 100 past cases the true number was this close to the"
+                " estimate. Here that is from %(low)s to %(high)s."
             )
             % {
                 "coverage": round(interval["coverage"] * 100),
@@ -184,7 +214,7 @@ def _how_sure(
                 "high": figure(interval["high"], digits=4),
             }
         )
-    if uncertainty["status"] == "not_available":
+    if uncertainty["status"] == "not_available" or has_no_end:
         lines.append(_("How often this model is right for such cases is not known here."))
     if familiarity["unfamiliar"]:
         lines.append(
@@ -197,7 +227,11 @@ def _how_sure(
 
 
 def _chart(
-    factors: Sequence[Mapping[str, Any]], contrast: Mapping[str, str] | None, texts: Texts
+    factors: Sequence[Mapping[str, Any]],
+    contrast: Mapping[str, str] | None,
+    texts: Texts,
+    *,
+    title: str,
 ) -> str:
     _ = texts.gettext
     named, rest = factors[:MOST_REASONS], factors[MOST_REASONS:]
@@ -212,7 +246,7 @@ def _chart(
         bars.append(Bar(others % {"num": len(rest)}, total, _effect(summed, contrast, texts)))
     return signed_bars(
         bars,
-        title=_("How each factor moved the estimate"),
+        title=title,
         description=_("The table below has the same figures."),
     )
 
@@ -225,7 +259,7 @@ def _size(row: Mapping[str, Any]) -> float:
 def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: Texts) -> str:
     _ = texts.gettext
     size = _size(row)
-    if size == 0:
+    if row["contribution"] == 0:
         return _("no change")
     if contrast is not None:
         return _("for %(outcome)s") % {"outcome": contrast["favoured" if size > 0 else "rival"]}
@@ -245,9 +279,9 @@ def _points(change: float, texts: Texts) -> str:
     return f"{number} {unit}"
 
 
-def _percent(probability: float, texts: Texts) -> str:
+def _percent(probability: float, texts: Texts, *, within: tuple[float, float] = EVERY_SCORE) -> str:
     """Return a probability as ``percent`` does, in the reader's language."""
     _ = texts.gettext
-    said = percent(probability)
+    said = percent(probability, within=within)
     edges = {"less than 1%": _("less than 1%"), "more than 99%": _("more than 99%")}
     return edges.get(said, said)
