@@ -180,10 +180,6 @@ class Policy(Strict):
             within=self._ends(found),
         )
 
-    def outcome(self, name: str) -> Band | None:
-        """Return the first band with this outcome, or None when the policy has no such outcome."""
-        return next((band for band in self.bands if band.outcome == name), None)
-
     def band(self, rule: str) -> Band | None:
         """Return the band of that rule, or None when the policy has no such band."""
         return next((band for band in self.bands if band.rule == rule), None)

@@ -111,7 +111,7 @@ def notice_facts(
         for each in told.fields
         if each.name not in weighed and case.decision.content.case.get(each.name) is not None
     )
-    final = case.final
+    final = case.in_force
     return NoticeFacts(
         language=language,
         reference=case.decision.id,
@@ -171,12 +171,12 @@ def _factors(
     case: CaseFile, card: Card, policy: Policy
 ) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """Return the material factors for and against the advised outcome, heaviest first."""
-    advised = case.advised_outcome
-    if advised is None:
+    if case.advised_outcome is None:
         return (), ()
-    band = policy.outcome(advised)
+    # Two rules for one outcome can be supported from different sides.
+    band = policy.band(case.answer["recommendation"]["rule"]["id"])
     if band is None:
-        raise NoticeUnavailableError("the policy of this case has no such outcome as was advised")
+        raise NoticeUnavailableError("the policy of this case has no such rule as advised")
     sign = 1 if band.supported_by == "higher" else -1
     towards: list[Fact] = []
     against: list[Fact] = []
