@@ -16,6 +16,8 @@ from explainers.uncertainty import tenths
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
+MOST_ERRORS = 3
+"""Standard errors of a sampled contribution within which hardly any exact one is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Advice:
     chart_title: str
     sides: str
     """What bars to the right and to the left say."""
+    sampling: str
+    """How far a sampled effect can be off; empty where effects are exact."""
 
     @property
     def table(self) -> list[list[str]]:
@@ -115,6 +119,7 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
         is_share=in_probability or contrast is not None,
         chart_title=title,
         sides=sides,
+        sampling=_sampling(explanation, factors, texts),
     )  # fmt: skip
 
 
@@ -153,6 +158,24 @@ def _sides(contrast: Mapping[str, str] | None, texts: Texts) -> str:
         _("Bars to the right counted for “%(favoured)s”, striped bars to the left for “%(rival)s”.")
         % contrast
     )
+
+
+def _sampling(
+    explanation: Mapping[str, Any], factors: Sequence[Mapping[str, Any]], texts: Texts
+) -> str:
+    _ = texts.gettext
+    error = explanation["largest_standard_error"]
+    if not error:
+        return ""
+    largest = factors[0]
+    if largest["probability_change"] is None or not largest["contribution"]:
+        size = figure(MOST_ERRORS * error)
+    else:  # all of them are rescaled alike
+        rescaled = MOST_ERRORS * error * largest["probability_change"] / largest["contribution"]
+        size = _points(rescaled, texts)
+    return _(
+        "The effects were worked out from samples. Each can be off by about this much: %(size)s."
+    ) % {"size": size}
 
 
 def _own_unit(served: ServedModel | None, texts: Texts) -> str:

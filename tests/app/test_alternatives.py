@@ -234,7 +234,7 @@ def test_the_page_of_a_regression_speaks_of_a_number_and_not_of_how_often(
     )
     assert page.status_code == 200
     assert unit in page.text
-    for wrong in ("model output", "how often cases like this", "pa mor aml y trodd achosion"):
+    for wrong in ("model output", "how often the model expects", "disgwyl i achosion fel hwn fod"):
         assert wrong not in page.text
 
 

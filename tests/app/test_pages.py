@@ -1,7 +1,7 @@
 """Pages: what a person reads, that nothing in it can act on its own, and that it needs nobody else."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -440,3 +440,23 @@ def test_an_interval_that_was_recorded_without_ends_is_not_told(close_call: dict
     }
     told = advice_of({**close_call, "uncertainty": uncertainty}, None, texts_in(Language.ENGLISH))
     assert told.how_sure[0] == "How often this model is right for such cases is not known here."
+
+
+def test_a_sampled_effect_is_said_to_be_off_by_what_it_may_be(close_call: dict[str, Any]) -> None:
+    def told(error: float | None, *, of: Sequence[Mapping[str, Any]]) -> str:
+        explanation = {
+            **close_call["explanation"],
+            "largest_standard_error": error,
+            "contributions": list(of),
+        }
+        return advice_of(
+            {**close_call, "explanation": explanation}, None, texts_in(Language.ENGLISH)
+        ).sampling
+
+    (row, *_) = close_call["explanation"]["contributions"]
+    in_points = {**row, "contribution": -0.5, "probability_change": -0.25}
+    in_its_unit = {**row, "contribution": 2.0, "probability_change": None}
+    assert told(None, of=[in_points]) == ""
+    assert told(0.0, of=[in_points]) == ""
+    assert told(0.004, of=[in_points]).endswith("about this much: 0.6 points.")
+    assert told(0.004, of=[in_its_unit]).endswith("about this much: 0.012.")
