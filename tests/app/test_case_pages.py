@@ -373,7 +373,13 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         assert "No draft can be made here" in words(ann.get(f"{path}/letter"))
         admin = service.person("root", Role.ADMIN)
         service.post("/v1/stop", {"model": tiny.NAME, "reason": "A test."}, admin)
-        assert "has stopped this model" in words(ann.get(path))
+        stopped = words(ann.get(path))
+        assert "has stopped this model" in stopped
+        assert "The case can be decided." in stopped
+        assert service.decide(decision, "bob").status_code == 201
+        decided = words(ann.get(path))
+        assert "has stopped this model" in decided
+        assert "can be decided" not in decided, "it is"
         service.started.resume_all()
         service.post(f"/v1{path}/erasure", {"basis": "a test"}, admin)
         erased = ann.get(path)
