@@ -119,6 +119,19 @@ def test_no_english_word_of_the_card_is_in_a_welsh_letter(demonstration: Started
     assert "Rent arrears" in demo_letter(demonstration, "eviction-date-set")[0]["text"]
 
 
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_every_number_in_a_letter_is_the_same_in_welsh(demonstration: Started, name: str) -> None:
+    """Days, sums, limits and changes, in the same order: only words differ."""
+    letter, asked = demo_letter(demonstration, name)
+    path = f"/v1/decisions/{asked['id']}/notice"
+    welsh = demonstration.client.get(
+        path, params={"language": "cy"}, headers=demonstration.key(Role.CASEWORKER)
+    ).json()
+    numbers = [re.findall(r"\d[\d,.]*\d|\d", text) for text in (letter["text"], welsh["text"])]
+    assert len(numbers[0]) > 10
+    assert numbers[0] == numbers[1]
+
+
 def test_a_translation_that_leaves_a_word_out_is_refused() -> None:
     said = WELSH.model_dump()
     for lacking in (

@@ -185,6 +185,29 @@ def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
     ]
 
 
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_every_number_on_a_case_is_the_same_in_welsh(demonstration: Started, name: str) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES[name])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+
+    def numbers(language: Language) -> list[list[str]]:
+        page = demonstration.client.get(
+            f"/decisions/{answer.json()['id']}",
+            headers={"Cookie": f"{cookies}; grounds-language={language}", **BROWSER},
+        ).text
+        (main,) = Page(page).root.all("main")
+        parts = [
+            node
+            for node in main.nodes()
+            if node.tag in ("p", "li", "th", "td", "dd", "caption", "text")
+        ]
+        return [re.findall(r"\d[\d,.:]*\d|\d", node.text()) for node in parts]
+
+    in_english, in_welsh = numbers(Language.ENGLISH), numbers(Language.WELSH)
+    assert sum(map(len, in_english)) > 50
+    assert [sorted(each) for each in in_welsh] == [sorted(each) for each in in_english]
+
+
 def test_fields_whose_names_begin_alike_are_told_apart_in_a_chart() -> None:
     names = [
         f"Savings and other things of value that belong to {who}"

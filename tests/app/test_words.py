@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from math import inf
+from math import inf, nextafter
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from app.domain import Advice, Rule
 from app.words import MOST_REASONS, Moved, Teller, Told, figure, percent, points, rank, summary
 from models.card import Value
 from models.wording import phrase
+from tests.app.test_policy import ruled, starts
 from tests.models.graphs import field
 
 sizes = st.floats(-1, 1, allow_subnormal=False)
@@ -309,3 +310,30 @@ def test_the_summarys_estimate_does_not_contradict_the_rule() -> None:
     number = replace(advice(score=1.3599051, near=False), within=(-inf, 1.36))
     told = summary(number, is_probability=False, base_probability=None)
     assert "is 1.3599." in told
+
+
+@given(
+    starts,
+    st.lists(st.sampled_from("abc"), min_size=7, max_size=7),
+    shares,
+    st.sampled_from([0.0, 0.01, 0.2]),
+)
+def test_a_summary_says_of_a_score_what_the_policy_makes_of_it(
+    at: list[float], outcomes: list[str], score: float, near: float
+) -> None:
+    """Asked of the policy itself: of the estimate as it is rounded, and of both sides of each line."""
+    policy = ruled(outcomes, at, near=near)
+    given = policy.apply(score, target=0)
+    said = re.fullmatch(
+        r"The model suggests: No\. Its estimate for this case is ([^%]*)%\.( This is close .*)?",
+        summary(given, is_probability=True, base_probability=None),
+    )
+    assert said
+    if not said[1].startswith(("less", "more")):
+        assert policy.apply(float(f"{said[1]}e-2"), target=0).rule == given.rule
+    turns = any(
+        policy.apply(line, target=0).outcome != policy.apply(nextafter(line, -1), target=0).outcome
+        for line in at[1:]
+        if abs(score - line) < near
+    )
+    assert bool(said[2]) is turns
