@@ -28,11 +28,11 @@ from explainers.counterfactual import (
 from explainers.domains import Categories, Direction, Domain, numbers
 from explainers.explainer import Explainer, Slot
 from models.bundle import Bundle
-from models.card import Field, Value
+from models.card import Field
 from models.errors import CaseRejectedError
 from models.schema import EncodedCase
 from models.session import Scored
-from models.wording import format_value, phrase
+from models.wording import format_value, needs_all_digits, phrase
 
 LIMITS = Limits(max_fields=2, max_answers=3, max_evaluations=1_500, time_budget_seconds=2.0)
 QUICK_SECONDS = 0.005
@@ -222,7 +222,7 @@ def _shown(asked: _Asked, answer: Counterfactual) -> Alternative | None:
         return None
     fields = [(asked.bundle.card.field(change.field), change) for change in answer.changes]
     wording = " and ".join(
-        f"{phrase(field, change.after)} instead of {_before(field, change.before)}"
+        f"{phrase(field, change.after, exact=True)} instead of {_before(field, change)}"
         for field, change in fields
     )
     return Alternative(
@@ -258,10 +258,12 @@ def _advised(asked: _Asked, changes: Trial) -> Advice | None:
     return other if is_other and not other.is_withheld else None
 
 
-def _before(field: Field, value: Value) -> str:
+def _before(field: Field, change: Change) -> str:
     """Return the value that was; a number needs its field's name only once in the sentence."""
-    is_number = field.type in {"number", "integer"} and value is not None
-    return format_value(field, value) if is_number else phrase(field, value)
+    value = change.before
+    if field.type in {"number", "integer"} and value is not None:
+        return format_value(field, value, exact=needs_all_digits(value, change.after))
+    return phrase(field, value)
 
 
 def _statement(result: Counterfactuals, *, found: bool, only_better: bool) -> str:

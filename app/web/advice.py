@@ -13,6 +13,7 @@ from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
 from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
 from explainers.uncertainty import tenths
+from models.card import Output
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
@@ -91,7 +92,7 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             # Without its card what is counted is told by the estimate's meaning, on the same page.
             positive=_("what the estimate counts")
             if served is None
-            else str(served.bundle.card.output.positive_class),
+            else _positive(served.bundle.card.output),
         ),
         reasons_for=explanation["reasons_for"],
         reasons_against=explanation["reasons_against"],
@@ -133,6 +134,12 @@ def shown_value(field: str, value: object, served: ServedModel | None, texts: Te
     if served is None:
         return str(value)
     return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
+
+
+def _positive(output: Output) -> str:
+    """Return the outcome that is counted: in the card's words, a class may be called 1."""
+    name = str(output.positive_class)
+    return output.class_wording.get(name, name)
 
 
 def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:

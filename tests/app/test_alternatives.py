@@ -1,5 +1,6 @@
 """What would have changed the recommendation: every promise of it, asked over HTTP."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,11 +151,17 @@ def started_with(
     bands: Sequence[Mapping[str, Any]] = (),
     rules: Sequence[Mapping[str, str]] = (),
     calibration: int = 0,
+    most: int = 30,
 ) -> Iterator[Started]:
     """Run the regression under other bands, or with rules and cases whose answer is known."""
-    limits: dict[str, Any] = {"minimum": 0, "maximum": 30, "input": "x"}
+    limits: dict[str, Any] = {"minimum": 0, "maximum": most, "input": "x"}
     background: list[Row] = [
-        {"up": float(n % 31), "down": float(n % 7), "since": float(n % 29), "fixed": float(n % 5)}
+        {
+            "up": n % 31 * most / 30,
+            "down": n % 7 * most / 30,
+            "since": n % 29 * most / 30,
+            "fixed": n % 5 * most / 30,
+        }
         for n in range(60)
     ]
     files = write_bundle(
@@ -327,3 +334,20 @@ def test_a_page_says_how_close_the_estimate_was_in_past_cases(tmp_path: Path) ->
         "In at least 90 of 100 past cases the true number was this close to the estimate. "
         "Here that is from 150 to 152."
     ) in page.text
+
+
+def test_a_change_smaller_than_a_hundredth_is_told_as_it_is(tmp_path: Path) -> None:
+    """Rounded, it read "0.75 instead of 0.75"; and what was shown has to have the outcome."""
+    case: Row = {"up": 0.7503, "down": 0.0, "since": 0.0, "fixed": 0.0}
+    bands = [
+        {"rule": "low", "at_least": float("-inf"), "adverse": True},
+        {"rule": "high", "at_least": 101.505, "outcome": "high", "adverse": False},
+    ]
+    with started_with(tmp_path, bands=bands, most=1) as service:
+        told = answer(service, MODEL, case)
+        (alternative, *_) = told["what_would_change"]["found"]
+        (change,) = alternative["changes"]
+        shown = re.findall(r"\d+(?:\.\d+)?", alternative["sentence"])
+        assert float(shown[0]) == change["to"] > float(shown[1])
+        other = answer(service, MODEL, {**case, "up": float(shown[0])})
+    assert other["recommendation"]["outcome"] == "high"

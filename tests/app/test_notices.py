@@ -34,6 +34,7 @@ LETTER = {
     "appeal": "Write to the court.",
     "outcomes": {"yes": "We say yes.", "no": "We say no."},
 }
+BANDS: list[dict[str, object]] = tiny.policy()["bands"]  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_a_letter_names_what_weighed_and_tells_both_sides(english: Governed) -> 
 
 def test_each_fact_is_on_the_side_of_the_rule_that_advised(tmp_path: Path) -> None:
     """Another rule for the same outcome is supported from the other side."""
-    low, high = tiny.policy()["bands"]  # type: ignore[misc]
+    low, high = BANDS
     bands = [
         {**high, "rule": "lowest", "at_least": 0.0, "supported_by": "lower"},
         {**low, "at_least": 0.2},
@@ -214,8 +215,9 @@ def test_changes_are_told_apart_from_one_that_needs_them_all(demonstration: Star
 
 
 def test_what_a_person_reviewed_is_not_called_a_programs_decision(tmp_path: Path) -> None:
-    policy = {"notice": {"letters": {"en": LETTER}}, "final_decision": "machine_where_favourable"}
-    with governed(tmp_path, settings=None, **policy) as service:
+    machine = "machine_where_favourable"
+    letters = {"letters": {"en": LETTER}}
+    with governed(tmp_path, notice=letters, final_decision=machine) as service:
         decision = service.ask().json()["id"]
         ended = service.step(
             decision, "caseworker-decision", service.machine, outcome="yes", reason=REASON

@@ -483,3 +483,12 @@ def test_a_sampled_effect_is_said_to_be_off_by_what_it_may_be(close_call: dict[s
     assert told(0.0, of=[in_points]) == ""
     assert told(0.004, of=[in_points]).endswith("about this much: 0.6 points.")
     assert told(0.004, of=[in_its_unit]).endswith("about this much: 0.012.")
+
+
+def test_what_is_counted_of_similar_cases_is_named_in_the_cards_words(
+    demonstration: Started, close_call: dict[str, Any]
+) -> None:
+    """A class may be called 1, which says nothing."""
+    served = demonstration.parts.served["housing-support"]
+    (line, *_) = advice_of(close_call, served, texts_in(Language.ENGLISH)).how_sure
+    assert "turned out as “award priority housing support”: " in line
