@@ -28,16 +28,23 @@ from explainers.counterfactual import (
 from explainers.domains import Categories, Direction, Domain, numbers
 from explainers.explainer import Explainer, Slot
 from models.bundle import Bundle
-from models.card import Field, Value
+from models.card import Field
 from models.errors import CaseRejectedError
 from models.schema import EncodedCase
 from models.session import Scored
-from models.wording import format_value, phrase
+from models.wording import format_value, needs_all_digits, phrase
 
 LIMITS = Limits(max_fields=2, max_answers=3, max_evaluations=1_500, time_budget_seconds=2.0)
 QUICK_SECONDS = 0.005
 """Of processor time: scoring as many variations as a search may ask for takes no longer, or it would
 hold up others. Most searches ask for a tenth of that."""
+NO_OTHER_OUTCOME = (
+    "No change was looked for: the policy has no outcome in the person's favour to change it to."
+)
+NOTHING_TO_CHANGE = "No change was looked for: the model uses no fact that the person could change."
+
+Advise: TypeAlias = Callable[[EncodedCase, Scored], Advice]
+"""Returns what is advised on a case, whatever the policy's rules ask for in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +118,19 @@ def find_alternatives(
     case: EncodedCase,
     scored: Scored,
     advice: Advice,
+    advise: Advise,
 ) -> Alternatives:
     """Return the smallest changes that lead to another outcome; from an adverse one, to a better.
 
-    Raises ScoringError, or TimeBudgetError past the time budget.
+    ``advise`` is asked about every change that is shown. Raises ScoringError, or TimeBudgetError past
+    the time budget.
     """
     # A score on a band's lower end is in it: only what is below by a bit more is not.
     wanted = [(np.nextafter(low, -np.inf), high) for low, high in policy.other_bands(advice)]
-    if not wanted or not fields.domains:
-        return Alternatives((), "nothing in this case that a person could change was searched")
+    if not wanted:
+        return Alternatives((), NO_OTHER_OUTCOME)
+    if not fields.domains:
+        return Alternatives((), NOTHING_TO_CHANGE)
     ask = _by_trees(fields, case, scored) or _by_graph(bundle, fields, case, advice)
     doubt = 0.0 if fields.scores is None else fields.scores.tolerance * max(1.0, abs(advice.score))
 
@@ -131,8 +142,23 @@ def find_alternatives(
         return reach - doubt
 
     result = find_counterfactuals(case.values, fields.domains, judge, limits=LIMITS)
-    shown = [_shown(bundle, policy, case, advice, answer) for answer in result.found]
-    return Alternatives(tuple(each for each in shown if each is not None), _statement(result))
+    asked = _Asked(bundle, case, advice, advise)
+    shown = [_shown(asked, answer) for answer in result.found]
+    found = tuple(each for each in shown if each is not None)
+    only_better = advice.adverse and any(
+        band.adverse and band.outcome != advice.outcome for band in policy.bands
+    )
+    return Alternatives(found, _statement(result, found=bool(found), only_better=only_better))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A case, what was advised on it, and whom to ask about a changed one."""
+
+    bundle: Bundle
+    case: EncodedCase
+    advice: Advice
+    advise: Advise
 
 
 Ask: TypeAlias = Callable[[Sequence[Trial]], NDArray[np.float64]]
@@ -184,23 +210,19 @@ def _domain(field: Field, background: Sequence[object]) -> Domain | None:
     )
 
 
-def _shown(
-    bundle: Bundle, policy: Policy, case: EncodedCase, advice: Advice, answer: Counterfactual
-) -> Alternative | None:
+def _shown(asked: _Asked, answer: Counterfactual) -> Alternative | None:
     """Return the answer in words, or None when the changed case, sent as a case, does not flip.
 
     Nor when a part of it does: then it is not the smallest change.
     """
-    other = _advised(bundle, policy, case, advice, answer.changes)
+    other = _advised(asked, answer.changes)
     if other is None:
         return None
-    if len(answer.changes) > 1 and any(
-        _advised(bundle, policy, case, advice, (change,)) for change in answer.changes
-    ):
+    if len(answer.changes) > 1 and any(_advised(asked, (change,)) for change in answer.changes):
         return None
-    fields = [(bundle.card.field(change.field), change) for change in answer.changes]
+    fields = [(asked.bundle.card.field(change.field), change) for change in answer.changes]
     wording = " and ".join(
-        f"{phrase(field, change.after)} instead of {_before(field, change.before)}"
+        f"{phrase(field, change.after, exact=True)} instead of {_before(field, change)}"
         for field, change in fields
     )
     return Alternative(
@@ -219,38 +241,44 @@ def _shown(
     )
 
 
-def _advised(
-    bundle: Bundle, policy: Policy, case: EncodedCase, advice: Advice, changes: Trial
-) -> Advice | None:
-    """Return what the policy makes of a changed case, None unless that is another outcome.
+def _advised(asked: _Asked, changes: Trial) -> Advice | None:
+    """Return what is advised on a changed case, None unless that is another outcome.
 
-    Instead of an adverse outcome, only one that is not counts.
+    Instead of an adverse outcome, only one that is not counts; and where the policy's rules let
+    nothing be advised on the changed case, the model would have suggested nothing.
     """
-    changed = {**case.values, **{change.field: change.after for change in changes}}
+    changed = {**asked.case.values, **{change.field: change.after for change in changes}}
     try:
-        encoded = bundle.schema.encode(changed)
+        encoded = asked.bundle.schema.encode(changed)
     except CaseRejectedError:
         return None
-    scored = bundle.session.run_row(encoded.feeds)
-    other = policy.apply(scored.scores[advice.target], target=advice.target)
+    advice = asked.advice
+    other = asked.advise(encoded, asked.bundle.session.run_row(encoded.feeds))
     is_other = other.outcome != advice.outcome and not (advice.adverse and other.adverse)
-    return other if is_other else None
+    return other if is_other and not other.is_withheld else None
 
 
-def _before(field: Field, value: Value) -> str:
+def _before(field: Field, change: Change) -> str:
     """Return the value that was; a number needs its field's name only once in the sentence."""
-    is_number = field.type in {"number", "integer"} and value is not None
-    return format_value(field, value) if is_number else phrase(field, value)
+    value = change.before
+    if field.type in {"number", "integer"} and value is not None:
+        return format_value(field, value, exact=needs_all_digits(value, change.after))
+    return phrase(field, value)
 
 
-def _statement(result: Counterfactuals) -> str:
-    extent = (
-        f"Looked at changing one or two of {len(result.searched_fields)} things that the person "
-        f"could change, {result.evaluations:,} variations in all"
+def _statement(result: Counterfactuals, *, found: bool, only_better: bool) -> str:
+    count = len(result.searched_fields)
+    things = (
+        "the one thing that the person could change"
+        if count == 1
+        else f"one or two of {count} things that the person could change"
     )
+    variations = "1 variation" if result.evaluations == 1 else f"{result.evaluations:,} variations"
     rest = "" if result.complete else "; not every variation was tried"
-    if not result.found:
-        return (
-            f"No small change was found that would have changed the recommendation. {extent}{rest}."
-        )
-    return f"{extent}{rest}."
+    extent = f"Looked at changing {things}, {variations} in all{rest}."
+    if found:
+        return extent
+    instead = (
+        "led to an outcome in the person's favour" if only_better else "changed the recommendation"
+    )
+    return f"No small change was found that would have {instead}. {extent}"

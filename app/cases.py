@@ -91,9 +91,14 @@ class CaseFile:
     @property
     def outcome(self) -> str | None:
         """The outcome in force: the last review's, else the final decision's."""
-        reviews = self.of_type(REVIEW)
-        last = reviews[-1] if reviews else self.final
+        last = self.in_force
         return None if last is None else str(last.content["outcome"])
+
+    @property
+    def in_force(self) -> CaseEvent | None:
+        """The event that made the decision in force: the last review, else the final decision."""
+        reviews = self.of_type(REVIEW)
+        return reviews[-1] if reviews else self.final
 
     @property
     def contest(self) -> CaseEvent | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from math import inf
 from typing import Literal, TypeAlias
 
 Clock = Callable[[], datetime]
@@ -138,6 +139,8 @@ class Advice:
     """What the policy's rules ask for in this case."""
     stale: tuple[str, ...] = ()
     """The fields whose value is older than the policy takes."""
+    within: tuple[float, float] = (-inf, inf)
+    """The scores of the rule, from and below: a rounded one that is outside would contradict it."""
 
     @property
     def is_withheld(self) -> bool:

@@ -5,6 +5,7 @@ body's to say. It is named by the digest of its canonical form, which goes into 
 """
 
 import hashlib
+from itertools import pairwise
 from math import inf, isnan
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -68,7 +69,8 @@ class Policy(Strict):
     description: str
     bands: Annotated[tuple[Band, ...], Field(min_length=1)]
     near_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Scores closer than this to a threshold are flagged: small changes could turn them."""
+    """Scores closer than this to a line between two outcomes are flagged: small changes could turn
+    them."""
     what_would_change: Literal["adverse_or_near_threshold", "never"]
     """For which outcomes the answer says what would have changed it."""
     rules: tuple[CareRule, ...] = ()
@@ -169,14 +171,27 @@ class Policy(Strict):
             target=target,
             supported_by=1 if chosen.supported_by == "higher" else -1,
             near_threshold=any(
-                abs(number - band.at_least) < self.near_threshold for band in self.bands[1:]
+                abs(number - band.at_least) < self.near_threshold
+                for before, band in pairwise(self.bands)
+                # A line between two rules for one outcome turns nothing.
+                if before.outcome != band.outcome
             ),
             adverse=chosen.adverse,
+            within=self._ends(found),
         )
 
-    def outcome(self, name: str) -> Band | None:
-        """Return the first band with this outcome, or None when the policy has no such outcome."""
-        return next((band for band in self.bands if band.outcome == name), None)
+    def band(self, rule: str) -> Band | None:
+        """Return the band of that rule, or None when the policy has no such band."""
+        return next((band for band in self.bands if band.rule == rule), None)
+
+    def ends(self, rule: str) -> tuple[float, float]:
+        """Return the scores, from and below, that a band's rule is about; all, of no band's."""
+        places = [place for place, band in enumerate(self.bands) if band.rule == rule]
+        return self._ends(places[0]) if places else (-inf, inf)
+
+    def _ends(self, place: int) -> tuple[float, float]:
+        low = -inf if place == 0 else self.bands[place].at_least
+        return low, inf if place == len(self.bands) - 1 else self.bands[place + 1].at_least
 
     def purpose(self, name: str) -> Purpose | None:
         """Return the purpose of that name, or None."""
@@ -191,21 +206,19 @@ class Policy(Strict):
 
         For an adverse outcome only those that are not adverse: what would have helped.
         """
-        ends = [*(band.at_least for band in self.bands[1:]), inf]
         return [
-            (band.at_least, end)
-            for band, end in zip(self.bands, ends, strict=True)
+            (band.at_least, self._ends(place)[1])
+            for place, band in enumerate(self.bands)
             if band.outcome != advice.outcome and not (advice.adverse and band.adverse)
         ]
 
     def _describe(self, place: int) -> str:
-        low = None if place == 0 else self.bands[place].at_least
-        high = None if place == len(self.bands) - 1 else self.bands[place + 1].at_least
-        if low is None and high is None:
+        low, high = self._ends(place)
+        if low == -inf and high == inf:
             return "every score"
-        if low is None:
+        if low == -inf:
             return f"the score is below {high!r}"
-        if high is None:
+        if high == inf:
             return f"the score is {low!r} or more"
         return f"the score is {low!r} or more and below {high!r}"
 

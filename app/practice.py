@@ -120,7 +120,7 @@ def practice_answer(served: ServedModel, practice: PracticeCase, clock: Clock) -
     familiarity = served.sureness.familiarity.check(case.values)
     circumstances, created = Circumstances(), clock()
     advice = advise(served, case, scored, familiarity, circumstances, created=created)
-    alternatives = alternatives_for(served, case, scored, advice)
+    alternatives = alternatives_for(served, case, scored, advice, circumstances, created=created)
     assessment = Assessment(
         scored, explanation, familiarity, advice, alternatives, circumstances, created
     )

@@ -88,7 +88,9 @@ def _compared(
             explanation,
             familiarity,
             advice,
-            NOT_FINISHED if unfinished else alternatives_for(model, case, scored, advice),
+            NOT_FINISHED
+            if unfinished
+            else alternatives_for(model, case, scored, advice, circumstances, created=created),
             circumstances,
             created,
         ),

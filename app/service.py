@@ -93,13 +93,8 @@ class Service:
         advice = advise(served, case, scored, familiarity, circumstances, created=created)
         alternatives = None
         if served.policy.what_would_change != "never":
-            alternatives = find_alternatives(
-                served.bundle,
-                served.policy,
-                served.changeable,
-                case=case,
-                scored=scored,
-                advice=advice,
+            alternatives = _alternatives(
+                served, case, scored, advice, circumstances, created=created
             )
         assessment = Assessment(
             scored, explanation, familiarity, advice, alternatives, circumstances, created
@@ -157,7 +152,12 @@ class Service:
         """Return the assessment with what would have changed it."""
         start = perf_counter()
         alternatives = alternatives_for(
-            application.served, application.case, assessment.scored, assessment.advice
+            application.served,
+            application.case,
+            assessment.scored,
+            assessment.advice,
+            assessment.circumstances,
+            created=assessment.created,
         )
         self._metrics.stages["alternatives"].observe(perf_counter() - start)
         return replace(assessment, alternatives=alternatives)
@@ -256,23 +256,46 @@ def is_kept_back(served: ServedModel, advice: Advice) -> bool:
 
 
 def alternatives_for(
-    served: ServedModel, case: EncodedCase, scored: Scored, advice: Advice
+    served: ServedModel,
+    case: EncodedCase,
+    scored: Scored,
+    advice: Advice,
+    circumstances: Circumstances,
+    *,
+    created: datetime,
 ) -> Alternatives | None:
     """Return what would have changed the recommendation, None where the policy does not ask."""
     if not served.policy.asks_what_would_change(advice):
         return None
     try:
-        return find_alternatives(
-            served.bundle,
-            served.policy,
-            served.changeable,
-            case=case,
-            scored=scored,
-            advice=advice,
-        )
+        return _alternatives(served, case, scored, advice, circumstances, created=created)
     except TimeBudgetError:
         # The advice and its reasons are sound without it; the answer says that it is missing.
         return NOT_FINISHED
+
+
+def _alternatives(
+    served: ServedModel,
+    case: EncodedCase,
+    scored: Scored,
+    advice: Advice,
+    circumstances: Circumstances,
+    *,
+    created: datetime,
+) -> Alternatives:
+    def advise_on(changed: EncodedCase, its_scores: Scored) -> Advice:
+        familiarity = served.sureness.familiarity.check(changed.values)
+        return advise(served, changed, its_scores, familiarity, circumstances, created=created)
+
+    return find_alternatives(
+        served.bundle,
+        served.policy,
+        served.changeable,
+        case=case,
+        scored=scored,
+        advice=advice,
+        advise=advise_on,
+    )
 
 
 def bits_of(scored: Scored, explanation: Explanation, advice: Advice) -> records.Bits:

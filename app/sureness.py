@@ -4,6 +4,7 @@ Without a calibration sample in the bundle there is nothing honest to say, and t
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from explainers.uncertainty import (
 from models.bundle import Bundle
 
 COVERAGE = 0.9
+TOO_FEW = "the calibration sample has too few cases to say how far the score can be off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,10 @@ def uncertainty_of(sureness: Sureness, bundle: Bundle, scores: NDArray[np.generi
 def uncertainty_body(sureness: Sureness, known: Uncertainty) -> dict[str, object]:
     """Return what is known of a score, as the API says it."""
     frequency, predicted = known
-    if predicted is None:
+    if predicted is None or _has_no_end(predicted):
         return {
             "status": "not_available",
-            "reason": "the bundle has no calibration sample",
+            "reason": "the bundle has no calibration sample" if predicted is None else TOO_FEW,
             "similar_cases": None,
             "prediction_set": None,
             "prediction_interval": None,
@@ -134,6 +136,10 @@ def uncertainty_body(sureness: Sureness, known: Uncertainty) -> dict[str, object
         "prediction_set": prediction_set,
         "prediction_interval": prediction_interval,
     }
+
+
+def _has_no_end(predicted: PredictionSet | PredictionInterval) -> bool:
+    return isinstance(predicted, PredictionInterval) and not isfinite(predicted.low)
 
 
 def familiarity_body(found: Familiarity) -> dict[str, object]:

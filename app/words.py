@@ -5,6 +5,8 @@ never show log-odds, and never claim that a field *caused* anything in the world
 """
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from math import inf
 from typing import NamedTuple
 
 from app.domain import Advice, Contrast
@@ -19,16 +21,31 @@ LEAST_SHOWN = 0.001
 """Changes below a tenth of a percentage point are not given a figure of their own."""
 MOST_WRITTEN_OUT = 1e15
 """Larger numbers have their first digits and a power of ten."""
+LEAST_WRITTEN_OUT = 1e-9
+"""And so have smaller ones."""
+MOST_DIGITS = 17
+"""As many as tell every number apart."""
+EVERY_SCORE = (-inf, inf)
 
 
-def percent(probability: float) -> str:
-    """Return a probability as a whole percentage, without claiming certainty at either end."""
+def percent(probability: float, *, within: tuple[float, float] = EVERY_SCORE) -> str:
+    """Return a probability as a whole percentage, without claiming certainty at either end.
+
+    With as many decimals as put it ``within``, from and below, where the whole one is outside: 5 %
+    is not below 0.05.
+    """
     whole = round(probability * 100)
     if whole == 0 and probability > 0:
         return "less than 1%"
     if whole == 100 and probability < 1:  # a percentage
         return "more than 99%"
-    return f"{whole}%"
+    low, high = within
+    text = str(whole)
+    for decimals in range(1, MOST_DIGITS):
+        if low <= float(f"{text}e-2") < high:
+            break
+        text = f"{probability * 100:.{decimals}f}"
+    return f"{text}%"
 
 
 def points(change: float) -> str:
@@ -44,14 +61,26 @@ def points_number(change: float) -> str:
     return f"{abs(change) * 100:.1f}".removesuffix(".0")
 
 
-def figure(number: float, *, digits: int = 3) -> str:
+def figure(number: float, *, digits: int = 3, within: tuple[float, float] = EVERY_SCORE) -> str:
     """Return a number in the model's own unit to so many digits, and no whole number's digit left out.
 
-    Powers of ten are left to numbers that nobody reads digit by digit.
+    With as many more as put it ``within``, from and below. Powers of ten are left to numbers that
+    nobody reads digit by digit.
     """
-    if 10**digits - 0.5 <= abs(number) < MOST_WRITTEN_OUT:
+    low, high = within
+    text = _figure(number, digits)
+    while digits < MOST_DIGITS and not low <= float(text.replace(",", "")) < high:
+        digits += 1
+        text = _figure(number, digits)
+    return text
+
+
+def _figure(number: float, digits: int) -> str:
+    size = abs(number)
+    if 10**digits - 0.5 <= size < MOST_WRITTEN_OUT:
         return f"{number:,.0f}"
-    return f"{number:,.{digits}g}"
+    text = f"{number:,.{digits}g}"
+    return f"{Decimal(text):f}" if LEAST_WRITTEN_OUT <= size < 1 else text
 
 
 class Told(NamedTuple):
@@ -134,12 +163,14 @@ def rank(contributions: Sequence[float]) -> list[int]:
 def summary(advice: Advice, *, is_probability: bool, base_probability: float | None) -> str:
     """Return the recommendation and its estimate in two or three sentences."""
     if is_probability and base_probability is None:
-        estimate = f"Its estimate for this case is {percent(advice.score)}."
+        estimate = f"Its estimate for this case is {percent(advice.score, within=advice.within)}."
     elif base_probability is None:
-        estimate = f"Its estimate for this case is {figure(advice.score, digits=4)}."
+        number = figure(advice.score, digits=4, within=advice.within)
+        estimate = f"Its estimate for this case is {number}."
     else:
+        share = percent(advice.score, within=advice.within)
         estimate = (
-            f"Its estimate for this case is {percent(advice.score)}, from a starting point of "
+            f"Its estimate for this case is {share}, from a starting point of "
             f"{percent(base_probability)} for comparable cases."
         )
     close = (

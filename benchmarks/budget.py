@@ -148,6 +148,14 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
             case=cases[at],
             scored=scored[at],
             advice=advice[at],
+            advise=lambda case, its_scores: advise(
+                served,
+                case,
+                its_scores,
+                served.sureness.familiarity.check(case.values),
+                admitted[at],
+                created=now,
+            ),
         )
 
     payloads = [payload(at) for at in range(len(cases))]

@@ -162,7 +162,12 @@ class Frequency:
             return "fewer than 1 in 20 similar cases"
         if p > 0.95:
             return "more than 19 in 20 similar cases"
-        return f"about {min(max(int(10 * p + 0.5), 1), 9)} in 10 similar cases"
+        return f"about {tenths(p)} in 10 similar cases"
+
+
+def tenths(share: float) -> int:
+    """Return a share from one to nineteen in twenty in tenths, halves up: never none, never all."""
+    return min(max(int(10 * share + 0.5), 1), 9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,26 @@ What depends on the field alone is settled once: an answer has a dozen of these 
 """
 
 from collections.abc import Callable
+from decimal import Decimal
+from typing import TypeGuard
 
 from models.card import Field, Value
 
 Phraser = Callable[[Value], str]
+LEAST_WRITTEN_OUT = 1e-9
+"""Smaller numbers have their first digits and a power of ten."""
+MOST_WRITTEN_OUT = 1e15
+"""And so have larger ones."""
 
 
-def phraser(field: Field) -> Phraser:
+def phraser(field: Field, *, exact: bool = False) -> Phraser:
     """Return what makes the words for this field having a value; None is a missing value.
 
     ``value_wording`` wins; otherwise ``{value}`` in ``wording`` is replaced, and a wording without
     it is followed by the value.
     """
     whole = field.value_wording
-    shown = formatter(field)
+    shown = formatter(field, exact=exact)
     before, found, after = field.wording.partition("{value}")
     repeated = "{value}" in after
     if not found:
@@ -37,9 +43,14 @@ def phraser(field: Field) -> Phraser:
     return words
 
 
-def formatter(field: Field) -> Phraser:
-    """Return what writes a value with its unit as a person does: ``£90 a week``, ``3 children``."""
+def formatter(field: Field, *, exact: bool = False) -> Phraser:
+    """Return what writes a value with its unit as a person does: ``£90 a week``, ``3 children``.
+
+    ``exact``: a number with all its digits, where rounding would make it another one.
+    """
+    number_of = _exact_number if exact else _number
     unit = field.unit
+    is_code = bool(field.categories)  # 2019 is then a name and not an amount
     before, after = "", ""
     if unit is not None and unit.startswith("£"):
         before, after = "£", unit[1:]
@@ -53,7 +64,7 @@ def formatter(field: Field) -> Phraser:
             return "not known"
         if value is True or value is False:
             return "yes" if value else "no"
-        number = _number(value)
+        number = str(value) if is_code else number_of(value)
         if before and number[0] == "-":
             return f"-{before}{number[1:]}{after}"
         return f"{before}{number}{after}"
@@ -61,14 +72,34 @@ def formatter(field: Field) -> Phraser:
     return shown
 
 
-def phrase(field: Field, value: Value) -> str:
+def phrase(field: Field, value: Value, *, exact: bool = False) -> str:
     """Return the words for this field having this value, as ``phraser`` makes them."""
-    return phraser(field)(value)
+    return phraser(field, exact=exact)(value)
 
 
-def format_value(field: Field, value: Value) -> str:
+def format_value(field: Field, value: Value, *, exact: bool = False) -> str:
     """Return a value with its unit, as ``formatter`` writes it."""
-    return formatter(field)(value)
+    return formatter(field, exact=exact)(value)
+
+
+def needs_all_digits(before: Value, after: Value) -> bool:
+    """Return whether a number, rounded, would not stand on its own side of the exact ``after``."""
+    if not (_is_number(before) and _is_number(after)):
+        return False
+    rounded = float(_number(before).replace(",", ""))
+    return (rounded < after) != (before < after) or (rounded > after) != (before > after)
+
+
+def _is_number(value: Value) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _exact_number(value: float) -> str:
+    text = _number(value)
+    if float(text.replace(",", "")) == value:
+        return text
+    exact = repr(float(value))
+    return f"{Decimal(exact):,f}" if LEAST_WRITTEN_OUT <= abs(value) < MOST_WRITTEN_OUT else exact
 
 
 def _key(value: Value) -> str:
@@ -80,8 +111,11 @@ def _key(value: Value) -> str:
 def _number(value: float) -> str:
     """Write whole numbers whole, others to at most two decimals, and never a small number as 0."""
     size = abs(value)
-    if size >= 1e15:
+    if size >= MOST_WRITTEN_OUT:
         return f"{value:.3g}"
     if value % 1 == 0:
         return f"{int(value):,}"
-    return f"{value:.3g}" if size < 0.01 else f"{value:,.2f}"
+    if size >= 0.01:
+        return f"{value:,.2f}"
+    text = f"{value:.3g}"
+    return f"{Decimal(text):f}" if size >= LEAST_WRITTEN_OUT else text

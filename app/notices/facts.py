@@ -17,7 +17,7 @@ from app.policy_terms import LetterTerms
 from app.refusals import NoticeUnavailableError
 from models.card import Card, Field, Value
 from models.translations import CARD_LANGUAGE
-from models.wording import format_value
+from models.wording import format_value, needs_all_digits
 
 AdviceUse = Literal["followed", "departed", "none"]
 
@@ -111,7 +111,7 @@ def notice_facts(
         for each in told.fields
         if each.name not in weighed and case.decision.content.case.get(each.name) is not None
     )
-    final = case.final
+    final = case.in_force
     return NoticeFacts(
         language=language,
         reference=case.decision.id,
@@ -171,12 +171,12 @@ def _factors(
     case: CaseFile, card: Card, policy: Policy
 ) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
     """Return the material factors for and against the advised outcome, heaviest first."""
-    advised = case.advised_outcome
-    if advised is None:
+    if case.advised_outcome is None:
         return (), ()
-    band = policy.outcome(advised)
+    # Two rules for one outcome can be supported from different sides.
+    band = policy.band(case.answer["recommendation"]["rule"]["id"])
     if band is None:
-        raise NoticeUnavailableError("the policy of this case has no such outcome as was advised")
+        raise NoticeUnavailableError("the policy of this case has no such rule as advised")
     sign = 1 if band.supported_by == "higher" else -1
     towards: list[Fact] = []
     against: list[Fact] = []
@@ -197,7 +197,7 @@ def _fact(field: Field, case: CaseFile) -> Fact:
     )
 
 
-def shown(field: Field, value: Any) -> str:
+def shown(field: Field, value: Any, *, exact: bool = False) -> str:
     """Return a field's value as a letter says it, on one line."""
     key = (
         "missing"
@@ -206,7 +206,7 @@ def shown(field: Field, value: Any) -> str:
         if isinstance(value, bool)
         else str(value)
     )
-    words = field.value_wording.get(key) or format_value(field, value)
+    words = field.value_wording.get(key) or format_value(field, value, exact=exact)
     # A text that a caller sent cannot pass for a part of the letter, nor for a place left open.
     return " ".join(words.split()).replace("[[", "[ [")
 
@@ -223,7 +223,11 @@ def _changes(case: CaseFile, card: Card) -> tuple[tuple[Change, ...], ...]:
 
 
 def _change(field: Field, before: Value, after: Value) -> Change:
-    return Change(field.label, shown(field, before), shown(field, after))
+    return Change(
+        field.label,
+        shown(field, before, exact=needs_all_digits(before, after)),
+        shown(field, after, exact=True),
+    )
 
 
 def _field(card: Card, name: str) -> Field:

@@ -75,14 +75,24 @@ def _summary(case: CaseFile) -> list[str]:
         if told is None
         else [told["summary"], *told["strongest_reasons"]]
     )
-    final = case.final
+    final, last = case.final, case.in_force
     who = (
         "Nobody has decided yet."
         if final is None
         else f"{'A person' if final.is_human else 'A machine'} decided: {final.content['outcome']}."
     )
+    reviewed = (
+        []
+        if last is None or last is final
+        else [f"A person reviewed this and decided: {last.content['outcome']}."]
+    )
     days = case.terms.answer_within_days
-    return [*why, who, f"A person looks at it again if asked, and answers within {days} days."]
+    return [
+        *why,
+        who,
+        *reviewed,
+        f"A person looks at it again if asked, and answers within {days} days.",
+    ]
 
 
 def _missing(kinds: dict[str, shapes.Shape]) -> Iterator[str]:

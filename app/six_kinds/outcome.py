@@ -9,6 +9,7 @@ from app.notices.facts import shown
 from app.policy import Policy
 from app.six_kinds import shapes
 from app.six_kinds.process import not_provided
+from app.sureness import TOO_FEW
 from models.bundle import BundleFiles
 from models.card import Card
 from models.translations import CARD_LANGUAGE
@@ -77,10 +78,13 @@ def rationale(case: CaseFile) -> shapes.RationaleOutcome | shapes.NotProvided:
 
 
 def _for_this_person(case: CaseFile) -> str:
-    similar = case.answer["uncertainty"]["similar_cases"]
+    uncertainty = case.answer["uncertainty"]
+    similar = uncertainty["similar_cases"]
     meaning = str(case.answer["recommendation"]["score_meaning"]).rstrip(".")
     counted = (
         "There are no cases with known answers to compare this one with."
+        if uncertainty["status"] == "not_available" and uncertainty["reason"] != TOO_FEW
+        else "How it was in other cases with a score like this one's is not counted here."
         if similar is None
         else f"Among cases with a score like this one's it was so in {similar['wording']}."
     )

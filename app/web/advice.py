@@ -11,10 +11,14 @@ from typing import Any
 from app.served import ServedModel
 from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
-from app.words import LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
+from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
+from explainers.uncertainty import tenths
+from models.card import Output
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
+MOST_ERRORS = 3
+"""Standard errors of a sampled contribution within which hardly any exact one is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class Advice:
     unit_note: str
     is_share: bool
     """Whether the estimate is how often something happens, and not a number of its own."""
+    chart_title: str
+    sides: str
+    """What bars to the right and to the left say."""
+    sampling: str
+    """How far a sampled effect can be off; empty where effects are exact."""
 
     @property
     def table(self) -> list[list[str]]:
@@ -66,6 +75,12 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
     factors = sorted(explanation["contributions"], key=lambda row: -abs(row["contribution"]))
     in_probability = explanation["base_probability"] is not None
     contrast = None if in_probability else explanation["contrast"]
+    title, sides = _title(contrast, texts), _sides(contrast, texts)
+    within = (
+        served.policy.ends(recommendation["rule"]["id"])
+        if served is not None and served.policy_digest == body["policy"]["digest"]
+        else EVERY_SCORE
+    )
     return Advice(
         label=recommendation["label"],
         summary=explanation["summary"],
@@ -77,19 +92,19 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             # Without its card what is counted is told by the estimate's meaning, on the same page.
             positive=_("what the estimate counts")
             if served is None
-            else str(served.bundle.card.output.positive_class),
+            else _positive(served.bundle.card.output),
         ),
         reasons_for=explanation["reasons_for"],
         reasons_against=explanation["reasons_against"],
         alternatives=[each["sentence"] for each in body["what_would_change"]["found"]],
         alternatives_statement=body["what_would_change"]["statement"],
         base=_base(explanation, texts),
-        score=_percent(recommendation["score"], texts)
+        score=_percent(recommendation["score"], texts, within=within)
         if in_probability or contrast is not None
-        else figure(recommendation["score"], digits=4),
+        else figure(recommendation["score"], digits=4, within=within),
         score_meaning=recommendation["score_meaning"],
         background_rows=explanation["background"]["rows"],
-        chart=_chart(factors, contrast, texts),
+        chart=_chart(factors, contrast, texts, title=title),
         rows=[
             FactorRow(row["label"], shown_value(row["field"], row["value"], served, texts),
                       _effect(row, contrast, texts))
@@ -103,6 +118,9 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             else _own_unit(served, texts)
         ),
         is_share=in_probability or contrast is not None,
+        chart_title=title,
+        sides=sides,
+        sampling=_sampling(explanation, factors, texts),
     )  # fmt: skip
 
 
@@ -118,12 +136,53 @@ def shown_value(field: str, value: object, served: ServedModel | None, texts: Te
     return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
 
 
+def _positive(output: Output) -> str:
+    """Return the outcome that is counted: in the card's words, a class may be called 1."""
+    name = str(output.positive_class)
+    return output.class_wording.get(name, name)
+
+
 def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:
     if explanation["base_probability"] is not None:
         return _percent(explanation["base_probability"], texts)
     return (
         None if explanation["contrast"] is not None else figure(explanation["base_value"], digits=4)
     )
+
+
+def _title(contrast: Mapping[str, str] | None, texts: Texts) -> str:
+    _ = texts.gettext
+    if contrast is not None:  # a factor for one class of three may lower the estimate of it
+        return _("Which way each factor counted")
+    return _("How each factor moved the estimate")
+
+
+def _sides(contrast: Mapping[str, str] | None, texts: Texts) -> str:
+    _ = texts.gettext
+    if contrast is None:
+        return _("Bars to the right raised the estimate, striped bars to the left lowered it.")
+    return (
+        _("Bars to the right counted for “%(favoured)s”, striped bars to the left for “%(rival)s”.")
+        % contrast
+    )
+
+
+def _sampling(
+    explanation: Mapping[str, Any], factors: Sequence[Mapping[str, Any]], texts: Texts
+) -> str:
+    _ = texts.gettext
+    error = explanation["largest_standard_error"]
+    if not error:
+        return ""
+    largest = factors[0]
+    if largest["probability_change"] is None or not largest["contribution"]:
+        size = figure(MOST_ERRORS * error)
+    else:  # all of them are rescaled alike
+        rescaled = MOST_ERRORS * error * largest["probability_change"] / largest["contribution"]
+        size = _points(rescaled, texts)
+    return _(
+        "The effects were worked out from samples. Each can be off by about this much: %(size)s."
+    ) % {"size": size}
 
 
 def _own_unit(served: ServedModel | None, texts: Texts) -> str:
@@ -139,7 +198,7 @@ def _share(share: float, texts: Texts) -> str:
         return _("Fewer than 1 in 20")
     if share > 1 - ONE_IN_TWENTY:
         return _("More than 19 in 20")
-    return _("About %(tenths)s in 10") % {"tenths": round(10 * share)}
+    return _("About %(tenths)s in 10") % {"tenths": tenths(share)}
 
 
 def _how_sure(
@@ -172,11 +231,12 @@ def _how_sure(
             _("More than one outcome is possible for this case, going by the past cases we have.")
         )
     interval = uncertainty["prediction_interval"]
-    if interval is not None:
+    has_no_end = interval is not None and interval["low"] is None  # as it was recorded once
+    if interval is not None and not has_no_end:
         lines.append(
             _(
-                "In %(coverage)s of 100 past cases the true number was as near as %(low)s to"
-                " %(high)s."
+                "In at least %(coverage)s of 100 past cases the true number was this close to the"
+                " estimate. Here that is from %(low)s to %(high)s."
             )
             % {
                 "coverage": round(interval["coverage"] * 100),
@@ -184,7 +244,7 @@ def _how_sure(
                 "high": figure(interval["high"], digits=4),
             }
         )
-    if uncertainty["status"] == "not_available":
+    if uncertainty["status"] == "not_available" or has_no_end:
         lines.append(_("How often this model is right for such cases is not known here."))
     if familiarity["unfamiliar"]:
         lines.append(
@@ -197,7 +257,11 @@ def _how_sure(
 
 
 def _chart(
-    factors: Sequence[Mapping[str, Any]], contrast: Mapping[str, str] | None, texts: Texts
+    factors: Sequence[Mapping[str, Any]],
+    contrast: Mapping[str, str] | None,
+    texts: Texts,
+    *,
+    title: str,
 ) -> str:
     _ = texts.gettext
     named, rest = factors[:MOST_REASONS], factors[MOST_REASONS:]
@@ -212,7 +276,7 @@ def _chart(
         bars.append(Bar(others % {"num": len(rest)}, total, _effect(summed, contrast, texts)))
     return signed_bars(
         bars,
-        title=_("How each factor moved the estimate"),
+        title=title,
         description=_("The table below has the same figures."),
     )
 
@@ -225,7 +289,7 @@ def _size(row: Mapping[str, Any]) -> float:
 def _effect(row: Mapping[str, Any], contrast: Mapping[str, str] | None, texts: Texts) -> str:
     _ = texts.gettext
     size = _size(row)
-    if size == 0:
+    if row["contribution"] == 0:
         return _("no change")
     if contrast is not None:
         return _("for %(outcome)s") % {"outcome": contrast["favoured" if size > 0 else "rival"]}
@@ -245,9 +309,9 @@ def _points(change: float, texts: Texts) -> str:
     return f"{number} {unit}"
 
 
-def _percent(probability: float, texts: Texts) -> str:
+def _percent(probability: float, texts: Texts, *, within: tuple[float, float] = EVERY_SCORE) -> str:
     """Return a probability as ``percent`` does, in the reader's language."""
     _ = texts.gettext
-    said = percent(probability)
+    said = percent(probability, within=within)
     edges = {"less than 1%": _("less than 1%"), "more than 99%": _("more than 99%")}
     return edges.get(said, said)

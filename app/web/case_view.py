@@ -127,7 +127,9 @@ class CaseView:
     manual_route: str | None
     what_it_cannot_know: list[str]
     own_view: str | None
-    """What the reader said before seeing the advice."""
+    """What the reader said of the case without naming the advice."""
+    own_view_came_first: bool
+    """Whether the advice was not shown before it: else nobody knows what they had seen."""
     can: Can
     outcomes: Items
     reasons: Items
@@ -177,6 +179,7 @@ def case_view(
         manual_route=None if served is None else served.policy.manual_route,
         what_it_cannot_know=[] if served is None else list(served.bundle.card.what_it_cannot_know),
         own_view=labels.get(str(own[-1].content["outcome"])) if own else None,
+        own_view_came_first=case.terms.reveal == "after_own_assessment",
         can=_can(case, reader, visible=visible, assessed=bool(own)),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),

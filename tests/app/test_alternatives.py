@@ -1,12 +1,16 @@
 """What would have changed the recommendation: every promise of it, asked over HTTP."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from onnx import TensorProto, helper
 
+from app.alternatives import NO_OTHER_OUTCOME
 from app.domain import Role
 from app.settings import Settings
 from models.build import write_bundle
@@ -14,7 +18,7 @@ from models.card import Card, Output
 from models.demo.build import N_TRAINING, demo_applications
 from models.demo.card import demo_card
 from models.demo.cases import DEMO_CASES
-from models.rows import Row, Sample
+from models.rows import Labelled, Row, Sample
 from tests.app import tiny
 from tests.models.graphs import field, make_model, tensor
 from tests.signed import signed
@@ -97,7 +101,10 @@ def test_none_found_is_said_with_how_far_the_search_went(service: Started) -> No
     assert body["status"] == "none_found"
     assert body["found"] == []
     assert body["statement"].startswith("No small change was found")
-    assert "one or two of 1 things" in body["statement"]
+    assert (
+        "Looked at changing the one thing that the person could change, 2 variations"
+        in body["statement"]
+    )
 
 
 def test_what_a_favourable_outcome_would_take_away_is_not_sought(service: Started) -> None:
@@ -133,10 +140,28 @@ def rent(case: Row) -> float:
 @pytest.fixture(scope="module")
 def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     """A number to be estimated, with an adverse outcome below 150, and each kind of field."""
-    directory = tmp_path_factory.mktemp("regression")
-    limits: dict[str, Any] = {"minimum": 0, "maximum": 30, "input": "x"}
+    with started_with(tmp_path_factory.mktemp("regression")) as started:
+        yield started
+
+
+@contextmanager
+def started_with(
+    directory: Path,
+    *,
+    bands: Sequence[Mapping[str, Any]] = (),
+    rules: Sequence[Mapping[str, str]] = (),
+    calibration: int = 0,
+    most: int = 30,
+) -> Iterator[Started]:
+    """Run the regression under other bands, or with rules and cases whose answer is known."""
+    limits: dict[str, Any] = {"minimum": 0, "maximum": most, "input": "x"}
     background: list[Row] = [
-        {"up": float(n % 31), "down": float(n % 7), "since": float(n % 29), "fixed": float(n % 5)}
+        {
+            "up": n % 31 * most / 30,
+            "down": n % 7 * most / 30,
+            "since": n % 29 * most / 30,
+            "fixed": n % 5 * most / 30,
+        }
         for n in range(60)
     ]
     files = write_bundle(
@@ -161,6 +186,7 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         ),
         background=background,
         samples=[Sample(row, rent(row), (rent(row),)) for row in background[:20]],
+        calibration=[Labelled(row, rent(row) + 1) for row in background[:calibration]],
     )
     signed(files)
     band = {"outcome": "low", "label": "Low", "supported_by": "lower"}
@@ -171,7 +197,9 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         "description": "Three outcomes.",
         "near_threshold": 2.0,
         "what_would_change": "adverse_or_near_threshold",
-        "bands": [
+        "rules": list(rules),
+        "bands": [{**band, **each} for each in bands]
+        or [
             {**band, "rule": "low", "at_least": float("-inf"), "adverse": True},
             {**band, "rule": "mid", "at_least": 130.0, "outcome": "mid", "adverse": True},
             {**band, "rule": "high", "at_least": 150.0, "outcome": "high", "adverse": False},
@@ -213,7 +241,7 @@ def test_the_page_of_a_regression_speaks_of_a_number_and_not_of_how_often(
     )
     assert page.status_code == 200
     assert unit in page.text
-    for wrong in ("model output", "how often cases like this", "pa mor aml y trodd achosion"):
+    for wrong in ("model output", "how often the model expects", "disgwyl i achosion fel hwn fod"):
         assert wrong not in page.text
 
 
@@ -239,3 +267,87 @@ def test_near_the_threshold_a_favourable_outcome_says_what_would_have_lost_it(
     assert other["outcome"] == alternative["outcome"] != "high"
     further = answer(regression, MODEL, {**case, "up": 29.0})
     assert further["what_would_change"]["status"] == "not_sought"
+
+
+def test_a_change_on_which_nothing_would_be_advised_is_not_offered(tmp_path: Path) -> None:
+    """The model would then have suggested nothing."""
+    rule = {
+        "rule": "too-much",
+        "when": "case.up > 22.0",
+        "requires": "no_advice",
+        "description": "Not for this.",
+    }
+    case: Row = {"up": 5.0, "down": 2.0, "since": 10.0, "fixed": 0.0}
+    with started_with(tmp_path, rules=[rule]) as service:
+        body = answer(service, MODEL, case)["what_would_change"]
+        assert answer(service, MODEL, {**case, "up": 23.0})["advice"]["status"] == "none"
+    assert body["status"] == "none_found"
+    assert body["found"] == []
+    assert body["statement"].startswith("No small change was found that would have")
+
+
+def test_the_statement_says_what_was_looked_for(regression: Started, tmp_path: Path) -> None:
+    """Instead of an adverse outcome another adverse one, which is near, was not."""
+    stuck: Row = {"up": 5.0, "down": 4.0, "since": 0.0, "fixed": 0.0}
+    body = answer(regression, MODEL, stuck)["what_would_change"]
+    assert body["statement"].startswith(
+        "No small change was found that would have led to an outcome in the person's favour. "
+        "Looked at changing one or two of 2 things that the person could change, "
+    )
+    adverse = [
+        {"rule": "low", "at_least": float("-inf"), "adverse": True},
+        {"rule": "mid", "at_least": 130.0, "outcome": "mid", "adverse": True},
+    ]
+    with started_with(tmp_path, bands=adverse) as service:
+        body = answer(service, MODEL, stuck)["what_would_change"]
+    assert body["statement"] == NO_OTHER_OUTCOME
+
+
+def test_a_page_with_too_few_known_answers_says_that_nothing_is_known(tmp_path: Path) -> None:
+    """Of fewer than nine no interval has ends; the page was an error."""
+    case: Row = {"up": 26.0, "down": 1.0, "since": 2.0, "fixed": 0.0}
+    with started_with(tmp_path, calibration=8) as service:
+        told = answer(service, MODEL, case)
+        page = service.client.get(
+            f"/decisions/{told['id']}", headers=service.session(Role.CASEWORKER)
+        )
+        six = service.client.get(
+            f"/v1/decisions/{told['id']}/explanation", headers=service.key(Role.CASEWORKER)
+        ).json()
+    assert told["uncertainty"]["status"] == "not_available"
+    assert told["uncertainty"]["prediction_interval"] is None
+    assert "too few" in told["uncertainty"]["reason"]
+    assert page.status_code == 200
+    assert "How often this model is right for such cases is not known here." in page.text
+    assert "There are no cases" not in six["rationale"]["outcome"]["for_this_person"]
+
+
+def test_a_page_says_how_close_the_estimate_was_in_past_cases(tmp_path: Path) -> None:
+    case: Row = {"up": 26.0, "down": 1.0, "since": 2.0, "fixed": 0.0}
+    with started_with(tmp_path, calibration=20) as service:
+        told = answer(service, MODEL, case)
+        page = service.client.get(
+            f"/decisions/{told['id']}", headers=service.session(Role.CASEWORKER)
+        )
+    # Each answer is 1 more than the estimate, which is 151.
+    assert (
+        "In at least 90 of 100 past cases the true number was this close to the estimate. "
+        "Here that is from 150 to 152."
+    ) in page.text
+
+
+def test_a_change_smaller_than_a_hundredth_is_told_as_it_is(tmp_path: Path) -> None:
+    """Rounded, it read "0.75 instead of 0.75"; and what was shown has to have the outcome."""
+    case: Row = {"up": 0.7503, "down": 0.0, "since": 0.0, "fixed": 0.0}
+    bands = [
+        {"rule": "low", "at_least": float("-inf"), "adverse": True},
+        {"rule": "high", "at_least": 101.505, "outcome": "high", "adverse": False},
+    ]
+    with started_with(tmp_path, bands=bands, most=1) as service:
+        told = answer(service, MODEL, case)
+        (alternative, *_) = told["what_would_change"]["found"]
+        (change,) = alternative["changes"]
+        shown = re.findall(r"\d+(?:\.\d+)?", alternative["sentence"])
+        assert float(shown[0]) == change["to"] > float(shown[1])
+        other = answer(service, MODEL, {**case, "up": float(shown[0])})
+    assert other["recommendation"]["outcome"] == "high"

@@ -111,6 +111,15 @@ def test_the_own_view_comes_first_and_until_then_the_page_has_nothing_of_the_adv
     assert "The decision is what was advised" in words(bob.get(path))
 
 
+def test_a_view_that_need_not_have_come_first_is_not_said_to(concurrent: Governed) -> None:
+    """Where the advice is shown at once nobody knows what somebody had seen."""
+    decision = new_case(concurrent)
+    assert concurrent.assess(decision, "ann").status_code == 201
+    page = words(Visitor(concurrent.started, "ann").get(f"/decisions/{decision}"))
+    assert "Before you saw this" not in page
+    assert "Your own view, as you recorded it:" in page
+
+
 @pytest.mark.parametrize(("outcome", "words_"), [("yes", "is what was advised"),
                                                  ("no", "departs from the advice")])  # fmt: skip
 def test_departing_asks_for_just_what_following_asks(
@@ -366,7 +375,13 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         assert "No draft can be made here" in words(ann.get(f"{path}/letter"))
         admin = service.person("root", Role.ADMIN)
         service.post("/v1/stop", {"model": tiny.NAME, "reason": "A test."}, admin)
-        assert "has stopped this model" in words(ann.get(path))
+        stopped = words(ann.get(path))
+        assert "has stopped this model" in stopped
+        assert "The case can be decided." in stopped
+        assert service.decide(decision, "bob").status_code == 201
+        decided = words(ann.get(path))
+        assert "has stopped this model" in decided
+        assert "can be decided" not in decided, "it is"
         service.started.resume_all()
         service.post(f"/v1{path}/erasure", {"basis": "a test"}, admin)
         erased = ann.get(path)

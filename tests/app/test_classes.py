@@ -94,3 +94,9 @@ def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
         assert explanation["reasons_for"] == ["An a of 2 counted for B rather than A."]
         assert "add up from the starting point" not in page.text
         assert "log-odds" not in page.text
+        # A factor for one of three classes may lower the estimate of it.
+        assert "raised the estimate" not in page.text
+        assert "moved the estimate" not in page.text
+        sides = "Bars to the right counted for “A”, striped bars to the left for “B”."
+        assert page.text.count(sides) == 2
+        assert "No factor spoke against it." in page.text

@@ -34,6 +34,7 @@ LETTER = {
     "appeal": "Write to the court.",
     "outcomes": {"yes": "We say yes.", "no": "We say no."},
 }
+BANDS: list[dict[str, object]] = tiny.policy()["bands"]  # type: ignore[assignment]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,19 @@ def test_no_english_word_of_the_card_is_in_a_welsh_letter(demonstration: Started
     assert "Rent arrears" in demo_letter(demonstration, "eviction-date-set")[0]["text"]
 
 
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_every_number_in_a_letter_is_the_same_in_welsh(demonstration: Started, name: str) -> None:
+    """Days, sums, limits and changes, in the same order: only words differ."""
+    letter, asked = demo_letter(demonstration, name)
+    path = f"/v1/decisions/{asked['id']}/notice"
+    welsh = demonstration.client.get(
+        path, params={"language": "cy"}, headers=demonstration.key(Role.CASEWORKER)
+    ).json()
+    numbers = [re.findall(r"\d[\d,.]*\d|\d", text) for text in (letter["text"], welsh["text"])]
+    assert len(numbers[0]) > 10
+    assert numbers[0] == numbers[1]
+
+
 def test_a_translation_that_leaves_a_word_out_is_refused() -> None:
     said = WELSH.model_dump()
     for lacking in (
@@ -143,6 +157,84 @@ def test_a_letter_names_what_weighed_and_tells_both_sides(english: Governed) -> 
     assert letter["outcome"] == "yes"
     assert letter["text"].startswith("The council\n")
     assert "We say yes." in letter["text"]
+
+
+def test_each_fact_is_on_the_side_of_the_rule_that_advised(tmp_path: Path) -> None:
+    """Another rule for the same outcome is supported from the other side."""
+    low, high = BANDS
+    bands = [
+        {**high, "rule": "lowest", "at_least": 0.0, "supported_by": "lower"},
+        {**low, "at_least": 0.2},
+        high,
+    ]
+    with governed(tmp_path, notice={"letters": {"en": LETTER}}, bands=bands) as service:
+        answer = service.ask().json()
+        text = written(service, answer["id"])["text"]
+    assert answer["explanation"]["reasons_against"] == []
+    assert "counted the other way" not in text
+    assert "these facts counted most towards the decision" in text
+
+
+def test_one_fact_is_not_called_several_and_none_is_said_to_be_none(tmp_path: Path) -> None:
+    letters = {"letters": {"en": LETTER}, "material_share": 0.4}
+    with governed(tmp_path, notice=letters) as service:
+        heavy = written(service, service.ask({**tiny.CASE, "answer": "no"}).json()["id"])["text"]
+        even = written(
+            service, service.ask({"amount": 2, "count": 5, "answer": "yes"}).json()["id"]
+        )
+    assert "this fact counted most towards the decision.\n- Amount" in heavy
+    assert "The first one" not in heavy
+    assert "no single fact counted much towards the decision" in even["text"]
+    assert "counted most" not in even["text"]
+    assert "This fact counted the other way.\n- Amount" in even["text"]
+
+
+def test_a_departed_from_suggestion_does_not_rest_on_what_spoke_against_it(
+    english: Governed,
+) -> None:
+    decision = english.ask({"amount": 12.5, "count": 1, "answer": "no"}).json()["id"]
+    text = written(english, decision, outcome="no")["text"]
+    towards, against = text.split("counted against the program's suggestion.")
+    assert "This fact counted most towards the program's suggestion.\n- Amount" in towards
+    assert "Count: 1" in against
+    assert "Count: 1" not in towards
+
+
+def test_changes_are_told_apart_from_one_that_needs_them_all(demonstration: Started) -> None:
+    seen = set()
+    for name in DEMO_CASES:
+        letter, asked = demo_letter(demonstration, name)
+        found = asked["what_would_change"]["found"] if "recommendation" in asked else []
+        seen.add(min(len(found), 2))
+        for said, applies in (
+            ("something else with this change.", len(found) == 1),
+            ("something else with any one of these changes.", len(found) > 1),
+        ):
+            assert (said in letter["text"]) is applies, name
+    assert seen >= {0, 2}
+
+
+def test_what_a_person_reviewed_is_not_called_a_programs_decision(tmp_path: Path) -> None:
+    machine = "machine_where_favourable"
+    letters = {"letters": {"en": LETTER}}
+    with governed(tmp_path, notice=letters, final_decision=machine) as service:
+        decision = service.ask().json()["id"]
+        ended = service.step(
+            decision, "caseworker-decision", service.machine, outcome="yes", reason=REASON
+        )
+        assert ended.status_code == 201, ended.text
+        assert "No member of our staff took part" in written(service, decision)["text"]
+        service.step(decision, "contest", service.person("ann"), text="No.", on_behalf_of="person")
+        reviewed = service.step(
+            decision, "review", service.person("rev", Role.REVIEWER), outcome="no", reason=REASON
+        )
+        assert reviewed.status_code == 201, reviewed.text
+        letter = written(service, decision)
+        six = service.get(f"/v1/decisions/{decision}/explanation", service.person("ann")).json()
+    assert letter["outcome"] == "no"
+    assert "A member of our staff made this decision." in letter["text"]
+    assert "A machine decided: yes." in six["summary"]
+    assert "A person reviewed this and decided: no." in six["summary"]
 
 
 def test_departing_from_the_advice_leaves_the_reason_to_a_person(english: Governed) -> None:

@@ -1,7 +1,7 @@
 """Pages: what a person reads, that nothing in it can act on its own, and that it needs nobody else."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -11,9 +11,12 @@ import httpx
 import pytest
 
 from app.domain import Role
+from app.web.advice import advice_of
 from app.web.assets import load_assets
 from app.web.charts import IN_A_LINE, ROW_HEIGHT, WIDTH, Bar, signed_bars
-from app.words import MOST_REASONS
+from app.web.language import Language, texts_in
+from app.words import MOST_REASONS, summary
+from explainers.uncertainty import Frequency
 from models.demo.cases import DEMO_CASES
 from tests.app import tiny
 from tests.problems import KINDS, assert_guarded
@@ -180,6 +183,29 @@ def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
         (label, figure, side, length)
         for label, figure, (side, length) in zip(labels, figures, rects, strict=True)
     ]
+
+
+@pytest.mark.parametrize("name", DEMO_CASES)
+def test_every_number_on_a_case_is_the_same_in_welsh(demonstration: Started, name: str) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES[name])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+
+    def numbers(language: Language) -> list[list[str]]:
+        page = demonstration.client.get(
+            f"/decisions/{answer.json()['id']}",
+            headers={"Cookie": f"{cookies}; grounds-language={language}", **BROWSER},
+        ).text
+        (main,) = Page(page).root.all("main")
+        parts = [
+            node
+            for node in main.nodes()
+            if node.tag in ("p", "li", "th", "td", "dd", "caption", "text")
+        ]
+        return [re.findall(r"\d[\d,.:]*\d|\d", node.text()) for node in parts]
+
+    in_english, in_welsh = numbers(Language.ENGLISH), numbers(Language.WELSH)
+    assert sum(map(len, in_english)) > 50
+    assert [sorted(each) for each in in_welsh] == [sorted(each) for each in in_english]
 
 
 def test_fields_whose_names_begin_alike_are_told_apart_in_a_chart() -> None:
@@ -369,3 +395,100 @@ def test_the_reference_names_every_operation_and_its_roles(service: Started) -> 
             text = sections[operation["operationId"]]
             assert f"{method.upper()} {path}" in text
             assert f"Roles: {', '.join(operation['x-roles'])}" in text
+
+
+@pytest.fixture(scope="module")
+def close_call(demonstration: Started) -> dict[str, Any]:
+    """An answer that a test may say otherwise."""
+    body: dict[str, Any] = demonstration.ask("housing-support", DEMO_CASES["close-call"]).json()
+    return body
+
+
+def test_the_page_counts_similar_cases_as_the_answer_does(close_call: dict[str, Any]) -> None:
+    """Never none in ten and never all: one answer has one share, whoever reads it."""
+    for positives in range(101):
+        frequency = Frequency(0.0, 1.0, 100, positives)
+        similar = {"wording": frequency.wording, "cases": 100, "positives": positives}
+        told = {
+            **close_call,
+            "uncertainty": {**close_call["uncertainty"], "similar_cases": similar},
+        }
+        line = advice_of(told, None, texts_in(Language.ENGLISH)).how_sure[0]
+        assert line.lower().startswith(f"{frequency.wording} turned out as ")
+
+
+def test_a_factor_that_is_said_to_have_counted_is_not_called_no_change(
+    close_call: dict[str, Any],
+) -> None:
+    """A contribution can be so far out that its change of probability is nothing at all."""
+    rows = [
+        {**row, "contribution": size, "probability_change": 0.0}
+        for row, size in zip(close_call["explanation"]["contributions"], (-3.0, 0.0), strict=False)
+    ]
+    told = {**close_call, "explanation": {**close_call["explanation"], "contributions": rows}}
+    shown = advice_of(told, None, texts_in(Language.ENGLISH)).rows
+    assert [row.effect for row in shown] == ["less than 0.1 points", "no change"]
+
+
+@pytest.mark.parametrize("language", Language)
+def test_the_page_and_the_summary_round_the_estimate_alike(
+    demonstration: Started, close_call: dict[str, Any], language: Language
+) -> None:
+    """Fifty percent is not below one half."""
+    served = demonstration.parts.served["housing-support"]
+    below = served.policy.apply(0.4996, target=0)
+    told = {
+        **close_call,
+        "recommendation": {
+            **close_call["recommendation"],
+            "score": below.score,
+            "rule": {"id": below.rule.id, "description": below.rule.description},
+        },
+    }
+    assert below.rule.description == "the score is below 0.5"
+    assert advice_of(told, served, texts_in(language)).score == "49.96%"
+    assert "is 49.96%." in summary(below, is_probability=True, base_probability=None)
+    # Without the policy that advised nobody knows where its lines are.
+    other = {**told, "policy": {**told["policy"], "digest": "sha256:" + "0" * 64}}
+    assert advice_of(other, served, texts_in(language)).score == "50%"
+
+
+def test_an_interval_that_was_recorded_without_ends_is_not_told(close_call: dict[str, Any]) -> None:
+    interval = {"low": None, "high": None, "coverage": 0.9, "calibration_rows": 5}
+    uncertainty = {
+        **close_call["uncertainty"],
+        "similar_cases": None,
+        "prediction_set": None,
+        "prediction_interval": interval,
+    }
+    told = advice_of({**close_call, "uncertainty": uncertainty}, None, texts_in(Language.ENGLISH))
+    assert told.how_sure[0] == "How often this model is right for such cases is not known here."
+
+
+def test_a_sampled_effect_is_said_to_be_off_by_what_it_may_be(close_call: dict[str, Any]) -> None:
+    def told(error: float | None, *, of: Sequence[Mapping[str, Any]]) -> str:
+        explanation = {
+            **close_call["explanation"],
+            "largest_standard_error": error,
+            "contributions": list(of),
+        }
+        return advice_of(
+            {**close_call, "explanation": explanation}, None, texts_in(Language.ENGLISH)
+        ).sampling
+
+    (row, *_) = close_call["explanation"]["contributions"]
+    in_points = {**row, "contribution": -0.5, "probability_change": -0.25}
+    in_its_unit = {**row, "contribution": 2.0, "probability_change": None}
+    assert told(None, of=[in_points]) == ""
+    assert told(0.0, of=[in_points]) == ""
+    assert told(0.004, of=[in_points]).endswith("about this much: 0.6 points.")
+    assert told(0.004, of=[in_its_unit]).endswith("about this much: 0.012.")
+
+
+def test_what_is_counted_of_similar_cases_is_named_in_the_cards_words(
+    demonstration: Started, close_call: dict[str, Any]
+) -> None:
+    """A class may be called 1, which says nothing."""
+    served = demonstration.parts.served["housing-support"]
+    (line, *_) = advice_of(close_call, served, texts_in(Language.ENGLISH)).how_sure
+    assert "turned out as “award priority housing support”: " in line

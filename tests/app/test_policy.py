@@ -177,3 +177,41 @@ def test_a_regression_needs_a_band_without_a_lower_end(tmp_path: Path) -> None:
         load_policy(write(tmp_path, PLAIN), lowest_score=-math.inf)
     open_ended = load_policy(write(tmp_path, with_band(at_least=-math.inf)), lowest_score=-math.inf)
     assert open_ended.apply(-1e300, target=0).outcome == "no"
+
+
+def ruled(outcomes: list[str], at: list[float], *, near: float) -> Policy:
+    """Return a policy whose rules lead to these outcomes."""
+    bands = [
+        {**BANDS[0], "rule": f"rule-{place}", "outcome": outcome, "at_least": start}
+        for place, (outcome, start) in enumerate(zip(outcomes, at, strict=False))
+    ]
+    return Policy.model_validate({**PLAIN, "near_threshold": near, "bands": bands})
+
+
+@given(starts, st.lists(st.sampled_from("abc"), min_size=7, max_size=7), scores, st.floats(0, 0.5))
+def test_near_a_threshold_means_near_a_line_to_another_outcome(
+    at: list[float], outcomes: list[str], score: float, near: float
+) -> None:
+    """A line between two rules for one outcome turns nothing, however near it is."""
+    advice = ruled(outcomes, at, near=near).apply(score, target=0)
+    lines = [
+        line
+        for line, before, after in zip(at[1:], outcomes, outcomes[1:], strict=False)
+        if before != after
+    ]
+    assert advice.near_threshold == any(abs(score - line) < near for line in lines)
+
+
+@given(starts, scores)
+def test_the_scores_of_a_rule_are_those_that_it_describes(at: list[float], score: float) -> None:
+    of = policy(at)
+    advice = of.apply(score, target=0)
+    low, high = advice.within
+    assert (low, high) == of.ends(advice.rule.id)
+    assert low <= score < high
+    for end in (low, high):
+        assert (repr(end) in advice.rule.description) == math.isfinite(end)
+
+
+def test_of_a_rule_that_is_no_bands_every_score_is_told() -> None:
+    assert policy([0.0, 0.5]).ends("stranger") == (-math.inf, math.inf)

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from math import inf, nextafter
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,11 @@ from app.domain import Advice, Rule
 from app.words import MOST_REASONS, Moved, Teller, Told, figure, percent, points, rank, summary
 from models.card import Value
 from models.wording import phrase
+from tests.app.test_policy import ruled, starts
 from tests.models.graphs import field
 
 sizes = st.floats(-1, 1, allow_subnormal=False)
+shares = st.one_of(st.floats(0, 1), st.integers(0, 100).map(lambda whole: whole / 100))
 
 
 @pytest.mark.parametrize(
@@ -46,6 +50,40 @@ def test_only_a_certain_probability_is_called_certain(probability: float) -> Non
     assert (words == "100%") == (probability == 1)
     figure = int("".join(c for c in words if c.isdigit()))
     assert abs(figure - probability * 100) <= 1
+
+
+@pytest.mark.parametrize(
+    ("probability", "within", "words"),
+    [
+        (0.04997, (0.0, 0.05), "4.997%"),
+        (0.5, (0.5, inf), "50%"),
+        (0.4996, (-inf, 0.5), "49.96%"),
+        (0.15433, (0.15431, inf), "15.433%"),
+        (0.0049, (0.001, 0.0049001), "less than 1%"),
+        (0.28999, (0.28, 0.29), "28.999%"),
+        (0.28999, (0.28, 0.295), "29%"),
+    ],
+)
+def test_a_percentage_has_the_decimals_that_its_rule_asks_for(
+    probability: float, within: tuple[float, float], words: str
+) -> None:
+    assert percent(probability, within=within) == words
+
+
+@given(st.lists(shares, min_size=3, max_size=3, unique=True).map(sorted))
+def test_a_rounded_percentage_is_never_outside_the_scores_of_its_rule(drawn: list[float]) -> None:
+    low, score, high = drawn
+    for within in ((low, high), (score, high), (-inf, high), (low, inf)):
+        words = percent(score, within=within)
+        if words.endswith("%") and words[0].isdigit():
+            assert within[0] <= float(words.replace("%", "e-2")) < within[1]
+
+
+@given(st.lists(st.floats(-1e14, 1e14), min_size=3, max_size=3, unique=True).map(sorted))
+def test_a_rounded_number_is_never_outside_the_scores_of_its_rule(drawn: list[float]) -> None:
+    low, score, high = drawn
+    for within in ((low, high), (score, high), (-inf, high), (low, inf)):
+        assert within[0] <= float(figure(score, within=within).replace(",", "")) < within[1]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +167,10 @@ def test_what_is_not_a_probability_is_said_in_its_own_unit() -> None:
         (-54321.5, "-54,322"),
         (999_999_999_999_999.0, "999,999,999,999,999"),
         (1e15, "1e+15"),
+        (-0.0000631, "-0.0000631"),
+        (0.00009996, "0.0001"),
+        (1e-9, "0.000000001"),
+        (9e-10, "9e-10"),
     ],
 )
 def test_a_number_is_written_out_as_people_read_it(number: float, words: str) -> None:
@@ -257,3 +299,41 @@ def test_the_summary_says_outcome_estimate_and_starting_point() -> None:
     assert "%" not in summary(
         advice(score=1234.5, near=False), is_probability=False, base_probability=None
     )
+
+
+def test_the_summarys_estimate_does_not_contradict_the_rule() -> None:
+    """Fifty percent is not below one half."""
+    below = replace(advice(score=0.4996, near=False), within=(-inf, 0.5))
+    told = summary(below, is_probability=True, base_probability=0.4)
+    assert "is 49.96%, from a starting point of 40%" in told
+    assert "is 49.96%." in summary(below, is_probability=True, base_probability=None)
+    number = replace(advice(score=1.3599051, near=False), within=(-inf, 1.36))
+    told = summary(number, is_probability=False, base_probability=None)
+    assert "is 1.3599." in told
+
+
+@given(
+    starts,
+    st.lists(st.sampled_from("abc"), min_size=7, max_size=7),
+    shares,
+    st.sampled_from([0.0, 0.01, 0.2]),
+)
+def test_a_summary_says_of_a_score_what_the_policy_makes_of_it(
+    at: list[float], outcomes: list[str], score: float, near: float
+) -> None:
+    """Asked of the policy itself: of the estimate as it is rounded, and of both sides of each line."""
+    policy = ruled(outcomes, at, near=near)
+    given = policy.apply(score, target=0)
+    said = re.fullmatch(
+        r"The model suggests: No\. Its estimate for this case is ([^%]*)%\.( This is close .*)?",
+        summary(given, is_probability=True, base_probability=None),
+    )
+    assert said
+    if not said[1].startswith(("less", "more")):
+        assert policy.apply(float(f"{said[1]}e-2"), target=0).rule == given.rule
+    turns = any(
+        policy.apply(line, target=0).outcome != policy.apply(nextafter(line, -1), target=0).outcome
+        for line in at[1:]
+        if abs(score - line) < near
+    )
+    assert bool(said[2]) is turns

@@ -1,11 +1,13 @@
 """A card says everything once, in plain YAML, or is refused with the place of the fault."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.card import Card, parse_card, write_card
 from models.demo.card import demo_card
 from models.errors import CardRefusedError
-from models.wording import format_value, phrase
+from models.wording import format_value, needs_all_digits, phrase
 from tests.models.graphs import card, field
 
 TEXT = """
@@ -139,6 +141,9 @@ def test_a_field_is_found_by_its_name() -> None:
         ("%", 12.345, "12.35%"),
         ("months", 3, "3 months"),
         (None, 0.0004, "0.0004"),
+        (None, 0.0000272, "0.0000272"),
+        (None, -0.00009996, "-0.0001"),
+        (None, 9e-10, "9e-10"),
         (None, 1e20, "1e+20"),
         (None, True, "yes"),
         (None, None, "not known"),
@@ -149,6 +154,39 @@ def test_a_value_is_written_as_a_person_would(
 ) -> None:
     told = field("x", unit=unit) if unit else field("x")
     assert format_value(told, value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(0.751, "0.751"), (0.75, "0.75"), (12345.125, "12,345.125"), (3.0, "3"), (1e-10, "1e-10"),
+     (0.00012345, "0.00012345"), (1.5e20, "1.5e+20")],
+)  # fmt: skip
+def test_a_number_that_rounding_would_make_another_has_all_its_digits(
+    value: float, words: str
+) -> None:
+    told = field("x", wording="a share of {value}")
+    assert format_value(told, value, exact=True) == words
+    assert phrase(told, value, exact=True) == f"a share of {words}"
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_two_numbers_are_told_in_the_order_that_they_are_in(before: float, after: float) -> None:
+    told = field("x")
+    texts = (
+        format_value(told, before, exact=needs_all_digits(before, after)),
+        format_value(told, after, exact=True),
+    )
+    first, second = (float(text.replace(",", "")) for text in texts)
+    assert second == after
+    assert (first < second, first > second) == (before < after, before > after)
+
+
+def test_a_whole_number_that_is_a_code_is_written_as_it_is() -> None:
+    """Of a list of whole numbers each is a name: a year, a postcode, a kind."""
+    told = field("x", "integer", categories=[3, 2019, 12345], wording="code {value}")
+    assert phrase(told, 2019) == "code 2019"
+    assert format_value(told, 12345) == "12345"
+    assert format_value(field("x", "integer"), 12345) == "12,345"
 
 
 def test_a_phrase_for_the_value_itself_wins() -> None:
