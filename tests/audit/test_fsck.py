@@ -47,7 +47,7 @@ def test_what_was_published_is_sound_even_when_the_log_has_grown(
     assert check_published(log, public).sound
     log.append([NewRecord("event", "more", {})])
     report = check_published(log, public)
-    assert (report.sound, report.size, report.files) == (True, 600, 7)
+    assert (report.sound, report.size, report.files) == (True, 600, 9)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,22 @@ def test_each_damaged_or_missing_file_is_named_with_its_entries(
     (public / path).unlink()
     (fault,) = check_published(log, public).faults
     assert (fault.kind, fault.message, fault.index, fault.count) == ("missing", path, index, count)
+
+
+def test_a_damaged_partial_tile_of_an_earlier_size_is_named_with_its_entries(
+    published: tuple[Log, Path],
+) -> None:
+    """Whoever holds the checkpoint of that size reads it, as long as it is not pruned."""
+    log, public = published
+    for path in (tile_path(0, 0, 41), bundle_path(0, 41)):
+        content = (public / path).read_bytes()
+        for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], content + b"\0"):
+            (public / path).write_bytes(damaged)
+            (fault,) = check_published(log, public).faults
+            assert (fault.kind, fault.message) == ("differs", path)
+            assert (fault.index, fault.count) == (0, 41)
+        (public / path).unlink()
+        assert check_published(log, public).sound
 
 
 def test_files_that_no_log_of_this_size_had_are_named(published: tuple[Log, Path]) -> None:
