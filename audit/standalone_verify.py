@@ -173,15 +173,15 @@ def decimal(text: str) -> int:
 class Key:
     """A verifier key: ``name+id+base64(type || key)``."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, kind: int = 1) -> None:
         """Read a key. Type 1 is a log's, type 4 a witness'."""
         parts = text.split("+", 2)
         if len(parts) != 3 or not parts[0] or any(char.isspace() for char in parts[0]):
             raise Wrong("a verifier key is not name+id+base64")
         self.text, self.name = text, parts[0]
         blob = unbase64(parts[2])
-        if len(blob) != 33 or blob[0] not in (1, 4):
-            raise Wrong(f"the key of {self.name} is not an Ed25519 key of type 1 or 4")
+        if len(blob) != 33 or blob[0] != kind:
+            raise Wrong(f"the key of {self.name} is not an Ed25519 key of type {kind}")
         self.kind, self.public = blob[0], blob[1:]
         self.id = sha256(self.name.encode() + b"\n" + blob)[:4]
         if self.id.hex() != parts[1]:
@@ -281,7 +281,7 @@ class Policy:
         if words[0] == "log" and len(words) in (2, 3):
             self.logs.append(Key(words[1]))
         elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in names | {"none"}:
-            key = Key(words[2])
+            key = Key(words[2], 4)
             if any(key.public == other.public for other in self.witnesses.values()):
                 raise Wrong("the trust policy has one witness under two names")
             self.witnesses[words[1]] = key
@@ -758,6 +758,8 @@ class Pack:
                 if not stored or entry.compress_size != entry.file_size or entry.flag_bits & 1:
                     raise Wrong(f"{entry.filename} is compressed or encrypted, as no pack is")
                 self.files[entry.filename] = archive.read(entry)
+            if not holds_nothing_else(path.read_bytes(), archive):
+                raise Wrong("it has bytes that are of none of its files: others may read them")
 
     @staticmethod
     def _limit(sizes: Iterable[int]) -> None:
@@ -771,6 +773,26 @@ class Pack:
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
+
+
+def holds_nothing_else(content: bytes, archive: zipfile.ZipFile) -> bool:
+    """Return whether a zip is its files, one after the other, then their directory, then its end.
+
+    Programs look for a zip's files from its beginning or from its end. Between other bytes they may
+    find other files than this one does.
+    """
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    at = 0
+    for entry in entries:
+        if entry.header_offset != at:
+            return False
+        name, extra = content[at + 26 : at + 28], content[at + 28 : at + 30]
+        lengths = int.from_bytes(name, "little") + int.from_bytes(extra, "little")
+        at += 30 + lengths + entry.compress_size
+    end = content[-22:]
+    count, length = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
+    is_last = end[:4] == b"PK\5\6" and at + length + 22 == len(content)
+    return is_last and archive.start_dir == at and count == len(entries)
 
 
 class PackCheck:
@@ -953,7 +975,9 @@ class PackCheck:
         leaf = parse_leaf(self.pack["erasure-leaf.json"])
         proof = Proof(self.pack["erasure.tlog-proof"])
         proof.check(self.pack["erasure-leaf.json"])
-        self._signed(proof)
+        if proof.checkpoint.note != self.proof.checkpoint.note:
+            # Another one, signed by the log, may be of a history that no witness has seen.
+            raise Wrong("it is not under the decision's checkpoint")
         facts = facts_of(leaf)
         if leaf["type"] != "erasure":
             raise Wrong("the other leaf is no erasure")
