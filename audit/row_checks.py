@@ -155,6 +155,8 @@ class RowChecks:
             "SELECT seq, count(*) FROM idempotency GROUP BY seq ORDER BY seq"
         )
         for index, got in counted or []:
+            if not isinstance(index, int) or not isinstance(got, int):
+                continue
             leaves = self._scanner.rows("SELECT leaf FROM entry WHERE seq = $1", index)
             if not leaves or not isinstance(leaves[0][0], bytes):
                 continue  # told where the entry is read
