@@ -25,7 +25,7 @@ from audit.findings import RangeFindings, RangeTask
 from audit.keys import LogKeys
 from audit.merkle import HASH_SIZE, extend, frontier_root, leaf_hash
 from audit.note import VerifierKey, open_note, parse_note
-from audit.records import ERASURE
+from audit.records import ERASURE, GENESIS
 from audit.scan import Scanner, SqlRow
 from audit.scanned_leaf import LeafScanner, ScannedLeaf
 from audit.tiles import TILE_WIDTH
@@ -36,7 +36,7 @@ _ERASED = "SELECT seq, erasure, subject FROM erased WHERE seq >= $1 AND seq < $2
 _SUBJECTS = (
     "SELECT subject, handle, wrapped, digest FROM subject_key WHERE subject >= $1 AND subject < $2"
 )
-_ERASURE_TYPE = ERASURE.encode()
+_ERASURE_TYPE, _GENESIS_TYPE = ERASURE.encode(), GENESIS.encode()
 _CACHED_SUBJECTS = 65_536
 
 
@@ -208,6 +208,8 @@ class EntryChecks:
             self._check_idempotency(index, leaf)
         if leaf.type == _ERASURE_TYPE:
             self._note_erasure(index, leaf)
+        elif leaf.type == _GENESIS_TYPE and index:
+            self._faults.add(index, "genesis", "is a genesis entry, which only the first is")
         return computed
 
     def _check_payload(self, index: int, leaf: ScannedLeaf, rows: _Rows) -> None:

@@ -574,6 +574,18 @@ LEAF_FORMS = {
 }
 
 
+NUMBERED = {
+    **dict.fromkeys(("model_registered", "stage_changed", "policy_changed"), "registry"),
+    **dict.fromkeys(("stopped", "resume_asked", "resumed"), "control"),
+}
+"""Types whose identifiers are numbered, and what stands before the number."""
+STEPS = {
+    "shadow", "own_assessment", "advice_requested", "caseworker_decision", "notice", "contest",
+    "representation", "review", "taken", "released", "corrects", "corrected",
+}  # fmt: skip
+"""Types that follow a recommendation; all but the shadow's are numbered after it."""
+
+
 def members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object's members: one that stands twice could be read in two ways."""
     members = dict(pairs)
@@ -672,9 +684,12 @@ def base64_list(value: object) -> list[bytes]:
     return [unbase64(str(item)) for item in value]
 
 
-def rotated(current: Key, leaf: bytes) -> Key:
-    """Return the key that a key_rotated leaf hands over to; both keys must have signed that."""
-    facts = facts_of(parse_leaf(leaf))
+def rotated(current: Key, leaf: bytes, number: int) -> Key:
+    """Return the key that the log's ``number``th change hands over to; both must have signed that."""
+    members = parse_leaf(leaf)
+    if (members["type"], members["id"]) != ("key_rotated", f"key-rotated-{number}"):
+        raise Wrong(f"the log's change of keys number {number} has the id {members['id']}")
+    facts = facts_of(members)
     if facts.get("old") != current.text:
         raise Wrong("a key_rotated leaf takes over from another key")
     new = Key(str(facts.get("new")))
@@ -1003,8 +1018,10 @@ class PackCheck:
 
 
 def earlier(of: object, index: int) -> list[int]:
-    """Return the entries that an erasure at ``index`` names, all of them before it."""
-    if not isinstance(of, list) or not all(type(at) is int and 0 < at < index for at in of):
+    """Return the entries that an erasure at ``index`` names, 1 to 40, all of them before it."""
+    if not isinstance(of, list) or not 1 <= len(of) <= 40:
+        raise Wrong(f"entry {index} does not erase 1 to 40 entries")
+    if not all(type(at) is int and 0 < at < index for at in of):
         raise Wrong(f"entry {index} erases what is not before it")
     return of
 
@@ -1012,9 +1029,9 @@ def earlier(of: object, index: int) -> list[int]:
 def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
     """Return the keys before and after the known ones: each change was signed by both of its two."""
     pairs = []
-    for leaf in rotations:
+    for number, leaf in enumerate(rotations, 1):
         old = Key(str(facts_of(parse_leaf(leaf)).get("old")))
-        pairs.append((old, rotated(old, leaf)))
+        pairs.append((old, rotated(old, leaf, number)))
     trusted = {key.text for key in known}
     found: list[Key] = []
     for old, new in (*pairs, *((new, old) for old, new in reversed(pairs))):
@@ -1047,6 +1064,7 @@ class LogCheck:
         self.vkeys = vkeys
         self.steps = Steps()
         self.leaves: list[bytes] = []
+        self.numbers: dict[str, int] = {}
 
     def run(self) -> int:
         """Check everything; return the exit code."""
@@ -1108,12 +1126,37 @@ class LogCheck:
                 if facts.get("origin") != self.checkpoint.origin:
                     raise Wrong("the first entry names another log")
                 self.chain = [self.key]
-            elif leaf["type"] == "key_rotated" and self.key is not None:
-                self.key = rotated(self.key, content)
-                self.chain.append(self.key)
-            elif leaf["type"] == "erasure":
-                earlier(facts.get("of"), index)
+            else:
+                self._later(leaf, index)
         return f"{len(identities)} identifiers"
+
+    def _later(self, leaf: dict[str, object], index: int) -> None:
+        """Check what an entry after the first says of others."""
+        if leaf["type"] == "key_rotated" and self.key is not None:
+            self.key = rotated(self.key, self.leaves[index], len(self.chain))
+            self.chain.append(self.key)
+        elif leaf["type"] == "erasure":
+            earlier(facts_of(leaf).get("of"), index)
+        elif series := NUMBERED.get(str(leaf["type"])):
+            self._expect_id(leaf, series, index)
+        elif leaf["type"] in STEPS:
+            self._step(leaf, index)
+
+    def _step(self, leaf: dict[str, object], index: int) -> None:
+        """Check what follows a recommendation: by its index and leaf hash, and numbered."""
+        facts = facts_of(leaf)
+        of = facts.get("of")
+        if type(of) is not int or not 0 <= of < index:
+            raise Wrong(f"entry {index} follows what is not before it")
+        if unbase64(str(facts.get("leaf"))) != self.hashes[of]:
+            raise Wrong(f"entry {index} follows entry {of}, which has another leaf")
+        if leaf["type"] != "shadow":
+            self._expect_id(leaf, str(parse_leaf(self.leaves[of])["id"]), index)
+
+    def _expect_id(self, leaf: dict[str, object], series: str, index: int) -> None:
+        self.numbers[series] = number = self.numbers.get(series, 0) + 1
+        if leaf["id"] != f"{series}.{number}":
+            raise Wrong(f"entry {index} has the id {leaf['id']}, want {series}.{number}")
 
     def _signature(self) -> str:
         if self.key is None:
