@@ -1141,6 +1141,10 @@ class LogCheck:
             self._expect_id(leaf, series, index)
         elif leaf["type"] in STEPS:
             self._step(leaf, index)
+        else:
+            # A type that is newer than this program may be numbered with those that it knows.
+            series = str(leaf["id"]).rpartition(".")[0]
+            self.numbers[series] = self.numbers.get(series, 0) + 1
 
     def _step(self, leaf: dict[str, object], index: int) -> None:
         """Check what follows a recommendation: by its index and leaf hash, and numbered."""

@@ -58,6 +58,8 @@ def test_steps_and_numbers_as_the_service_writes_them_are_right(verdict: Verdict
         ("stage_changed", "registry.2", None, 0),
         ("resumed", "control.2", None, 0),
         ("something_new", "n", 9, 0),
+        ("step_of_a_later_version", "d1.3", 1, 1),
+        ("released", "d1.4", 1, 1),
     ) == 0  # fmt: skip
 
 
