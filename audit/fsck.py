@@ -166,10 +166,10 @@ def _earlier(
     log of this size ever had is added to ``strays``.
     """
     for path in sorted((target / "tile").rglob("*")):
-        if path.is_file() and not path.name.endswith(UNFINISHED):
+        if not path.is_dir() and not path.name.endswith(UNFINISHED):
             name = path.relative_to(target).as_posix()
             if name not in wanted:
-                found = _named(log, name, size)
+                found = _named(log, name, size) if path.is_file() else None
                 if found is None:
                     strays.append(Fault(None, "stray", name))
                 else:

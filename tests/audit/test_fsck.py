@@ -107,6 +107,17 @@ def test_files_that_no_log_of_this_size_had_are_named(published: tuple[Log, Path
     assert {fault.kind for fault in report.faults} == {"stray"}
 
 
+def test_a_link_to_nothing_among_the_tiles_is_named(published: tuple[Log, Path]) -> None:
+    log, public = published
+    for stray in ("tile/0/003", tile_path(0, 0, 7)):
+        (public / stray).parent.mkdir(exist_ok=True)
+        (public / stray).symlink_to("nothing")
+    faults = check_published(log, public).faults
+    assert {(fault.kind, fault.message) for fault in faults} == {
+        ("stray", "tile/0/003"), ("stray", tile_path(0, 0, 7)),
+    }  # fmt: skip
+
+
 def test_what_else_lies_in_the_directory_is_told_and_is_no_fault(
     published: tuple[Log, Path],
 ) -> None:
