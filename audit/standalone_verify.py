@@ -178,6 +178,8 @@ class Key:
         parts = text.split("+", 2)
         if len(parts) != 3 or not parts[0] or any(char.isspace() for char in parts[0]):
             raise Wrong("a verifier key is not name+id+base64")
+        if any("\ud800" <= char <= "\udfff" for char in parts[0]):
+            raise Wrong("the name of a verifier key is not UTF-8")
         self.text, self.name = text, parts[0]
         blob = unbase64(parts[2])
         if len(blob) != 33 or blob[0] != kind:
@@ -269,6 +271,8 @@ class Policy:
         self.witnesses: dict[str, Key] = {}
         self.groups: dict[str, tuple[int, list[str]]] = {}
         self.quorum: str | None = None
+        if any((byte < 32 and byte not in b"\t\n") or byte == 127 for byte in content):
+            raise Wrong("the trust policy holds a control character other than tab and newline")
         for line in content.decode("utf-8", "surrogateescape").split("\n"):
             words = re.split("[ \t]+", line.strip(" \t"))
             if words[0] and not words[0].startswith("#"):
@@ -279,7 +283,10 @@ class Policy:
     def _take(self, words: list[str]) -> None:
         names = self.witnesses.keys() | self.groups.keys()
         if words[0] == "log" and len(words) in (2, 3):
-            self.logs.append(Key(words[1]))
+            key = Key(words[1])
+            if any(key.public == other.public for other in self.logs):
+                raise Wrong("the trust policy has one log's key twice")
+            self.logs.append(key)
         elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in names | {"none"}:
             key = Key(words[2], 4)
             if any(key.public == other.public for other in self.witnesses.values()):
