@@ -383,6 +383,7 @@ async def _opened(
             await asyncio.to_thread(parts.slow_lane.close)
             await asyncio.to_thread(parts.shadows.close)
             await parts.engine.stop()
+            await parts.checkpointer.finish()
     _log.info("stopped")
 
 

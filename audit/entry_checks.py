@@ -24,8 +24,8 @@ from audit.faults import Faults
 from audit.findings import RangeFindings, RangeTask
 from audit.keys import LogKeys
 from audit.merkle import HASH_SIZE, extend, frontier_root, leaf_hash
-from audit.note import VerifierKey, open_note, parse_note
-from audit.records import ERASURE
+from audit.note import Note, VerifierKey, open_note, parse_note
+from audit.records import ERASURE, GENESIS
 from audit.scan import Scanner, SqlRow
 from audit.scanned_leaf import LeafScanner, ScannedLeaf
 from audit.tiles import TILE_WIDTH
@@ -36,7 +36,7 @@ _ERASED = "SELECT seq, erasure, subject FROM erased WHERE seq >= $1 AND seq < $2
 _SUBJECTS = (
     "SELECT subject, handle, wrapped, digest FROM subject_key WHERE subject >= $1 AND subject < $2"
 )
-_ERASURE_TYPE = ERASURE.encode()
+_ERASURE_TYPE, _GENESIS_TYPE = ERASURE.encode(), GENESIS.encode()
 _CACHED_SUBJECTS = 65_536
 
 
@@ -116,12 +116,27 @@ class EntryChecks:
 
     def open_checkpoint(self, note: object) -> Checkpoint:
         """Return a stored note's checkpoint. Raises NoteError unless it is this log's, and signed."""
+        return self._opened(note)[1]
+
+    def _opened(self, note: object) -> tuple[Note, Checkpoint]:
         if not isinstance(note, bytes):
             raise NoteError("not bytes")
         parsed = open_note(note, self._trusted)[0] if self._trusted else parse_note(note)
         checkpoint = parse_checkpoint(parsed.text)
         if self._origin and checkpoint.origin != self._origin:
             raise NoteError(f"it is of log {checkpoint.origin!r}, want {self._origin!r}")
+        return parsed, checkpoint
+
+    def _open_stored(self, note: object) -> Checkpoint:
+        """Return a row's checkpoint: the log alone has signed it, so every line is by a key of its.
+
+        Of two lines, while the key changes, one may be damaged into that of a key nobody knows.
+        """
+        parsed, checkpoint = self._opened(note)
+        known = {(key.name, key.key_id) for key in self._trusted}
+        for line in parsed.signatures:
+            if known and (line.name, line.key_id) not in known:
+                raise NoteError(f"it has a signature by {line.name!r}, key {line.key_id.hex()}")
         return checkpoint
 
     def _checkpoint_sizes(self, task: RangeTask) -> set[int]:
@@ -139,7 +154,7 @@ class EntryChecks:
             )
         for stored_size, note in rows or []:
             try:
-                checkpoint = self.open_checkpoint(note)
+                checkpoint = self._open_stored(note)
             except NoteError as err:
                 self._faults.add(
                     None, "checkpoint", f"the stored checkpoint of size {stored_size!r}: {err}"
@@ -208,6 +223,8 @@ class EntryChecks:
             self._check_idempotency(index, leaf)
         if leaf.type == _ERASURE_TYPE:
             self._note_erasure(index, leaf)
+        elif leaf.type == _GENESIS_TYPE and index:
+            self._faults.add(index, "genesis", "is a genesis entry, which only the first is")
         return computed
 
     def _check_payload(self, index: int, leaf: ScannedLeaf, rows: _Rows) -> None:

@@ -73,6 +73,10 @@ class KeyFileError(AuditError):
     """A key file is missing, malformed, readable by others, or belongs to another log."""
 
 
+class ForeignKeyError(KeyFileError):
+    """A signing key is of a log of another name."""
+
+
 class LogStateError(AuditError):
     """The log cannot be opened or used as it stands."""
 

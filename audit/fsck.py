@@ -4,7 +4,7 @@
 what the store's own entries make. Nothing is repaired: ``publish`` writes what is missing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,14 +76,16 @@ def check_published(
             Fault(None, "checkpoint", f"at size {checkpoint.size} the log has another root")
         )
     size = min(checkpoint.size, have)
-    wanted = list(_resources(log, size))
+    wanted = [*_resources(log, size)]
+    strays: list[Fault] = []
+    wanted += _earlier(log, target, have, {resource.path for resource in wanted}, strays)
     for done, resource in enumerate(wanted):
         progress(done, len(wanted))
         fault = _compared(target, resource)
         if fault is not None:
             faults.append(fault)
     progress(len(wanted), len(wanted))
-    faults += _strays(target, have)
+    faults += strays
     return PublishedReport(checkpoint.size, len(wanted), tuple(faults), others)
 
 
@@ -104,25 +106,28 @@ def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint
 
 def _resources(log: LogReader, size: int) -> Iterator[_Resource]:
     for level, (full, partial) in enumerate(tile_widths(size)):
-        span = 1 << (TILE_HEIGHT * level)
         for position in range(full + bool(partial)):
             width = TILE_WIDTH if position < full else partial
-            first = position * TILE_WIDTH * span
-
-            def tile(level: int = level, position: int = position, width: int = width) -> bytes:
-                return log.tile(level, position, width=width)
-
-            def bundle(position: int = position, width: int = width) -> bytes:
-                return log.bundle(position, width=width)
-
-            yield _Resource(
-                tile_path(level, position, width), tile_path(level, position), first,
-                width * span, tile,
-            )  # fmt: skip
+            yield _resource(log, level, position, width)
             if level == 0:
-                yield _Resource(
-                    bundle_path(position, width), bundle_path(position), first, width, bundle
-                )
+                yield _resource(log, None, position, width)
+
+
+def _resource(log: LogReader, level: int | None, position: int, width: int) -> _Resource:
+    """Return a tile, or without a level the bundle of entries."""
+    span = 1 << (TILE_HEIGHT * (level or 0))
+
+    def content() -> bytes:
+        if level is None:
+            return log.bundle(position, width=width)
+        return log.tile(level, position, width=width)
+
+    def path(width: int) -> str:
+        return bundle_path(position, width) if level is None else tile_path(level, position, width)
+
+    return _Resource(
+        path(width), path(TILE_WIDTH), position * TILE_WIDTH * span, width * span, content
+    )
 
 
 def _compared(target: Path, resource: _Resource) -> Fault | None:
@@ -152,37 +157,41 @@ def _others(target: Path) -> tuple[str, ...]:
     return tuple(path.relative_to(target).as_posix() for path in found)
 
 
-def _strays(target: Path, size: int) -> list[Fault]:
-    """Return files under ``tile`` that no log of this size ever had."""
-    known = set()
-    for level, (full, partial) in enumerate(tile_widths(size)):
-        known.add((str(level), full, partial))
-    widths = {level: (full, partial) for level, full, partial in known}
-    faults = []
+def _earlier(
+    log: LogReader, target: Path, size: int, wanted: Set[str], strays: list[Fault]
+) -> Iterator[_Resource]:
+    """Yield the other files under ``tile`` that a log of this size has or once had.
+
+    A partial tile stays until it is pruned, and whoever holds an older checkpoint reads it. What no
+    log of this size ever had is added to ``strays``.
+    """
     for path in sorted((target / "tile").rglob("*")):
-        if path.is_file() and not path.name.endswith(UNFINISHED):
+        if not path.is_dir() and not path.name.endswith(UNFINISHED):
             name = path.relative_to(target).as_posix()
-            if not _was_ever(name, widths):
-                faults.append(Fault(None, "stray", name))
-    return faults
+            if name not in wanted:
+                found = _named(log, name, size) if path.is_file() else None
+                if found is None:
+                    strays.append(Fault(None, "stray", name))
+                else:
+                    yield found
 
 
-def _was_ever(name: str, widths: dict[str, tuple[int, int]]) -> bool:
-    parts = name.split("/")
-    level = "0" if parts[1] == "entries" else parts[1]
-    if level not in widths:
-        return False
-    full, partial = widths[level]
-    digits, width = parts[2:], TILE_WIDTH
+def _named(log: LogReader, name: str, size: int) -> _Resource | None:
+    """Return the tile or bundle of this name in a log of this or a smaller size, None without one."""
+    _, kind, *digits = name.split("/")
+    width = TILE_WIDTH
     try:
+        level = None if kind == "entries" else int(kind)
         if len(digits) > 1 and digits[-2].endswith(".p"):
             width = int(digits[-1])
             digits = [*digits[:-2], digits[-2].removesuffix(".p")]
         position = int("".join(digit.removeprefix("x") for digit in digits))
-        spelt = tile_path(int(level), position, width).split("/")[2:]
-    except (ValueError, ProofError):
-        return False
-    return spelt == parts[2:] and (position < full or (position == full and width <= partial))
+        full, partial = tile_widths(size)[level or 0]
+        found = _resource(log, level, position, width)
+    except (ValueError, IndexError, ProofError):
+        return None
+    was_ever = position < full or (position == full and width <= partial)
+    return found if was_ever and found.path == name else None
 
 
 def _read(path: Path) -> bytes | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.errors import LeafError, NoteError
+from audit.errors import ForeignKeyError, LeafError, NoteError
 from audit.faults import Faults
 from audit.keys import read_keys, staged_vkey
 from audit.leaf import Facts, parse_leaf
@@ -36,7 +36,12 @@ class LogIdentity:
         key is there and the new one beside it: opening the log goes on from there. Raises
         KeyFileError.
         """
-        keys = read_keys(directory, origin=self.origin)
+        try:
+            keys = read_keys(directory, origin=self.origin)
+        except ForeignKeyError:
+            # A damaged first entry may name another log than the one that the keys are of.
+            self._faults.add(None, "key-file", "the signing key in the key files is of another log")
+            return False
         signing = keys.signing.verifier.format()
         if signing == self._vkey_before:
             signing = staged_vkey(directory, origin=self.origin) or signing
@@ -112,4 +117,7 @@ def _genesis(content: object) -> tuple[str, VerifierKey, Facts]:
     origin, vkey = genesis.facts.get("origin"), genesis.facts.get("vkey")
     if genesis.type != GENESIS or not isinstance(origin, str) or not isinstance(vkey, str):
         raise LeafError("it does not name a log and its key")
-    return origin, VerifierKey.parse(vkey), genesis.facts
+    key = VerifierKey.parse(vkey)
+    if key.name != origin:
+        raise LeafError("the log's name and its key's name are not the same")
+    return origin, key, genesis.facts

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from audit.errors import KeyFileError, NoteError
+from audit.errors import ForeignKeyError, KeyFileError, NoteError
 from audit.files import write_durably
 from audit.note import SigningKey, decode_base64, encode_base64
 
@@ -133,7 +133,7 @@ def _read_signing_key(path: Path, origin: str) -> SigningKey:
     except NoteError as err:
         raise KeyFileError(f"{path} is not a signing key: {err}") from err
     if key.name != origin:
-        raise KeyFileError(f"{path} is the key of {key.name!r}, want {origin!r}")
+        raise ForeignKeyError(f"{path} is the key of {key.name!r}, want {origin!r}")
     return key
 
 

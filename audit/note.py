@@ -259,6 +259,8 @@ def _split_key(text: str) -> tuple[str, str, bytes]:
 
 
 def _check_name(name: str) -> None:
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise NoteError(f"key name is {name!r}, want UTF-8")
     if not name or "+" in name or any(char.isspace() for char in name):
         raise NoteError(f"key name is {name!r}, want non-empty, without spaces and '+'")
     _check_characters(name)

@@ -149,6 +149,26 @@ class RowChecks:
         named = erased_by(leaf)
         return None if leaf.type != ERASURE.encode() or named is None else frozenset(named)
 
+    def _name_idempotency_rows(self) -> None:
+        """Report the entries that more rows lead to than their leaves explain."""
+        counted = self._scanner.rows(
+            "SELECT seq, count(*) FROM idempotency GROUP BY seq ORDER BY seq"
+        )
+        for index, got in counted or []:
+            if not isinstance(index, int) or not isinstance(got, int):
+                continue
+            leaves = self._scanner.rows("SELECT leaf FROM entry WHERE seq = $1", index)
+            if not leaves or not isinstance(leaves[0][0], bytes):
+                continue  # told where the entry is read
+            try:
+                want = int(LeafScanner().scan(leaves[0][0]).idempotency_key is not None)
+            except LeafError:
+                continue
+            if got > want:
+                self._faults.add(
+                    index, "idempotency", f"{got} idempotency keys lead to it, its leaf has {want}"
+                )
+
     def _check_counts(self) -> None:
         """Report rows that no entry accounts for."""
         payloads = self._has_payload.count(1)
@@ -167,6 +187,8 @@ class RowChecks:
                     self._faults.add(
                         None, table, f"{table} has {got} rows, the entries explain {want}"
                     )
+                    if table == "idempotency":
+                        self._name_idempotency_rows()
             least, most = (1, self._size + 1) if table == "checkpoint" else (0, self._size)
             what = f"{key}, {self._scanner.id_as_bytes}" if table == "entry" else key
             beyond = self._scanner.rows(

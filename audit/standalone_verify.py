@@ -173,15 +173,17 @@ def decimal(text: str) -> int:
 class Key:
     """A verifier key: ``name+id+base64(type || key)``."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, kind: int = 1) -> None:
         """Read a key. Type 1 is a log's, type 4 a witness'."""
         parts = text.split("+", 2)
         if len(parts) != 3 or not parts[0] or any(char.isspace() for char in parts[0]):
             raise Wrong("a verifier key is not name+id+base64")
+        if any("\ud800" <= char <= "\udfff" for char in parts[0]):
+            raise Wrong("the name of a verifier key is not UTF-8")
         self.text, self.name = text, parts[0]
         blob = unbase64(parts[2])
-        if len(blob) != 33 or blob[0] not in (1, 4):
-            raise Wrong(f"the key of {self.name} is not an Ed25519 key of type 1 or 4")
+        if len(blob) != 33 or blob[0] != kind:
+            raise Wrong(f"the key of {self.name} is not an Ed25519 key of type {kind}")
         self.kind, self.public = blob[0], blob[1:]
         self.id = sha256(self.name.encode() + b"\n" + blob)[:4]
         if self.id.hex() != parts[1]:
@@ -269,6 +271,8 @@ class Policy:
         self.witnesses: dict[str, Key] = {}
         self.groups: dict[str, tuple[int, list[str]]] = {}
         self.quorum: str | None = None
+        if any((byte < 32 and byte not in b"\t\n") or byte == 127 for byte in content):
+            raise Wrong("the trust policy holds a control character other than tab and newline")
         for line in content.decode("utf-8", "surrogateescape").split("\n"):
             words = re.split("[ \t]+", line.strip(" \t"))
             if words[0] and not words[0].startswith("#"):
@@ -279,9 +283,12 @@ class Policy:
     def _take(self, words: list[str]) -> None:
         names = self.witnesses.keys() | self.groups.keys()
         if words[0] == "log" and len(words) in (2, 3):
-            self.logs.append(Key(words[1]))
+            key = Key(words[1])
+            if any(key.public == other.public for other in self.logs):
+                raise Wrong("the trust policy has one log's key twice")
+            self.logs.append(key)
         elif words[0] == "witness" and len(words) in (3, 4) and words[1] not in names | {"none"}:
-            key = Key(words[2])
+            key = Key(words[2], 4)
             if any(key.public == other.public for other in self.witnesses.values()):
                 raise Wrong("the trust policy has one witness under two names")
             self.witnesses[words[1]] = key
@@ -574,6 +581,18 @@ LEAF_FORMS = {
 }
 
 
+NUMBERED = {
+    **dict.fromkeys(("model_registered", "stage_changed", "policy_changed"), "registry"),
+    **dict.fromkeys(("stopped", "resume_asked", "resumed"), "control"),
+}
+"""Types whose identifiers are numbered, and what stands before the number."""
+STEPS = {
+    "shadow", "own_assessment", "advice_requested", "caseworker_decision", "notice", "contest",
+    "representation", "review", "taken", "released", "corrects", "corrected",
+}  # fmt: skip
+"""Types that follow a recommendation; all but the shadow's are numbered after it."""
+
+
 def members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object's members: one that stands twice could be read in two ways."""
     members = dict(pairs)
@@ -672,9 +691,12 @@ def base64_list(value: object) -> list[bytes]:
     return [unbase64(str(item)) for item in value]
 
 
-def rotated(current: Key, leaf: bytes) -> Key:
-    """Return the key that a key_rotated leaf hands over to; both keys must have signed that."""
-    facts = facts_of(parse_leaf(leaf))
+def rotated(current: Key, leaf: bytes, number: int) -> Key:
+    """Return the key that the log's ``number``th change hands over to; both must have signed that."""
+    members = parse_leaf(leaf)
+    if (members["type"], members["id"]) != ("key_rotated", f"key-rotated-{number}"):
+        raise Wrong(f"the log's change of keys number {number} has the id {members['id']}")
+    facts = facts_of(members)
     if facts.get("old") != current.text:
         raise Wrong("a key_rotated leaf takes over from another key")
     new = Key(str(facts.get("new")))
@@ -758,6 +780,8 @@ class Pack:
                 if not stored or entry.compress_size != entry.file_size or entry.flag_bits & 1:
                     raise Wrong(f"{entry.filename} is compressed or encrypted, as no pack is")
                 self.files[entry.filename] = archive.read(entry)
+            if not holds_nothing_else(path.read_bytes(), archive):
+                raise Wrong("it has bytes that are of none of its files: others may read them")
 
     @staticmethod
     def _limit(sizes: Iterable[int]) -> None:
@@ -771,6 +795,26 @@ class Pack:
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
+
+
+def holds_nothing_else(content: bytes, archive: zipfile.ZipFile) -> bool:
+    """Return whether a zip is its files, one after the other, then their directory, then its end.
+
+    Programs look for a zip's files from its beginning or from its end. Between other bytes they may
+    find other files than this one does.
+    """
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    at = 0
+    for entry in entries:
+        if entry.header_offset != at:
+            return False
+        name, extra = content[at + 26 : at + 28], content[at + 28 : at + 30]
+        lengths = int.from_bytes(name, "little") + int.from_bytes(extra, "little")
+        at += 30 + lengths + entry.compress_size
+    end = content[-22:]
+    count, length = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
+    is_last = end[:4] == b"PK\5\6" and at + length + 22 == len(content)
+    return is_last and archive.start_dir == at and count == len(entries)
 
 
 class PackCheck:
@@ -953,7 +997,9 @@ class PackCheck:
         leaf = parse_leaf(self.pack["erasure-leaf.json"])
         proof = Proof(self.pack["erasure.tlog-proof"])
         proof.check(self.pack["erasure-leaf.json"])
-        self._signed(proof)
+        if proof.checkpoint.note != self.proof.checkpoint.note:
+            # Another one, signed by the log, may be of a history that no witness has seen.
+            raise Wrong("it is not under the decision's checkpoint")
         facts = facts_of(leaf)
         if leaf["type"] != "erasure":
             raise Wrong("the other leaf is no erasure")
@@ -979,8 +1025,10 @@ class PackCheck:
 
 
 def earlier(of: object, index: int) -> list[int]:
-    """Return the entries that an erasure at ``index`` names, all of them before it."""
-    if not isinstance(of, list) or not all(type(at) is int and 0 < at < index for at in of):
+    """Return the entries that an erasure at ``index`` names, 1 to 40, all of them before it."""
+    if not isinstance(of, list) or not 1 <= len(of) <= 40:
+        raise Wrong(f"entry {index} does not erase 1 to 40 entries")
+    if not all(type(at) is int and 0 < at < index for at in of):
         raise Wrong(f"entry {index} erases what is not before it")
     return of
 
@@ -988,9 +1036,9 @@ def earlier(of: object, index: int) -> list[int]:
 def keys_led_to(known: Sequence[Key], rotations: Sequence[bytes]) -> list[Key]:
     """Return the keys before and after the known ones: each change was signed by both of its two."""
     pairs = []
-    for leaf in rotations:
+    for number, leaf in enumerate(rotations, 1):
         old = Key(str(facts_of(parse_leaf(leaf)).get("old")))
-        pairs.append((old, rotated(old, leaf)))
+        pairs.append((old, rotated(old, leaf, number)))
     trusted = {key.text for key in known}
     found: list[Key] = []
     for old, new in (*pairs, *((new, old) for old, new in reversed(pairs))):
@@ -1023,6 +1071,7 @@ class LogCheck:
         self.vkeys = vkeys
         self.steps = Steps()
         self.leaves: list[bytes] = []
+        self.numbers: dict[str, int] = {}
 
     def run(self) -> int:
         """Check everything; return the exit code."""
@@ -1084,12 +1133,41 @@ class LogCheck:
                 if facts.get("origin") != self.checkpoint.origin:
                     raise Wrong("the first entry names another log")
                 self.chain = [self.key]
-            elif leaf["type"] == "key_rotated" and self.key is not None:
-                self.key = rotated(self.key, content)
-                self.chain.append(self.key)
-            elif leaf["type"] == "erasure":
-                earlier(facts.get("of"), index)
+            else:
+                self._later(leaf, index)
         return f"{len(identities)} identifiers"
+
+    def _later(self, leaf: dict[str, object], index: int) -> None:
+        """Check what an entry after the first says of others."""
+        if leaf["type"] == "key_rotated" and self.key is not None:
+            self.key = rotated(self.key, self.leaves[index], len(self.chain))
+            self.chain.append(self.key)
+        elif leaf["type"] == "erasure":
+            earlier(facts_of(leaf).get("of"), index)
+        elif series := NUMBERED.get(str(leaf["type"])):
+            self._expect_id(leaf, series, index)
+        elif leaf["type"] in STEPS:
+            self._step(leaf, index)
+        else:
+            # A type that is newer than this program may be numbered with those that it knows.
+            series = str(leaf["id"]).rpartition(".")[0]
+            self.numbers[series] = self.numbers.get(series, 0) + 1
+
+    def _step(self, leaf: dict[str, object], index: int) -> None:
+        """Check what follows a recommendation: by its index and leaf hash, and numbered."""
+        facts = facts_of(leaf)
+        of = facts.get("of")
+        if type(of) is not int or not 0 <= of < index:
+            raise Wrong(f"entry {index} follows what is not before it")
+        if unbase64(str(facts.get("leaf"))) != self.hashes[of]:
+            raise Wrong(f"entry {index} follows entry {of}, which has another leaf")
+        if leaf["type"] != "shadow":
+            self._expect_id(leaf, str(parse_leaf(self.leaves[of])["id"]), index)
+
+    def _expect_id(self, leaf: dict[str, object], series: str, index: int) -> None:
+        self.numbers[series] = number = self.numbers.get(series, 0) + 1
+        if leaf["id"] != f"{series}.{number}":
+            raise Wrong(f"entry {index} has the id {leaf['id']}, want {series}.{number}")
 
     def _signature(self) -> str:
         if self.key is None:

@@ -197,7 +197,8 @@ def _threshold(text: str, members: int) -> int:
         return members
     if text == "any":
         return 1
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= members:
+    is_decimal = text.isascii() and text.isdigit() and text[0] != "0"
+    if not is_decimal or not 1 <= int(text[:9]) <= members:
         raise TrustPolicyError(f"the threshold is {text!r}, want all, any or 1 to {members}")
     return int(text)
 

@@ -422,6 +422,21 @@ def test_a_file_of_periods_is_read(tmp_path: Path) -> None:
         load_retention(tmp_path / "none")
 
 
+def test_a_stopped_service_has_signed_and_published_all_that_it_recorded(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    """What no checkpoint covers could be taken from its database unnoticed."""
+    public = tmp_path / "public"
+    settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data", publish_dir=public)
+    for _ in range(2):
+        with start(settings) as service:
+            for _ in range(3):
+                asked(service)
+            size = service.parts.log.size
+        for note in (public / "checkpoint", tmp_path / "data" / "log" / "checkpoint"):
+            assert parse_checkpoint(parse_note(note.read_bytes()).text).size == size
+
+
 def test_the_service_publishes_shows_witnesses_and_starts_with_them_down(
     tiny_models: Path, tmp_path: Path
 ) -> None:

@@ -4,8 +4,10 @@ The database is dumped row by row by a second reading that shares nothing with v
 flip that changes what any row of an entry says must give a fault that concerns that entry.
 """
 
+import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -18,6 +20,7 @@ import pytest
 from audit import schema
 from audit.errors import DamagedLogError, LogRolledBackError
 from audit.log import Log
+from audit.note import SigningKey
 from audit.records import Idempotency, NewRecord
 from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
@@ -248,6 +251,45 @@ def without_triggers(database: Path, *statements: str) -> None:
     for name in triggers:
         connection.execute(schema.STATEMENTS[name])
     connection.close()
+
+
+def test_damage_of_the_first_entry_is_a_fault_of_it_whatever_byte_it_is(damaged: Path) -> None:
+    """Of the log's name too, by which the key files are read: that is damage, and is looked at."""
+    database = damaged / "log.sqlite3"
+    connection = apsw.Connection(str(database))
+    ((leaf,),) = connection.execute("SELECT leaf FROM entry WHERE seq = 0").fetchall()
+    connection.close()
+    assert isinstance(leaf, bytes)
+    names = leaf.index(b'"origin":"') + 10
+    for at in {*range(names, names + len(ORIGIN), 3), *range(0, len(leaf), 40)}:
+        changed = leaf[:at] + bytes([leaf[at] ^ 1]) + leaf[at + 1 :]
+        without_triggers(database, f"UPDATE entry SET leaf = x'{changed.hex()}' WHERE seq = 0")  # noqa: S608
+        report = verify(damaged)
+        assert any(fault.concerns(0) for fault in report.faults), changed
+    # Both of the names, and the key's number: another log's first entry.
+    other = SigningKey.generate(f"x{ORIGIN[1:]}").verifier.format().encode()
+    facts = json.loads(leaf)["facts"]
+    changed = leaf.replace(facts["vkey"].encode(), other)
+    changed = changed.replace(f'"{ORIGIN}"'.encode(), f'"x{ORIGIN[1:]}"'.encode())
+    without_triggers(database, f"UPDATE entry SET leaf = x'{changed.hex()}' WHERE seq = 0")  # noqa: S608
+    found = verify(damaged).faults
+    assert any(fault.concerns(0) for fault in found)
+    assert "the signing key in the key files is of another log" in {each.message for each in found}
+
+
+def test_a_second_genesis_entry_is_none(damaged: Path) -> None:
+    database = damaged / "log.sqlite3"
+    connection = apsw.Connection(str(database))
+    ((index, leaf),) = connection.execute(
+        "SELECT seq, leaf FROM entry WHERE seq > 0 AND seq NOT IN (SELECT seq FROM payload) LIMIT 1"
+    ).fetchall()
+    connection.close()
+    assert isinstance(leaf, bytes)
+    changed = re.sub(rb'"type":"[a-z]+"', b'"type":"genesis"', leaf)
+    without_triggers(
+        database, f"UPDATE entry SET leaf = x'{changed.hex()}' WHERE seq = {index}"  # noqa: S608
+    )  # fmt: skip
+    assert any(fault.kind == "genesis" and fault.index == index for fault in verify(damaged).faults)
 
 
 def test_a_deleted_entry_is_named_and_does_not_hide_another(damaged: Path) -> None:

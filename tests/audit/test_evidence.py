@@ -18,12 +18,12 @@ import pytest
 from cryptography import x509
 
 from audit import standalone_verify
-from audit.checkpoint import Checkpoint, sign_checkpoint
+from audit.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from audit.errors import LogRolledBackError, NoteError, ProofError
 from audit.evidence import StampedCheckpoint, Surroundings, build_pack
 from audit.log import Log
 from audit.merkle import leaf_hash
-from audit.note import Note, SigningKey, parse_note
+from audit.note import Note, SigningKey, encode_base64, parse_note
 from audit.proof import LogProof
 from audit.publish import publish
 from audit.timestamp import request_for, verify_timestamp
@@ -72,8 +72,15 @@ class Case:
         self.note = self.cosigned(log.checkpoint())
         self.trust = f"log {log.verifier_key}\nwitness w1 {self.witness.vkey}\nquorum w1\n".encode()
 
-    def cosigned(self, note: bytes) -> bytes:
-        answer = self.witness.add_checkpoint(b"old 0\n\n" + note)
+    def cosigned(self, note: bytes, *, old: bytes | None = None) -> bytes:
+        """Return the note as the witness cosigns it, which knows ``old`` and nothing later."""
+        proof = b"old 0\n"
+        if old is not None:
+            first, second = (parse_checkpoint(parse_note(each).text).size for each in (old, note))
+            hashes = self.log.consistency_proof(first, second)
+            lines = [f"old {first}", *map(encode_base64, hashes)]
+            proof = "".join(f"{line}\n" for line in lines).encode()
+        answer = self.witness.add_checkpoint(proof + b"\n" + note)
         assert answer.status == 200
         parsed = parse_note(note + answer.body)
         return Note(parsed.text, parsed.signatures).format()
@@ -336,6 +343,37 @@ def test_an_erased_record_is_proved_to_be_erased(
     assert verdict(zipped(tmp_path / "p.zip", files, relist=True)) == 1
 
 
+def test_an_erasure_under_a_checkpoint_that_no_witness_has_seen_is_none(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who holds the signing key could show an erasure that only a history of their own has."""
+    case.log.erase_subject("s", basis="Article 17", actor="dpo", new_id=lambda: "erasure-1")
+    alone = case.log.checkpoint()
+    case.note = case.cosigned(alone, old=case.note)
+    files = files_of(case.pack())
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=False)) == 0
+    proof = files["erasure.tlog-proof"]
+    files["erasure.tlog-proof"] = proof.partition(b"\n\n")[0] + b"\n\n" + alone
+    capsys.readouterr()
+    assert verdict(zipped(tmp_path / "p.zip", files, relist=True)) == 1
+    assert "it is not under the decision's checkpoint" in capsys.readouterr().out
+
+
+def test_a_key_of_a_log_is_none_of_a_witness_nor_the_other_way_round(
+    case: Case, tmp_path: Path
+) -> None:
+    path, policy = tmp_path / "p.zip", tmp_path / "policy"
+    path.write_bytes(case.pack())
+    log, witness = case.log.verifier_key, case.witness.vkey
+    for text, code in (
+        (f"log {log}\nwitness w {witness}\nquorum w\n", 0),
+        (f"log {log}\nwitness w {log}\nquorum w\n", 1),
+        (f"log {log}\nlog {witness}\nquorum none\n", 1),
+    ):
+        policy.write_text(text)
+        assert verdict(path, "--policy", str(policy)) == code, text
+
+
 def test_a_record_beyond_the_checkpoint_and_a_foreign_checkpoint_are_refused(case: Case) -> None:
     surroundings = Surroundings(case.trust)
     arguments = {"surroundings": surroundings, "disclose": False}
@@ -571,6 +609,17 @@ def hostile_zips(files: dict[str, bytes], path: Path) -> Iterator[str]:
         if offset in (8, 10):
             changed[local + offset - 2 : local + offset - 1] = value
         path.write_bytes(changed)
+        yield what
+    listed = sound.index(b"PK\x01\x02")
+    for what, content in (
+        ("bytes after its end", sound + b"\n"),
+        ("bytes before its beginning", b"\n" + sound),
+        ("another zip before it", sound + sound),
+        ("bytes before its directory", sound[:listed] + b"\n" + sound[listed:]),
+        ("a comment", sound[:-2] + b"\x01\x00x"),
+        ("another count", sound[:-12] + b"\x01" + sound[-11:]),
+    ):
+        path.write_bytes(content)
         yield what
     path.write_bytes(b"no zip")
     yield "no zip"

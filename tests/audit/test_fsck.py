@@ -47,7 +47,7 @@ def test_what_was_published_is_sound_even_when_the_log_has_grown(
     assert check_published(log, public).sound
     log.append([NewRecord("event", "more", {})])
     report = check_published(log, public)
-    assert (report.sound, report.size, report.files) == (True, 600, 7)
+    assert (report.sound, report.size, report.files) == (True, 600, 9)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,22 @@ def test_each_damaged_or_missing_file_is_named_with_its_entries(
     assert (fault.kind, fault.message, fault.index, fault.count) == ("missing", path, index, count)
 
 
+def test_a_damaged_partial_tile_of_an_earlier_size_is_named_with_its_entries(
+    published: tuple[Log, Path],
+) -> None:
+    """Whoever holds the checkpoint of that size reads it, as long as it is not pruned."""
+    log, public = published
+    for path in (tile_path(0, 0, 41), bundle_path(0, 41)):
+        content = (public / path).read_bytes()
+        for damaged in (content[:-1] + bytes([content[-1] ^ 1]), content[:-1], content + b"\0"):
+            (public / path).write_bytes(damaged)
+            (fault,) = check_published(log, public).faults
+            assert (fault.kind, fault.message) == ("differs", path)
+            assert (fault.index, fault.count) == (0, 41)
+        (public / path).unlink()
+        assert check_published(log, public).sound
+
+
 def test_files_that_no_log_of_this_size_had_are_named(published: tuple[Log, Path]) -> None:
     log, public = published
     for stray in (
@@ -89,6 +105,17 @@ def test_files_that_no_log_of_this_size_had_are_named(published: tuple[Log, Path
         "tile/0/003", "tile/0/002.p/89", "tile/0/x000/001", "tile/entries/x", "tile/9/000",
     }  # fmt: skip
     assert {fault.kind for fault in report.faults} == {"stray"}
+
+
+def test_a_link_to_nothing_among_the_tiles_is_named(published: tuple[Log, Path]) -> None:
+    log, public = published
+    for stray in ("tile/0/003", tile_path(0, 0, 7)):
+        (public / stray).parent.mkdir(exist_ok=True)
+        (public / stray).symlink_to("nothing")
+    faults = check_published(log, public).faults
+    assert {(fault.kind, fault.message) for fault in faults} == {
+        ("stray", "tile/0/003"), ("stray", tile_path(0, 0, 7)),
+    }  # fmt: skip
 
 
 def test_what_else_lies_in_the_directory_is_told_and_is_no_fault(

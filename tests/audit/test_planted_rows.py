@@ -71,6 +71,22 @@ def test_an_entry_outside_the_log_is_no_entry_and_is_found(
     assert any(str(at) in message and "a.2" in message for message in told), faults
 
 
+def test_a_planted_idempotency_key_is_named_with_the_entry_it_leads_to(
+    open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store, directory: Path
+) -> None:
+    """It would answer one caller with what another was told."""
+    log = open_log()
+    log.append([record(key="k"), record(), record(key="l")])
+    log.close()
+    planted = "'\\x{}'::bytea" if isinstance(store, PostgresStore) else "x'{}'"
+    for at, key in ((1, "01" * 16), (2, "02" * 16)):
+        plant(f"INSERT INTO idempotency VALUES ({planted.format(key)}, {at})")
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    faults = verify(directory, source=source).faults
+    named = {fault.index for fault in faults if fault.kind == "idempotency"}
+    assert named == {None, 1, 2}, faults
+
+
 def test_what_belongs_to_no_entry_is_not_looked_up(
     open_log: OpenLog, record: MakeRecord, plant: Plant, store: Store
 ) -> None:

@@ -1,9 +1,14 @@
 """docs/audit-log.md is enough: a verifier written from it alone agrees with the service's own."""
 
 import random
+import re
 import shutil
+import sqlite3
+from base64 import b64decode
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -15,6 +20,7 @@ from audit.records import Idempotency, NewRecord
 from tests.reference.naive_verifier import BrokenRule, open_payload, parse_leaf, verify_log
 
 ORIGIN = "specification.example/log"
+SPECIFICATION = Path(__file__).parents[2] / "docs" / "audit-log.md"
 
 
 @dataclass
@@ -85,6 +91,47 @@ def test_pruned_tiles_are_read_from_the_full_ones(made: Made, tmp_path: Path) ->
     assert prune(copy) > 0
     assert len(verify_log(copy, made.first_key)) == made.log.size
     assert check_published(made.log, copy).sound
+
+
+def test_the_stores_tables_and_columns_are_those_of_the_document(made: Made) -> None:
+    store = (SPECIFICATION.read_text()).partition("## 13. The store")[2]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$", store, re.MULTILINE)
+    documented = {table: set(re.findall(r"`([a-z_]+)`", columns)) for table, columns in rows}
+    with closing(sqlite3.connect(made.log.directory / "log.sqlite3")) as database:
+        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        columns = {
+            table: {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+            for (table,) in tables
+        }
+    assert columns.keys() == documented.keys()
+    for table in columns:
+        assert columns[table] <= documented[table] <= columns[table] | {"record_key"}, table
+
+
+def test_what_the_store_keeps_beside_the_entries_is_as_the_document_says(made: Made) -> None:
+    directory = made.log.directory
+    genesis = parse_leaf(made.log.entries(0, 1)[0].leaf)
+    for name in ("master", "digest"):
+        key = b64decode((directory / "keys" / f"{name}.key").read_bytes().removesuffix(b"\n"))
+        check = sha256(b"grounds/key-check/v1\n" + name.encode() + b"\n" + key).digest()
+        assert b64decode(genesis["facts"][f"{name}_check"]) == check
+    with closing(sqlite3.connect(directory / "log.sqlite3")) as database:
+        subjects = database.execute("SELECT subject, handle, wrapped, digest FROM subject_key")
+        for subject, handle, wrapped, digest in subjects.fetchall():
+            told = b"grounds/subject/v1\n%d\n" % subject + handle + wrapped
+            assert (len(wrapped), digest) == (60, sha256(told).digest()[:16])
+            assert any(wrapped) or int.from_bytes(handle, "big") == subject
+        ((count, size),) = database.execute("SELECT count(*), max(size) FROM checkpoint")
+        (erased,) = zip(*database.execute("SELECT seq FROM erased ORDER BY seq"), strict=True)
+        for index in erased:
+            ((envelope, wrapped),) = database.execute(
+                "SELECT envelope, wrapped FROM payload JOIN record_key USING (seq) WHERE seq = ?",
+                (index,),
+            )
+            assert not any(envelope + wrapped)
+            length = parse_leaf(made.log.entries(index, index + 1)[0].leaf)["payload"]["len"]
+            assert (len(envelope), len(wrapped)) == (length + 28, 72)
+    assert (directory / "checkpoint.count").read_bytes() == b"%d %d\n" % (count, size)
 
 
 def test_both_refuse_every_flipped_byte_and_missing_file(made: Made, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit import standalone_verify
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.errors import QuorumError, SignatureError, TrustPolicyError
 from audit.note import COSIGNATURE, Note, SigningKey, parse_note
+from audit.standalone_verify import Wrong
 from audit.trust import TrustPolicy, parse_policy
 from tests.audit.test_note import LOG_VKEY, NOTE, WITNESS_VKEY
 
@@ -95,6 +97,7 @@ def test_a_wrong_cosignature_of_a_known_witness_refuses_the_note() -> None:
         "group g all\nquorum w0\n",
         "group g 0 w0\nquorum g\n",
         "group g 3 w0 w1\nquorum g\n",
+        "group g 01 w0 w1\nquorum g\n",
         "group g some w0 w1\nquorum g\n",
         "group g ² w0 w1\nquorum g\n",
         "group g any w0 w0\nquorum g\n",
@@ -113,12 +116,24 @@ def test_a_wrong_cosignature_of_a_known_witness_refuses_the_note() -> None:
         "log not+a+key\nquorum w0\n",
         "quorum w0\r\n",
         "quorum\vw0\n",
+        "quorum w0 \x7f\n",
+        f"witness \x7f {WITNESS_VKEY}\nquorum w0\n",
         "something else\nquorum w0\n",
     ],
 )
-def test_near_misses_are_refused(rules: str) -> None:
+def test_near_misses_are_refused_by_both_readers(rules: str) -> None:
     with pytest.raises(TrustPolicyError):
         policy(rules)
+    with pytest.raises(Wrong):
+        standalone_verify.Policy((DECLARED + rules).encode())
+
+
+def test_a_key_whose_name_is_not_utf8_is_refused_by_both_readers() -> None:
+    rules = DECLARED.encode() + b"log \xff" + LOG_VKEY.encode() + b"\nquorum w0\n"
+    with pytest.raises(TrustPolicyError, match="UTF-8"):
+        parse_policy(rules)
+    with pytest.raises(Wrong, match="UTF-8"):
+        standalone_verify.Policy(rules)
 
 
 def test_names_are_opaque_octets() -> None:

@@ -290,6 +290,24 @@ def test_checkpoints_of_all_keys_are_followed_from_either_end(copy: Path) -> Non
         assert verify(copy, vkeys=vkeys).faults == (), vkeys
 
 
+def test_a_stored_checkpoint_of_two_signatures_is_damaged_when_one_line_is(copy: Path) -> None:
+    """While the key changes both sign: a line of no known key would be ignored in any other note."""
+    with closing(opened(copy)) as log:
+        log.rotate_key()
+        log.append(events(log.size, 2))
+        note = log.checkpoint()
+    lines = note.decode().splitlines(keepends=True)
+    for at in (-2, -1):
+        damaged = list(lines)
+        damaged[at] = damaged[at].replace("example", "exanple")
+        text = "".join(damaged).encode().hex()
+        change(copy, f"UPDATE checkpoint SET note = x'{text}' WHERE size = {size_of(note)}")  # noqa: S608
+        messages = [each.message for each in verify(copy).faults if each.kind == "checkpoint"]
+        assert any(f"checkpoint of size {size_of(note)}: it has" in each for each in messages)
+    change(copy, f"UPDATE checkpoint SET note = x'{note.hex()}' WHERE size = {size_of(note)}")  # noqa: S608
+    assert verify(copy).sound
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["frame", "header"])
 def test_a_write_ahead_log_that_lost_acknowledged_commits_is_found(
     copy: Path, tmp_path: Path, whole: bool
