@@ -4,7 +4,6 @@ Changes go through a running service with a person's key, as anybody's do: there
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bundle_store import store_of
-from app.problem_type import AppError
+from app.client import HERE, ServiceRefusedError, needed_auth_header
 from app.settings import Settings
 
 out = Console(markup=False)
@@ -32,14 +31,9 @@ Bundle = Annotated[str, typer.Option(help="The bundle's digest, or as much of it
 PolicyDigest = Annotated[
     str, typer.Option(help="The policy's digest, or as much of it as is unique.")
 ]
-HERE = "http://127.0.0.1:8080"
 SECONDS = 120.0
 SHOWN = 12
 """Characters of a digest that the list shows; enough to name it by."""
-
-
-class ServiceRefusedError(AppError):
-    """The service did not do it; the text is its own."""
 
 
 def submit(
@@ -163,32 +157,30 @@ def _begins(digest: str, given: str) -> bool:
 
 
 def _get(url: str, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-    return _ask("GET", url + path, params=params)
+    return _ask(url, "GET", path, params=params)
 
 
 def _post(url: str, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-    return _ask("POST", url + path, body=body)
+    return _ask(url, "POST", path, body=body)
 
 
 def _ask(
+    url: str,
     method: str,
-    address: str,
+    path: str,
     *,
     params: Mapping[str, str] | None = None,
     body: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
-    key = os.environ.get("GROUNDS_KEY")
-    if not key:
-        raise ServiceRefusedError(
-            "no key: set GROUNDS_KEY to a model owner's or an administrator's"
-        )
+    address = url + path
+    headers = needed_auth_header(url, role="model_owner, auditor or admin")
     try:
         response = httpx.request(
             method,
             address,
             params=params,
             json=body,
-            headers={"Authorization": f"Bearer {key}"},
+            headers=headers,
             timeout=SECONDS,
         )
         answer: dict[str, Any] = response.json()

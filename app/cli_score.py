@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from app.cli_progress import progress
-from app.client import KEY_VARIABLE
+from app.client import HERE, KEY_VARIABLE
 
 PROBLEMS_FOUND = 1
 
@@ -24,7 +24,7 @@ def score(
     ],
     service: Annotated[
         str, typer.Option(help=f"The running service's address; its key is in {KEY_VARIABLE}.")
-    ] = "http://127.0.0.1:8080",
+    ] = HERE,
     purpose: Annotated[str | None, typer.Option(help="What the advice is for.")] = None,
     legal_basis: Annotated[str | None, typer.Option(help="The ground in law.")] = None,
     subject: Annotated[

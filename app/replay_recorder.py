@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from app.client import KEY_VARIABLE, ServiceRefusedError, auth_header
+from app.client import ServiceRefusedError, needed_auth_header
 from app.domain import Clock, NewId
 from app.environment import environment
 from app.errors import ErasedDecisionError
@@ -84,14 +84,9 @@ class Service:
 
     def __init__(self, address: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Raises ServiceRefusedError without a key, or for an address that it must not go to."""
-        headers = auth_header(address)
-        if not headers:
-            raise ServiceRefusedError(
-                f"set {KEY_VARIABLE} to a key with the role auditor or admin: the service records"
-            )
         self._client = httpx.Client(
             base_url=address,
-            headers=headers,
+            headers=needed_auth_header(address, role="auditor or admin"),
             timeout=_SECONDS,
             transport=transport,
         )
