@@ -17,19 +17,12 @@ from app.client import KEY_VARIABLE, auth_header
 from app.ids import timestamp, utc_now
 from audit.errors import AuditError
 from audit.files import WriterLock
-from audit.monitor import (
-    MAX_RESOURCE_BYTES,
-    PROOFS,
-    DirectorySource,
-    Monitor,
-    Observation,
-    Source,
-    SourceError,
-)
+from audit.monitor import PROOFS, Monitor, Observation
 from audit.note import VerifierKey
+from audit.published_log import MAX_RESOURCE_BYTES, DirectorySource, Source, SourceError
 from audit.trust import parse_policy
 
-FOUND, CANNOT = 1, 2
+FOUND = 1
 _SECONDS = 20.0
 
 out = Console(markup=False)

@@ -13,9 +13,15 @@ from audit.errors import NoteError, ProofError
 from audit.faults import Fault
 from audit.files import UNFINISHED
 from audit.note import VerifierKey
-from audit.publish import CHECKPOINT
 from audit.reader import LogReader
-from audit.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, tile_path, tile_widths
+from audit.tiles import (
+    CHECKPOINT,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    bundle_path,
+    tile_path,
+    tile_widths,
+)
 
 Progress = Callable[[int, int], None]
 
