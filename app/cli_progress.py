@@ -10,7 +10,7 @@ _err = Console(stderr=True, markup=False)
 
 
 @contextmanager
-def progress(title: str, *, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on a terminal, and nothing where the output is a file or a pipe."""
     bar = Progress(
         TextColumn("{task.description}"),
@@ -19,7 +19,7 @@ def progress(title: str, *, show: bool = True) -> Iterator[Callable[[int, int], 
         TimeRemainingColumn(),
         console=_err,
         transient=True,
-        disable=not show or not _err.is_terminal,
+        disable=not _err.is_terminal,
     )
     with bar:
         task = bar.add_task(title, total=None)

@@ -36,11 +36,6 @@ def _as_day(said: object) -> object:
     raise ValueError("want a day as 2026-11-30")
 
 
-RoleName = Literal[
-    "caller", "caseworker", "reviewer", "model_owner", "auditor", "equality", "admin"
-]
-
-
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
