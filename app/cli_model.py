@@ -10,14 +10,13 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.bundle_store import store_of
 from app.client import HERE, ServiceRefusedError, needed_auth_header
 from app.settings import Settings
+from app.terminal import out, say
 
-out = Console(markup=False)
 model_app = typer.Typer(
     help="Versions of models, their stages and policies. Needs a running service, and a key in "
     "GROUNDS_KEY.",
@@ -45,7 +44,7 @@ def submit(
     """Put a bundle and its policy into the store by digest, and register them as submitted."""
     store = store_of(Settings())
     files, rules = store.submit_bundle(path), store.submit_policy(policy)
-    _say(f"bundle {files.digest}\npolicy {rules.digest}")
+    say(f"bundle {files.digest}\npolicy {rules.digest}")
     body = {"bundle": files.digest, "policy": rules.digest, "reason": reason}
     _show(_post(url, f"/v1/models/{files.card.name}/versions", body))
 
@@ -62,7 +61,7 @@ def history(model: Model, url: Url = HERE) -> None:
     for change in _get(url, f"/v1/models/{model}/stages")["changes"]:
         what = change["stage"] + (f" {change['percent']} %" if change["percent"] else "")
         what = f"rollback to {what}" if change["rollback"] else what
-        _say(
+        say(
             f"{change['at']}  {change['type']}: {_short(change['bundle'])} with "
             f"{_short(change['policy'])} {what}, by {change['by']}: {change['reason']}"
         )
@@ -104,7 +103,7 @@ def policy(
 ) -> None:
     """Put a policy into the store and around the active version's bundle."""
     rules = store_of(Settings()).submit_policy(path)
-    _say(f"policy {rules.digest}")
+    say(f"policy {rules.digest}")
     _show(_post(url, f"/v1/models/{model}/policy", {"policy": rules.digest, "reason": reason}))
 
 
@@ -119,15 +118,15 @@ def compare(model: Model, bundle: Bundle, policy: PolicyDigest, url: Url = HERE)
     """Say what a shadow version would have said beside what was said."""
     version = _version(url, model, bundle, policy)
     found = _get(url, f"/v1/models/{model}/comparison", version)
-    _say(
+    say(
         f"{found['cases']:,} cases in shadow: {found['compared']:,} compared, {found['failed']:,} "
         f"failed, {found['left_out']:,} left out"
     )
     agreement = found["agreement"]
     if agreement is None:
-        _say("too few to say more")
+        say("too few to say more")
         return
-    _say(
+    say(
         f"same outcome: {agreement['value']:.1%} (95 % interval {agreement['low']:.1%} to "
         f"{agreement['high']:.1%}); more adverse: {found['more_adverse']:,}"
     )
@@ -212,7 +211,3 @@ def _show(shown: Mapping[str, Any]) -> None:
 
 def _short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:SHOWN]
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, soft_wrap=True)

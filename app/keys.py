@@ -18,6 +18,7 @@ import apsw
 from app.domain import Caller, Clock, Kind, Role
 from app.ids import timestamp
 
+FILE = "access.sqlite3"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS access_key(
   id TEXT PRIMARY KEY,

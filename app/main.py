@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import __version__, practice
+from app import __version__, keys, practice
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
 from app.api import (
@@ -70,7 +70,7 @@ from app.keys import KeyStore, KeyStoreError, TurnKeys
 from app.library import Library, recorded_policies
 from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
-from app.log_store import log_directory, log_store
+from app.log_store import log_directory, write_log
 from app.memory import let_go_of_starters
 from app.metrics import Metrics
 from app.monitoring import attributes, limits
@@ -311,18 +311,10 @@ async def _opened(
     store = store_of(settings)
     found = find_models(settings, store)
     with (
-        closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
+        closing(KeyStore(settings.data_dir / keys.FILE)) as access,
         closing(opened_sessions(settings, clock=clock)) as sessions,
         closing(AttributeStore(settings.data_dir / attributes.FILE)) as protected,
-        closing(
-            Log.open(
-                log_directory(settings),
-                origin=settings.log_origin,
-                clock=clock,
-                create=True,
-                store=log_store(settings),
-            )
-        ) as log,
+        closing(write_log(settings, clock=clock, create=True)) as log,
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
         closing(PracticeStore(settings.data_dir / practice.STORE)) as practised,
     ):
@@ -344,7 +336,7 @@ async def _opened(
         parts = assemble(
             settings,
             log,
-            keys,
+            access,
             registry,
             protected,
             sessions,
@@ -413,7 +405,7 @@ def _watched(model: ServedModel) -> Watched:
 def assemble(
     settings: Settings,
     log: Log,
-    keys: KeyStore,
+    access: KeyStore,
     registry: Registry,
     protected: AttributeStore,
     sessions: SessionStore,
@@ -463,8 +455,8 @@ def assemble(
         clock=clock,
         new_id=new_id,
         log=log,
-        keys=keys,
-        callers=TurnKeys(keys),
+        keys=access,
+        callers=TurnKeys(access),
         served=served,
         registry=registry,
         changing=Changing(registry, settings, clock),
@@ -497,7 +489,7 @@ def assemble(
             registry,
             clock=clock,
             new_id=new_id,
-            log_gauges=LogGauges(log, settings.data_dir / "log", metrics),
+            log_gauges=LogGauges(log, log_directory(settings), metrics),
         ),
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from app import cli_model
+from app import terminal
 from app.cli import app
 from app.client import KEY_VARIABLE, ServiceRefusedError
 from app.domain import Kind, Role
@@ -34,7 +34,7 @@ def run(tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         )
     monkeypatch.setenv(KEY_VARIABLE, key)
     monkeypatch.setenv("GROUNDS_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(cli_model.out, "width", 200)  # whenever it was made
+    monkeypatch.setattr(terminal.out, "width", 200)  # whenever it was made
     with ServiceProcess(settings) as service:
 
         def command(*words: object) -> Result:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from app import words
 from app.bundle_store import store_of
 from app.demo.asking import request_body
-from app.domain import Role
+from app.domain import OPERATOR, Role
 from app.environment import environment
 from app.first_start import find_models
 from app.ids import new_id, utc_now
@@ -26,7 +26,7 @@ from app.reading import read_decision
 from app.replay import VERDICTS, replay, verdict_name
 from app.replay_recorder import record_here, writable
 from app.replay_report import RunReport
-from app.replay_run import OPERATOR, Run, run_replay
+from app.replay_run import Run, run_replay
 from app.served import join
 from app.settings import Settings
 from app.trust import vouched
