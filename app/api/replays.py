@@ -13,9 +13,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api import replay_schemas as shapes
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON
 from app.api.decision_list import PageQuery
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.examples import DECISION, DECISION_ID
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
