@@ -6,13 +6,13 @@ what the store's own entries make. Nothing is repaired: ``publish`` writes what 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.errors import NoteError, ProofError
 from audit.faults import Fault
 from audit.files import UNFINISHED
-from audit.note import VerifierKey
 from audit.reader import LogReader
 from audit.tiles import (
     CHECKPOINT,
@@ -94,8 +94,7 @@ def check_published(
 
 
 def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint | None:
-    keys = [rotation.old for rotation in log.rotations()]
-    keys.append(VerifierKey.parse(log.verifier_key))
+    keys = log.verifier_keys()
     try:
         note = (target / CHECKPOINT).read_bytes()
         return open_checkpoint(note, origin=log.origin, trusted=keys)
@@ -109,26 +108,20 @@ def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint
 
 
 def _resources(log: LogReader, size: int) -> Iterator[_Resource]:
-    for level, (full, partial) in enumerate(tile_widths(size)):
+    for level, (full, rest) in enumerate(tile_widths(size)):
         span = 1 << (TILE_HEIGHT * level)
-        for position in range(full + bool(partial)):
-            width = TILE_WIDTH if position < full else partial
+        for position in range(full + bool(rest)):
+            width = TILE_WIDTH if position < full else rest
             first = position * TILE_WIDTH * span
-
-            def tile(level: int = level, position: int = position, width: int = width) -> bytes:
-                return log.tile(level, position, width=width)
-
-            def bundle(position: int = position, width: int = width) -> bytes:
-                return log.bundle(position, width=width)
-
             yield _Resource(
                 tile_path(level, position, width), tile_path(level, position), first,
-                width * span, tile,
+                width * span, partial(log.tile, level, position, width=width),
             )  # fmt: skip
             if level == 0:
                 yield _Resource(
-                    bundle_path(position, width), bundle_path(position), first, width, bundle
-                )
+                    bundle_path(position, width), bundle_path(position), first, width,
+                    partial(log.bundle, position, width=width),
+                )  # fmt: skip
 
 
 def _compared(target: Path, resource: _Resource) -> Fault | None:
@@ -160,10 +153,7 @@ def _others(target: Path) -> tuple[str, ...]:
 
 def _strays(target: Path, size: int) -> list[Fault]:
     """Return files under ``tile`` that no log of this size ever had."""
-    known = set()
-    for level, (full, partial) in enumerate(tile_widths(size)):
-        known.add((str(level), full, partial))
-    widths = {level: (full, partial) for level, full, partial in known}
+    widths = {str(level): each for level, each in enumerate(tile_widths(size))}
     faults = []
     for path in sorted((target / "tile").rglob("*")):
         if path.is_file() and not path.name.endswith(UNFINISHED):
@@ -178,7 +168,7 @@ def _was_ever(name: str, widths: dict[str, tuple[int, int]]) -> bool:
     level = "0" if parts[1] == "entries" else parts[1]
     if level not in widths:
         return False
-    full, partial = widths[level]
+    full, rest = widths[level]
     digits, width = parts[2:], TILE_WIDTH
     try:
         if len(digits) > 1 and digits[-2].endswith(".p"):
@@ -188,7 +178,7 @@ def _was_ever(name: str, widths: dict[str, tuple[int, int]]) -> bool:
         spelt = tile_path(int(level), position, width).split("/")[2:]
     except (ValueError, ProofError):
         return False
-    return spelt == parts[2:] and (position < full or (position == full and width <= partial))
+    return spelt == parts[2:] and (position < full or (position == full and width <= rest))
 
 
 def _read(path: Path) -> bytes | None:
