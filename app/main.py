@@ -5,7 +5,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -355,27 +355,45 @@ async def _opened(
         parts.shadows.start()
         try:
             await record_start(parts)
-            tasks = [
-                asyncio.create_task(work.run())
-                for work in (
-                    parts.checkpointer,
-                    parts.breaker,
-                    parts.stops,
-                    parts.registry,
-                    parts.index,
-                    parts.webhooks,
-                )
-            ]
-            yield parts
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            async with working(
+                checkpointer=parts.checkpointer.run(),
+                breaker=parts.breaker.run(),
+                stops=parts.stops.run(),
+                registry=parts.registry.run(),
+                index=parts.index.run(),
+                webhooks=parts.webhooks.run(),
+            ):
+                yield parts
         finally:
             await parts.verifications.close()
             await asyncio.to_thread(parts.slow_lane.close)
             await asyncio.to_thread(parts.shadows.close)
             await parts.engine.stop()
     _log.info("stopped")
+
+
+@asynccontextmanager
+async def working(**works: Coroutine[object, object, object]) -> AsyncIterator[None]:
+    """Let works go on meanwhile, by name, and end them.
+
+    What one of them may meet it sees to itself. Should one fail all the same, the service's log says so
+    at once: nobody waits for it, and nobody would notice.
+    """
+    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+    for task in tasks:
+        task.add_done_callback(_tell_of_failure)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _tell_of_failure(task: asyncio.Task[object]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        _log.error("stopped working", work=task.get_name(), error=type(error).__name__)
 
 
 def _prepare(parts: Parts, model: ServedModel) -> None:
