@@ -16,6 +16,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
+from app.api.recording import recorded_once
 from app.api.schemas import Moment, Shape
 from app.custody import BASIS, Hold
 from app.domain import Role
@@ -309,13 +310,13 @@ async def lift_hold(
         basis=asked.basis,
         actor=caller.name,
     )
-    await parts.engine.submit(EntryWork(record))
+    await recorded_once(parts, EntryWork(record))
     return HoldName(id=hold_id)
 
 
 async def _held(parts: Parts, record_of: Callable[..., NewRecord]) -> HoldName:
     hold_id = parts.new_id()
-    await parts.engine.submit(EntryWork(record_of(hold_id=hold_id)))
+    await recorded_once(parts, EntryWork(record_of(hold_id=hold_id)))
     return HoldName(id=hold_id)
 
 

@@ -13,9 +13,9 @@ from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
 from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
+from app.api.recording import recorded_once
 from app.domain import Caller, Role
-from app.engine import Recorded
-from app.errors import EngineStoppedError, InvalidRequestError
+from app.errors import InvalidRequestError
 from app.ids import timestamp
 from app.monitoring import fairness
 from app.monitoring.entries import PURGE, Event, outcome_event
@@ -395,7 +395,5 @@ def _decision(parts: Parts, decision_id: str, caller: Caller) -> tuple[StoredDec
 
 
 async def _record(parts: Parts, event: Event) -> shapes.Recorded:
-    outcome = await parts.engine.submit(event)
-    if not isinstance(outcome, Recorded):
-        raise EngineStoppedError
+    outcome = await recorded_once(parts, event)
     return shapes.Recorded(id=event.id, index=outcome.receipt.index)

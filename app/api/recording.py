@@ -37,6 +37,14 @@ async def recorded(parts: Parts, work: Work) -> Recorded | Earlier:
         raise TimedOutError(seconds=seconds) from err
 
 
+async def recorded_once(parts: Parts, work: Work) -> Recorded:
+    """As ``recorded``, of work without an Idempotency-Key, which cannot have been done before."""
+    outcome = await recorded(parts, work)
+    if isinstance(outcome, Earlier):
+        raise TypeError("work without an Idempotency-Key was answered from an earlier record")
+    return outcome
+
+
 async def until_numbered(attempt: Callable[[], Awaitable[Made]]) -> Made:
     """Return what ``attempt`` returns, which records an entry that has the next number of its kind.
 
