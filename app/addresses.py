@@ -16,5 +16,8 @@ def is_loopback(host: str) -> bool:
 
 def is_protected(address: str) -> bool:
     """Return whether a URL is for TLS; on this machine alone it need not be."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # no URL at all
+        return False
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from app.policy_terms import Name, Strict, Words
 
@@ -23,8 +23,6 @@ class AgreementsError(Exception):
 
 class Agreement(Strict):
     """What one party may send."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     agreement: Name
     party: Words

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from app.ids import utc_now
 from app.settings import Settings
+from app.terminal import say
 from models.profile import ProfileName
 
-out = Console(markup=False)
 app = typer.Typer()
 
 BundlePath = Annotated[Path, typer.Argument(help="The bundle's directory.")]
@@ -26,10 +26,8 @@ def key(
     from models.signing import make_key
 
     private, public = make_key(directory, name)
-    out.print(f"{private}: keep it secret", highlight=False, soft_wrap=True)
-    out.print(
-        f"{public}: give it to whoever checks your signatures", highlight=False, soft_wrap=True
-    )
+    say(f"{private}: keep it secret")
+    say(f"{public}: give it to whoever checks your signatures")
 
 
 @app.command("sign")
@@ -47,7 +45,7 @@ def sign(
     from models.signing import sign_bundle
 
     sign_bundle(path, key=key, certificate=certificate, chain=chain or ())
-    out.print(f"{path} is signed", highlight=False, soft_wrap=True)
+    say(f"{path} is signed")
 
 
 @app.command("lint")
@@ -77,18 +75,18 @@ def lint(
     for item in found.items:
         name = f"{item.obligation.id}: {item.obligation.title} ({item.obligation.source})"
         if item.is_covered:
-            _say(f"covered  {name}")
+            say(f"covered  {name}")
         else:
             mark = "ESSENTIAL" if item.obligation.essential else "missing "
-            _say(f"{mark} {name}; want {', '.join(item.gaps)}")
+            say(f"{mark} {name}; want {', '.join(item.gaps)}")
     for obligation in found.not_yet:
-        _say(f"later    {obligation.id}: {obligation.title}, from {obligation.applies_from}")
+        say(f"later    {obligation.id}: {obligation.title}, from {obligation.applies_from}")
     for warning in report.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     if not found.suffices:
-        _say(f"{path} cannot be activated: {found.refusal}")
+        say(f"{path} cannot be activated: {found.refusal}")
         raise typer.Exit(1)
-    _say(f"{path} covers {found.share:.0%} of what {chosen} asks on {day}")
+    say(f"{path} covers {found.share:.0%} of what {chosen} asks on {day}")
 
 
 @app.command("accept")
@@ -128,8 +126,8 @@ def accept(
     target.write_bytes(sign_report(found, private))
     target.with_suffix(".md").write_text(as_markdown(found), encoding="utf-8")
     for check in found.checks:
-        _say(f"{check.status.replace('_', ' '):9}{check.name}: {check.summary}")
-    _say(f"{'accepted' if found.is_accepted else 'NOT accepted'}: see {target}")
+        say(f"{check.status.replace('_', ' '):9}{check.name}: {check.summary}")
+    say(f"{'accepted' if found.is_accepted else 'NOT accepted'}: see {target}")
     if not found.is_accepted:
         raise typer.Exit(1)
 
@@ -146,11 +144,7 @@ def report(
         envelope, public = path.read_bytes(), key.read_bytes()
     except OSError as error:
         raise typer.BadParameter(str(error)) from error
-    _say(as_markdown(verify_report(envelope, public)))
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, soft_wrap=True)
+    say(as_markdown(verify_report(envelope, public)))
 
 
 @app.command("verify")
@@ -167,9 +161,7 @@ def verify(
 
     files = read(path)
     signer = verify_signature(files, load_suppliers(suppliers or Settings().suppliers_dir))
-    out.print(
+    say(
         f"{path} is signed by {signer.supplier} ({signer.mode} {signer.fingerprint[:16]}...): "
-        f"{files.digest}",
-        highlight=False,
-        soft_wrap=True,
+        f"{files.digest}"
     )

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 import yaml
 from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from app import (
@@ -24,14 +23,14 @@ from app import (
     cli_witness,
     policy_commands,
 )
-from app.cli_progress import progress
 from app.domain import Kind, Role
 from app.errors import AppError
 from app.ids import utc_now
-from app.keys import KeyStore, KeyStoreError
+from app.keys import FILE, KeyStore, KeyStoreError
 from app.policy import PolicyError
 from app.publish.commands import app as publish_app
 from app.settings import Settings
+from app.terminal import DataDir, complain, out, progress, say, settings_in
 from audit.errors import AuditError
 from explainers.errors import ExplanationError
 from models.errors import ModelError
@@ -40,9 +39,6 @@ REFUSALS = (AppError, AuditError, ModelError, ExplanationError, PolicyError, Key
 
 CANNOT = 2
 
-# No markup: what is printed comes from cards, rows and paths, where a bracket is a bracket.
-out = Console(markup=False)
-err = Console(stderr=True, markup=False)
 
 app = typer.Typer(
     name="grounds",
@@ -71,32 +67,26 @@ app.command()(cli_monitor.monitor)
 app.command()(cli_log.fsck)
 app.command()(cli_score.score)
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
-]
-
 
 def main() -> None:
     """Run the command; what can go wrong in daily use ends in one line, not in a traceback."""
     try:
         app()
     except REFUSALS as error:
-        err.print(f"grounds: {error}", highlight=False, soft_wrap=True)
+        complain(f"grounds: {error}")
         sys.exit(CANNOT)
     except ValidationError as error:
         for fault in error.errors():
             name = "GROUNDS_" + "_".join(str(part) for part in fault["loc"]).upper()
-            err.print(f"grounds: {name}: {fault['msg']}", highlight=False, soft_wrap=True)
+            complain(f"grounds: {name}: {fault['msg']}")
         sys.exit(CANNOT)
     except OSError as error:
         place = "" if error.filename is None else f"{error.filename}: "
-        err.print(f"grounds: {place}{error.strerror or error}", highlight=False, soft_wrap=True)
+        complain(f"grounds: {place}{error.strerror or error}")
         sys.exit(CANNOT)
     except (RecursionError, UnicodeError) as error:
         # Of a file or an argument that is nested too deep, or is no text.
-        err.print(
-            f"grounds: what was given cannot be read: {error}", highlight=False, soft_wrap=True
-        )
+        complain(f"grounds: what was given cannot be read: {error}")
         sys.exit(CANNOT)
 
 
@@ -145,8 +135,7 @@ def verify(
     from app.log_store import log_directory, log_source
     from audit.__main__ import main as audit
 
-    settings = Settings()
-    settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
+    settings = settings_in(data_dir)
     options = [part for key in vkey or () for part in ("--vkey", key)]
     if not keys:
         options.append("--no-keys")
@@ -173,10 +162,10 @@ def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's directo
     with progress("Cross-checking") as advance:
         checked = check_bundle(path, advance)
     for line in checked.findings:
-        out.print(line, highlight=False, soft_wrap=True)
+        say(line)
     for warning in checked.warnings:
-        out.print(f"warning: {warning}", highlight=False, soft_wrap=True)
-    out.print(f"{path} can be served: {checked.digest}", highlight=False, soft_wrap=True)
+        say(f"warning: {warning}")
+    say(f"{path} can be served: {checked.digest}")
 
 
 @bundle_app.command("show")
@@ -187,7 +176,7 @@ def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's director
     files = read(path)
     card = files.card
     found = files.acceptance
-    out.print(f"{card.title} ({card.name} {card.version})", highlight=False)
+    say(f"{card.title} ({card.name} {card.version})")
     for name, text in (
         ("Digest", files.digest),
         ("Owner", card.owner),
@@ -197,7 +186,7 @@ def bundle_show(path: Annotated[Path, typer.Argument(help="The bundle's director
         ("Calibration cases", f"{len(files.calibration):,}" if files.calibration else "none"),
         ("Cross-check", found.sentence if found else "none: it was not built by `bundle build`"),
     ):
-        out.print(f"{name}: {text}", highlight=False, soft_wrap=True)
+        say(f"{name}: {text}")
     table = Table("Field", "Label", "Type", "Allowed", "Missing", "Person can change it")
     for field in card.fields:
         allowed = ", ".join(str(category) for category in field.categories)
@@ -251,8 +240,8 @@ def bundle_build(
             advance=advance,
         )
     if built.acceptance is not None:
-        out.print(f"cross-check: {built.acceptance.sentence}", highlight=False, soft_wrap=True)
-    out.print(f"{target}: {built.digest}", highlight=False, soft_wrap=True)
+        say(f"cross-check: {built.acceptance.sentence}")
+    say(f"{target}: {built.digest}")
 
 
 @key_app.command("create")
@@ -276,7 +265,7 @@ def key_create(
         text = store.create(
             name=name, role=role, clock=utc_now, kind=kind, actor=actor, agreement=agreement
         )
-    err.print("This key is shown only now. Keep it safe:", highlight=False)
+    complain("This key is shown only now. Keep it safe:")
     sys.stdout.write(text + "\n")
 
 
@@ -311,12 +300,12 @@ def key_revoke(
     """End a key at once."""
     with _key_store(data_dir) as store:
         store.revoke(key_id, clock=utc_now)
-    out.print(f"{key_id} is revoked", highlight=False)
+    say(f"{key_id} is revoked")
 
 
 @contextmanager
 def _key_store(data_dir: Path | None, *, create: bool = False) -> Iterator[KeyStore]:
-    path = (data_dir or Settings().data_dir) / "access.sqlite3"
+    path = (data_dir or Settings().data_dir) / FILE
     if not create and not path.exists():
         raise KeyStoreError(f"{path} does not exist: no key was ever made there")
     store = KeyStore(path)

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from app.cli_progress import progress
 from app.custody import BASIS, Custody
-from app.domain import Caller, Role
+from app.domain import OPERATOR
 from app.ids import new_id, utc_now
 from app.keeping import Keeping, keeping_of
 from app.keeping_errors import HeldCheckpointError, NotCoveredError
-from app.log_store import log_store
+from app.log_store import read_log, write_log
 from app.settings import Settings
+from app.terminal import DataDir, complain, out, progress, say, settings_in
 from app.visible import is_visible
 from app.witnesses import COSIGNED_FILE, load_policy_file
 from audit.errors import LogStateError, NoteError
@@ -30,19 +29,11 @@ from audit.fsck import check_published
 from audit.log import Log
 from audit.reader import LogReader
 
-# No markup: what is printed comes from the log, where a bracket is a bracket.
-out = Console(markup=False)
-err = Console(stderr=True, markup=False)
-
 retention_app = typer.Typer(help="Erase what has been kept for long enough.", no_args_is_help=True)
 log_app = typer.Typer(help="Look after the log's tables and signing key.", no_args_is_help=True)
 
-OPERATOR = "operator"
 NOTHING_ERASED = 1
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
-]
 Basis = Annotated[
     str, typer.Option(help="The ground in law. It stays in the log: nothing about a person.")
 ]
@@ -64,21 +55,18 @@ def evidence(
     ] = True,
 ) -> None:
     """Write a decision's evidence pack, under the newest checkpoint that witnesses cosigned."""
-    settings = _settings(data_dir)
-    directory = settings.data_dir / "log"
-    with closing(
-        LogReader.open_readonly(directory, origin=settings.log_origin, store=log_store(settings))
-    ) as log:
+    settings = settings_in(data_dir)
+    with closing(read_log(settings)) as log:
         pack = keeping_of(settings, log, {}, clock=utc_now).evidence.pack(
             decision,
             note=_best_note(settings, log),
-            reader=Caller(key_id=OPERATOR, role=Role.ADMIN),
+            reader=OPERATOR,
             disclose=disclose,
             held=None if held is None else _content(held),
         )
     path = target or Path(f"{decision}.zip")
     path.write_bytes(pack)
-    out.print(f"{path}: {len(pack):,} bytes", highlight=False, soft_wrap=True)
+    say(f"{path}: {len(pack):,} bytes")
 
 
 def fsck(
@@ -90,21 +78,14 @@ def fsck(
     json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Compare the published files with the log: every tile, every bundle, the checkpoint."""
-    settings = _settings(data_dir)
+    settings = settings_in(data_dir)
     target = published or settings.publish_dir
     if target is None:
         raise typer.BadParameter("want a directory, or GROUNDS_PUBLISH_DIR")
     if not target.is_dir():
         raise typer.BadParameter(f"there is no directory {target}")
     with (
-        closing(
-            LogReader.open_readonly(
-                settings.data_dir / "log",
-                origin=settings.log_origin,
-                with_keys=False,
-                store=log_store(settings),
-            )
-        ) as log,
+        closing(read_log(settings, with_keys=False)) as log,
         progress("Comparing files") as advance,
     ):
         report = check_published(log, target, progress=advance)
@@ -115,21 +96,12 @@ def fsck(
             where = (
                 "" if fault.index is None else f"entries from {fault.index:,}, {fault.count:,}: "
             )
-            out.print(
-                f"FAULT {where}{fault.kind}: {fault.message}", highlight=False, soft_wrap=True
-            )
+            say(f"FAULT {where}{fault.kind}: {fault.message}")
         for other in report.others:
-            out.print(
-                f"note: {other} is no part of the log, and public where the directory is",
-                highlight=False,
-                soft_wrap=True,
-            )
+            say(f"note: {other} is no part of the log, and public where the directory is")
         count = len(report.faults)
         told = f"{count:,} fault{'' if count == 1 else 's'}" if count else "sound"
-        out.print(
-            f"{report.size:,} entries published, {report.files:,} files compared: {told}",
-            highlight=False,
-        )
+        say(f"{report.size:,} entries published, {report.files:,} files compared: {told}")
     if not report.sound:
         raise typer.Exit(1)
 
@@ -153,7 +125,7 @@ def erase(
         done = kept.custody.erase(
             log,
             basis=basis,
-            actor=OPERATOR,
+            actor=OPERATOR.name,
             new_id=new_id,
             subject=subject,
             record_ids=record or (),
@@ -163,19 +135,15 @@ def erase(
                 out.print("Nothing was there to erase: it was erased before.")
                 return
             # With an exit code of its own: a script must not take a misspelt name for an erasure.
-            err.print(
+            complain(
                 "Nothing was there to erase. Is the name spelt as it was sent? Who was erased before "
-                "cannot be found again either.",
-                highlight=False,
-                soft_wrap=True,
+                "cannot be found again either."
             )
             raise typer.Exit(NOTHING_ERASED)
-        out.print(
+        say(
             f"{len(done.indexes):,} records erased, "
             + ("gone from every file" if done.purged else "still in the write-ahead log")
-            + _backups(kept.custody),
-            highlight=False,
-            soft_wrap=True,
+            + _backups(kept.custody)
         )
 
 
@@ -183,12 +151,10 @@ def erase(
 def retention_run(data_dir: DataDir = None) -> None:
     """Erase every decision past its model's ceiling and not under a hold, with all that followed it."""
     with _opened(data_dir) as (log, kept):
-        done = kept.custody.expire(log, actor=OPERATOR, new_id=new_id)
-        out.print(
+        done = kept.custody.expire(log, actor=OPERATOR.name, new_id=new_id)
+        say(
             f"{len(done.erased):,} records erased, {done.held:,} kept by a hold"
-            + _backups(kept.custody),
-            highlight=False,
-            soft_wrap=True,
+            + _backups(kept.custody)
         )
 
 
@@ -196,7 +162,7 @@ def retention_run(data_dir: DataDir = None) -> None:
 def log_rotate_key(data_dir: DataDir = None) -> None:
     """Give the log a new signing key (the service must be stopped). Both sign from now on."""
     with _opened(data_dir) as (log, _):
-        out.print(log.rotate_key(), highlight=False, soft_wrap=True)
+        say(log.rotate_key())
 
 
 @log_app.command("retire-key")
@@ -226,24 +192,14 @@ def log_migrate(
     from audit.postgres_schema import migrate  # needs the extra `postgres`
 
     before, after = migrate(url.get_secret_value(), role=role)
-    out.print(f"schema version {before} before, {after} now", highlight=False)
+    say(f"schema version {before} before, {after} now")
 
 
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[tuple[Log, Keeping]]:
-    settings = _settings(data_dir)
-    directory = settings.data_dir / "log"
-    with closing(
-        Log.open(directory, origin=settings.log_origin, clock=utc_now, store=log_store(settings))
-    ) as log:
+    settings = settings_in(data_dir)
+    with closing(write_log(settings, clock=utc_now)) as log:
         yield log, keeping_of(settings, log, {}, clock=utc_now)
-
-
-def _settings(data_dir: Path | None) -> Settings:
-    settings = Settings()
-    if data_dir is None:
-        return settings
-    return settings.model_copy(update={"data_dir": data_dir})
 
 
 def _best_note(settings: Settings, log: LogReader) -> bytes:

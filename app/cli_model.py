@@ -4,21 +4,19 @@ Changes go through a running service with a person's key, as anybody's do: there
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from app.bundle_store import store_of
-from app.problem_type import AppError
+from app.client import HERE, ServiceRefusedError, needed_auth_header
 from app.settings import Settings
+from app.terminal import out, say
 
-out = Console(markup=False)
 model_app = typer.Typer(
     help="Versions of models, their stages and policies. Needs a running service, and a key in "
     "GROUNDS_KEY.",
@@ -32,14 +30,9 @@ Bundle = Annotated[str, typer.Option(help="The bundle's digest, or as much of it
 PolicyDigest = Annotated[
     str, typer.Option(help="The policy's digest, or as much of it as is unique.")
 ]
-HERE = "http://127.0.0.1:8080"
 SECONDS = 120.0
 SHOWN = 12
 """Characters of a digest that the list shows; enough to name it by."""
-
-
-class ServiceRefusedError(AppError):
-    """The service did not do it; the text is its own."""
 
 
 def submit(
@@ -51,7 +44,7 @@ def submit(
     """Put a bundle and its policy into the store by digest, and register them as submitted."""
     store = store_of(Settings())
     files, rules = store.submit_bundle(path), store.submit_policy(policy)
-    _say(f"bundle {files.digest}\npolicy {rules.digest}")
+    say(f"bundle {files.digest}\npolicy {rules.digest}")
     body = {"bundle": files.digest, "policy": rules.digest, "reason": reason}
     _show(_post(url, f"/v1/models/{files.card.name}/versions", body))
 
@@ -68,7 +61,7 @@ def history(model: Model, url: Url = HERE) -> None:
     for change in _get(url, f"/v1/models/{model}/stages")["changes"]:
         what = change["stage"] + (f" {change['percent']} %" if change["percent"] else "")
         what = f"rollback to {what}" if change["rollback"] else what
-        _say(
+        say(
             f"{change['at']}  {change['type']}: {_short(change['bundle'])} with "
             f"{_short(change['policy'])} {what}, by {change['by']}: {change['reason']}"
         )
@@ -110,7 +103,7 @@ def policy(
 ) -> None:
     """Put a policy into the store and around the active version's bundle."""
     rules = store_of(Settings()).submit_policy(path)
-    _say(f"policy {rules.digest}")
+    say(f"policy {rules.digest}")
     _show(_post(url, f"/v1/models/{model}/policy", {"policy": rules.digest, "reason": reason}))
 
 
@@ -125,15 +118,15 @@ def compare(model: Model, bundle: Bundle, policy: PolicyDigest, url: Url = HERE)
     """Say what a shadow version would have said beside what was said."""
     version = _version(url, model, bundle, policy)
     found = _get(url, f"/v1/models/{model}/comparison", version)
-    _say(
+    say(
         f"{found['cases']:,} cases in shadow: {found['compared']:,} compared, {found['failed']:,} "
         f"failed, {found['left_out']:,} left out"
     )
     agreement = found["agreement"]
     if agreement is None:
-        _say("too few to say more")
+        say("too few to say more")
         return
-    _say(
+    say(
         f"same outcome: {agreement['value']:.1%} (95 % interval {agreement['low']:.1%} to "
         f"{agreement['high']:.1%}); more adverse: {found['more_adverse']:,}"
     )
@@ -163,32 +156,30 @@ def _begins(digest: str, given: str) -> bool:
 
 
 def _get(url: str, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
-    return _ask("GET", url + path, params=params)
+    return _ask(url, "GET", path, params=params)
 
 
 def _post(url: str, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-    return _ask("POST", url + path, body=body)
+    return _ask(url, "POST", path, body=body)
 
 
 def _ask(
+    url: str,
     method: str,
-    address: str,
+    path: str,
     *,
     params: Mapping[str, str] | None = None,
     body: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
-    key = os.environ.get("GROUNDS_KEY")
-    if not key:
-        raise ServiceRefusedError(
-            "no key: set GROUNDS_KEY to a model owner's or an administrator's"
-        )
+    address = url + path
+    headers = needed_auth_header(url, role="model_owner, auditor or admin")
     try:
         response = httpx.request(
             method,
             address,
             params=params,
             json=body,
-            headers={"Authorization": f"Bearer {key}"},
+            headers=headers,
             timeout=SECONDS,
         )
         answer: dict[str, Any] = response.json()
@@ -220,7 +211,3 @@ def _show(shown: Mapping[str, Any]) -> None:
 
 def _short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:SHOWN]
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, soft_wrap=True)

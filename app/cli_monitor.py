@@ -10,30 +10,19 @@ from typing import Annotated
 
 import httpx
 import typer
-from rich.console import Console
 
-from app.cli_progress import progress
 from app.client import KEY_VARIABLE, auth_header
 from app.ids import timestamp, utc_now
+from app.terminal import complain, progress, say
 from audit.errors import AuditError
 from audit.files import WriterLock
-from audit.monitor import (
-    MAX_RESOURCE_BYTES,
-    PROOFS,
-    DirectorySource,
-    Monitor,
-    Observation,
-    Source,
-    SourceError,
-)
+from audit.monitor import PROOFS, Monitor, Observation
 from audit.note import VerifierKey
+from audit.published_log import MAX_RESOURCE_BYTES, DirectorySource, Source, SourceError
 from audit.trust import parse_policy
 
-FOUND, CANNOT = 1, 2
+FOUND = 1
 _SECONDS = 20.0
-
-out = Console(markup=False)
-err = Console(stderr=True, markup=False)
 
 
 class HttpSource:
@@ -139,7 +128,7 @@ def _follow(following: Monitor, *, interval: float, once: bool, as_json: bool) -
             if once or not isinstance(error, SourceError):
                 raise
             if told != str(error):
-                err.print(f"{timestamp(utc_now())} cannot look: {error}", highlight=False)
+                complain(f"{timestamp(utc_now())} cannot look: {error}")
             told = str(error)
         else:
             if once or seen.new or told != seen.findings:
@@ -158,12 +147,10 @@ def _tell(seen: Observation, *, as_json: bool) -> None:
         sys.stdout.flush()
         return
     state = "sound" if seen.sound else "FOUND"
-    out.print(
+    say(
         f"{at} {state}: {seen.origin} has {seen.size:,} entries, {seen.new:,} of them new; "
-        f"{seen.verified:,} verified",
-        highlight=False,
-        soft_wrap=True,
+        f"{seen.verified:,} verified"
     )
     for each in seen.findings:
         evidence = "" if each.evidence is None else f"; evidence in {each.evidence}"
-        out.print(f"  {each.kind}: {each.message}{evidence}", highlight=False, soft_wrap=True)
+        say(f"  {each.kind}: {each.message}{evidence}")

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from app.cli_progress import progress
 from app.ids import new_id, utc_now
 from app.impact import ImpactReport
 from app.selection import Selection, moment
-from app.settings import Settings
+from app.terminal import DataDir, ModelsDir, complain, out, progress, say, settings_in
 from audit.replay import MAX_ULPS
 
 if TYPE_CHECKING:
@@ -27,9 +25,6 @@ INTERRUPTED = 130
 SHOWN = 20
 """Exceptions named on the terminal; the report names more."""
 
-# No markup: names come from cards and policies, where a bracket is a bracket.
-out = Console(markup=False)
-err = Console(stderr=True, markup=False)
 
 LAST = 2**62
 """No log has as many entries, and a database can still compare with it."""
@@ -37,12 +32,8 @@ LAST = 2**62
 
 def replay(
     decision: Annotated[str | None, typer.Argument(help="One decision; without it, all.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Default: GROUNDS_DATA_DIR or var/data.")
-    ] = None,
-    models_dir: Annotated[
-        Path | None, typer.Option(help="Default: GROUNDS_MODELS_DIR or var/models.")
-    ] = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
     bundles: Annotated[
         list[Path] | None,
         typer.Option(
@@ -106,14 +97,8 @@ def replay(
     from app.replay_recorder import Service, record_here, replay_one, writable
     from app.replay_run import Run, RunInterruptedError, run_replay
 
-    settings = Settings()
     run = Run(
-        settings.model_copy(
-            update={
-                "data_dir": data_dir or settings.data_dir,
-                "models_dir": models_dir or settings.models_dir,
-            }
-        ),
+        settings_in(data_dir, models_dir),
         Selection(
             start=from_index,
             stop=None if to_index is None else to_index + 1,
@@ -156,7 +141,7 @@ def replay(
                     on_lines=on_lines,
                 )
         except RunInterruptedError as error:
-            err.print(f"grounds: {error}", highlight=False)
+            complain(f"grounds: {error}")
             raise typer.Exit(INTERRUPTED) from error
         if report_file is not None:
             report_file.write_bytes(report.encode())
@@ -181,11 +166,11 @@ def _tell_one(decision: str, told: Mapping[str, Any], *, json_output: bool) -> N
         parts = [str(told["verdict"]).replace("_", " ")]
         if told["reason"]:
             parts.append(str(told["reason"]))
-        _print(f"{decision}: {': '.join(parts)}")
+        say(f"{decision}: {': '.join(parts)}")
         for each in told["differences"]:
-            _print(f"  {_difference(each)}")
+            say(f"  {_difference(each)}")
         for each in told["environment_changed"]:
-            _print(f"  {each['name']} was {each['recorded']}, is {each['current']}")
+            say(f"  {each['name']} was {each['recorded']}, is {each['current']}")
     raise typer.Exit(0 if told["verdict"] in {"identical", "within_ulps"} else OTHERWISE)
 
 
@@ -194,11 +179,11 @@ def _tell(report: "RunReport", entry: str | None) -> None:
     sums = report.sums
     for each in sums.exceptions[:SHOWN] if report.kind == "replay" else ():
         told = "; ".join(_difference(one) for one in each.told_differences)
-        _print(f"{each.decision}: {each.verdict.replace('_', ' ')}: {each.reason or told}")
+        say(f"{each.decision}: {each.verdict.replace('_', ' ')}: {each.reason or told}")
     if report.kind == "replay" and sums.decisions - sums.verdicts["identical"] > SHOWN:
-        _print(f"... and {sums.decisions - sums.verdicts['identical'] - SHOWN:,} more")
+        say(f"... and {sums.decisions - sums.verdicts['identical'] - SHOWN:,} more")
     for (name, recorded, current), count in sorted(sums.environment.items(), key=str):
-        _print(f"{name} was {recorded}, is {current}: {count:,} of those that differ")
+        say(f"{name} was {recorded}, is {current}: {count:,} of those that differ")
     impact = report.impact
     if impact is not None:
         tell_impact(impact)
@@ -212,12 +197,12 @@ def _tell(report: "RunReport", entry: str | None) -> None:
             if sums.verdicts[name]
         )
         told = f"; not tried: {told}" if told else ""
-        _print(f"{sums.decisions:,} decisions{told}")
+        say(f"{sums.decisions:,} decisions{told}")
     else:
-        _print(f"{sums.decisions:,} decisions replayed: {told or 'none found'}")
-    _print(f"results sha256 {body['results_sha256']}")
+        say(f"{sums.decisions:,} decisions replayed: {told or 'none found'}")
+    say(f"results sha256 {body['results_sha256']}")
     if entry is not None:
-        _print(f"on record as {entry}")
+        say(f"on record as {entry}")
 
 
 def tell_impact(impact: ImpactReport) -> None:
@@ -240,15 +225,15 @@ def tell_impact(impact: ImpactReport) -> None:
     out.print(groups)
     scores = impact.scores
     if scores is not None:
-        _print(
+        say(
             f"scores: mean {scores.mean_recorded:.4f} recorded, {scores.mean_instead:.4f} instead; "
             f"differences from {scores.lowest_difference:+.4f} to {scores.highest_difference:+.4f}"
         )
     for asked in impact.requirements:
-        _print(f"{asked.kind}: asked for {asked.recorded:,} times, {asked.instead:,} instead")
+        say(f"{asked.kind}: asked for {asked.recorded:,} times, {asked.instead:,} instead")
     for refused in impact.refused_fields:
-        _print(f"{refused.count:,} cases are refused for {refused.field}")
-    _print(
+        say(f"{refused.count:,} cases are refused for {refused.field}")
+    say(
         f"{impact.changed:,} of {impact.compared:,} outcomes change ({impact.share_changed:.1%}): "
         f"{impact.became_adverse:,} become adverse, {impact.no_longer_adverse:,} no longer are"
     )
@@ -261,10 +246,6 @@ def _difference(body: Mapping[str, Any]) -> str:
     if body["places"]:
         told += f", at {', '.join(body['places'][:5])}"
     return told
-
-
-def _print(text: str) -> None:
-    out.print(text, highlight=False, soft_wrap=True)
 
 
 @contextmanager

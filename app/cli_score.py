@@ -5,15 +5,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from app.cli_progress import progress
-from app.client import KEY_VARIABLE
+from app.client import HERE, KEY_VARIABLE
+from app.terminal import progress, say
 
 PROBLEMS_FOUND = 1
-
-# No markup: names come from files, where a bracket is a bracket.
-out = Console(markup=False)
 
 
 def score(
@@ -24,7 +20,7 @@ def score(
     ],
     service: Annotated[
         str, typer.Option(help=f"The running service's address; its key is in {KEY_VARIABLE}.")
-    ] = "http://127.0.0.1:8080",
+    ] = HERE,
     purpose: Annotated[str | None, typer.Option(help="What the advice is for.")] = None,
     legal_basis: Annotated[str | None, typer.Option(help="The ground in law.")] = None,
     subject: Annotated[
@@ -53,11 +49,9 @@ def score(
         with progress("Scoring") as advance:
             scored = score_file(client, job, results, advance=advance)
     again = f", {scored.before:,} of them before" if scored.before else ""
-    out.print(
+    say(
         f"{scored.rows:,} rows{again}: {scored.decisions:,} decisions, {scored.problems:,} problems; "
-        f"see {results}",
-        highlight=False,
-        soft_wrap=True,
+        f"see {results}"
     )
     if scored.problems:
         raise typer.Exit(PROBLEMS_FOUND)

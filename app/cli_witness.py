@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from app.ids import utc_now
+from app.terminal import say
 from audit.witness import Witness, add_log
-
-# No markup: keys are printed, and a bracket is a bracket.
-out = Console(markup=False)
 
 witness_app = typer.Typer(
     help="Run a witness: it cosigns checkpoints of logs that only ever grow.",
@@ -52,8 +49,8 @@ def run_witness(
         closing(socket.create_server((host, port))) as listening,
     ):
         taken = listening.getsockname()[1]
-        out.print(witness.vkey, highlight=False, soft_wrap=True)
-        out.print(f"http://{host}:{taken}", highlight=False, soft_wrap=True)
+        say(witness.vkey)
+        say(f"http://{host}:{taken}")
         sys.stdout.flush()
         server = uvicorn.Server(
             uvicorn.Config(create_witness_app(witness), log_level="warning", access_log=False)
@@ -69,4 +66,4 @@ def witness_add_log(
 ) -> None:
     """Let the witness cosign for a log. A running witness heeds it at once."""
     key = add_log(directory, vkey)
-    out.print(f"cosigning for {key.name} ({key.key_id.hex()})", highlight=False, soft_wrap=True)
+    say(f"cosigning for {key.name} ({key.key_id.hex()})")

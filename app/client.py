@@ -1,12 +1,13 @@
 """What the commands that ask a running service share: the key, and where it may be sent."""
 
 import os
-from urllib.parse import urlsplit
 
+from app.addresses import is_protected
 from app.errors import AppError
 
 KEY_VARIABLE = "GROUNDS_KEY"
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+HERE = "http://127.0.0.1:8080"
+"""Where a service on this machine listens unless it is told otherwise."""
 
 
 class ServiceRefusedError(AppError):
@@ -21,10 +22,20 @@ def auth_header(address: str) -> dict[str, str]:
     key = os.environ.get(KEY_VARIABLE)
     if not key:
         return {}
-    parts = urlsplit(address)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if not is_protected(address):
         raise ServiceRefusedError(
             f"{address}: want https, or this machine itself: the key in {KEY_VARIABLE} would go "
             "out unencrypted"
         )
     return {"Authorization": f"Bearer {key}"}
+
+
+def needed_auth_header(address: str, *, role: str) -> dict[str, str]:
+    """Return the header with the key; ``role`` says whose it must be.
+
+    Raises ServiceRefusedError as ``auth_header``, and without a key.
+    """
+    header = auth_header(address)
+    if not header:
+        raise ServiceRefusedError(f"no key: set {KEY_VARIABLE} to one with the role {role}")
+    return header

@@ -15,14 +15,14 @@ import orjson
 from app.lifecycle import Version
 from app.monitoring.intervals import Estimate, share
 from app.records import RECOMMENDATION, SHADOW
-from audit.leaf import parse_leaf
+from audit.leaf import leaf_ending, parse_leaf
 from audit.reader import LogReader
 
 FEWEST = 10
 MOST = 5_000
 """The latest so many cases are compared: each is decrypted."""
 _BATCH = 1_000
-_ENDINGS = tuple(f'"type":"{name}","v":1}}'.encode() for name in (RECOMMENDATION, SHADOW))
+_ENDINGS = (leaf_ending(RECOMMENDATION), leaf_ending(SHADOW))
 
 
 @dataclass(frozen=True, slots=True)

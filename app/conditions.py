@@ -20,7 +20,7 @@ _CASE = "case."
 _AT_ONCE = 60
 """Rules in one evaluation: CEL's whole numbers have 64 bits."""
 
-_GENERAL = {
+GENERAL = {
     "score": cel.Type.DOUBLE,
     "outcome": cel.Type.STRING,
     "adverse": cel.Type.BOOL,
@@ -36,15 +36,13 @@ _GENERAL = {
     "imputed": cel.Type.List(cel.Type.STRING),
     "stale": cel.Type.List(cel.Type.STRING),
 }
+"""What a rule may read besides the case's fields."""
 _OF_FIELD = {
     "number": cel.Type.DOUBLE,
     "integer": cel.Type.INT,
     "string": cel.Type.STRING,
     "boolean": cel.Type.BOOL,
 }
-
-GENERAL_NAMES = frozenset(_GENERAL)
-"""What a rule may read besides the case's fields."""
 
 
 class ConditionError(Exception):
@@ -72,7 +70,7 @@ class Conditions:
         named = {field.name: field for field in fields if _IDENTIFIER.fullmatch(field.name)}
         environment = cel.NewEnv(
             variables={
-                **_GENERAL,
+                **GENERAL,
                 **{_CASE + name: _OF_FIELD[field.type] for name, field in named.items()},
             }
         )
@@ -83,7 +81,7 @@ class Conditions:
             except RuntimeError as err:
                 raise ConditionError(
                     f"rule {rule.rule}: {_first_line(err)}; "
-                    f"want an expression over {_CASE}<field> or {', '.join(sorted(_GENERAL))}"
+                    f"want an expression over {_CASE}<field> or {', '.join(sorted(GENERAL))}"
                 ) from err
             if expression.return_type() != cel.Type.BOOL:
                 raise ConditionError(
@@ -102,7 +100,7 @@ class Conditions:
             for name, field in named.items()
             if re.search(rf"\bcase\s*\.\s*{name}\b", text)
         )
-        self._general = tuple(name for name in _GENERAL if re.search(rf"\b{name}\b", text))
+        self._general = tuple(name for name in GENERAL if re.search(rf"\b{name}\b", text))
         self._general_set = frozenset(self._general)
 
     @property
@@ -114,11 +112,6 @@ class Conditions:
     def general(self) -> frozenset[str]:
         """The general variables that some rule may read; others need not be worked out."""
         return self._general_set
-
-    @property
-    def reads(self) -> frozenset[str]:
-        """The fields of the case that some rule reads."""
-        return frozenset(name for name, _, _ in self._fields)
 
     def judge(
         self, case: Mapping[str, Value], facts: Mapping[str, object]

@@ -15,7 +15,7 @@ from app.keeping_errors import OwnStateError, TooEarlyError, UnknownHoldError
 from app.lifecycle import EntryType
 from app.retention import Retention
 from app.stops import ControlType
-from audit.errors import DamagedLogError, UnderHoldError, UnknownRecordError
+from audit.errors import DamagedLogError, UnderHoldError
 from audit.leaf import Leaf, parse_leaf
 from audit.log import Log
 from audit.rare import RareEntries
@@ -277,10 +277,7 @@ class Custody:
         return found
 
     def _leaf(self, index: int) -> Leaf:
-        rows = self._log.entries(index, index + 1)
-        if not rows:
-            raise UnknownRecordError(f"the log has no entry {index}")
-        return parse_leaf(rows[0].leaf)
+        return parse_leaf(self._log.entry(index).leaf)
 
 
 def _moment(leaf: Leaf) -> datetime:

@@ -52,6 +52,9 @@ class Caller:
         return self.actor or self.key_id
 
 
+OPERATOR = Caller(key_id="operator", role=Role.ADMIN)
+"""Whoever can run commands on the service's machine, and put files there."""
+
 Arm: TypeAlias = Literal["live", "canary"]
 """Whether the active version of a model advised, or one that gets a share of the cases beside it."""
 

@@ -58,7 +58,7 @@ class EvidenceMaker:
         size = unverified_checkpoint(note, origin=log.origin).size
         if max(index, -1 if erased_by is None else erased_by) >= size:
             raise NotCoveredError
-        leaf = parse_leaf(log.entries(index, index + 1)[0].leaf)
+        leaf = parse_leaf(log.entry(index).leaf)
         try:
             return build_pack(
                 log,
@@ -82,7 +82,7 @@ class EvidenceMaker:
         if self._timestamp_roots is not None:
             stamped = self._stamped(first_timestamp_after(self._log, self._rare, index))
         rotations = [
-            self._log.entries(at, at + 1)[0].leaf
+            self._log.entry(at).leaf
             for at, entry in self._rare.entries()
             if entry.type == KEY_ROTATED
         ]

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from app.bundle_store import BundleStore
-from app.domain import Caller, Clock, Role
+from app.domain import OPERATOR, Clock
 from app.gates import check_may_advise
 from app.ids import timestamp
 from app.lifecycle import VersionId
@@ -27,8 +27,6 @@ from audit.errors import DuplicateIdError
 from audit.records import NewRecord
 from models.bundle import BundleFiles
 
-OPERATOR = Caller(key_id="operator", role=Role.ADMIN)
-"""Whoever can put files on the service's machine and start it."""
 FIRST = "Found in the directory of models at the model's first start."
 LATER = "Found in the directory of models at a start."
 

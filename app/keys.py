@@ -10,6 +10,8 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,9 @@ import apsw
 
 from app.domain import Caller, Clock, Kind, Role
 from app.ids import timestamp
+from app.private_file import open_private
 
+FILE = "access.sqlite3"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS access_key(
   id TEXT PRIMARY KEY,
@@ -66,11 +70,7 @@ class KeyStore:
     def __init__(self, path: Path) -> None:
         """Open or make the store. Raises KeyStoreError when it cannot be used."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.touch(mode=0o600)
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(2000)
+            self._connection = open_private(path)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute(SCHEMA)
             have = {row[1] for row in self._connection.execute("PRAGMA table_info(access_key)")}
@@ -92,7 +92,8 @@ class KeyStore:
     ) -> str:
         """Make a key and return its text: the only time that it can be seen.
 
-        Raises KeyStoreError when a person's key does not say whose it is.
+        Raises KeyStoreError when a person's key does not say whose it is, or the store cannot be
+        written.
         """
         if (kind is Kind.HUMAN) != bool(actor):
             raise KeyStoreError(
@@ -101,20 +102,22 @@ class KeyStore:
         if actor and ACTOR(actor) is None:
             raise KeyStoreError("an actor is 1 to 64 letters, digits, '.', '_' and '-'")
         key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        self._connection.execute(
-            "INSERT INTO access_key(id, name, role, secret_sha256, created, kind, actor, agreement)"
-            " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key_id,
-                name,
-                role.value,
-                _digest(secret),
-                timestamp(clock()),
-                kind.value,
-                actor,
-                agreement,
-            ),
-        )
+        with _converted("written"):
+            self._connection.execute(
+                "INSERT INTO access_key"
+                "(id, name, role, secret_sha256, created, kind, actor, agreement)"
+                " VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key_id,
+                    name,
+                    role.value,
+                    _digest(secret),
+                    timestamp(clock()),
+                    kind.value,
+                    actor,
+                    agreement,
+                ),
+            )
         return f"{PREFIX}_{key_id}_{secret}"
 
     def authenticate(self, text: str) -> Caller | None:
@@ -131,7 +134,7 @@ class KeyStore:
                 " WHERE id = ? AND revoked IS NULL",
                 (parts[1],),
             ).fetchone()
-        except apsw.Error as err:
+        except apsw.Error as err:  # not by a context manager: this is on a decision's path
             raise KeyStoreError("the access keys cannot be read") from err
         if row is None or not hmac.compare_digest(row[0], _digest(parts[2])):
             return None
@@ -144,22 +147,24 @@ class KeyStore:
         )
 
     def entries(self) -> list[KeyEntry]:
-        """Return every key, oldest first."""
-        rows = self._connection.execute(
-            "SELECT id, name, role, created, revoked, kind, actor, agreement"
-            " FROM access_key ORDER BY created, id"
-        )
-        return [
-            KeyEntry(row[0], row[1], Role(row[2]), row[3], row[4], Kind(row[5]), row[6], row[7])
-            for row in rows
-        ]
+        """Return every key, oldest first. Raises KeyStoreError."""
+        with _converted("read"):
+            rows = self._connection.execute(
+                "SELECT id, name, role, created, revoked, kind, actor, agreement"
+                " FROM access_key ORDER BY created, id"
+            )
+            return [
+                KeyEntry(row[0], row[1], Role(row[2]), row[3], row[4], Kind(row[5]), row[6], row[7])
+                for row in rows
+            ]
 
     def revoke(self, key_id: str, *, clock: Clock) -> None:
-        """End a key. Raises KeyStoreError when there is no such key in use."""
-        self._connection.execute(
-            "UPDATE access_key SET revoked = ? WHERE id = ? AND revoked IS NULL",
-            (timestamp(clock()), key_id),
-        )
+        """End a key. Raises KeyStoreError, also when there is no such key in use."""
+        with _converted("written"):
+            self._connection.execute(
+                "UPDATE access_key SET revoked = ? WHERE id = ? AND revoked IS NULL",
+                (timestamp(clock()), key_id),
+            )
         if self._connection.changes() != 1:
             raise KeyStoreError(f"no key in use has the id {key_id}")
 
@@ -188,6 +193,14 @@ class TurnKeys:
             asyncio.get_running_loop().call_soon(self._found.clear)
         self._found[text] = caller
         return caller
+
+
+@contextmanager
+def _converted(what: str) -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as err:
+        raise KeyStoreError(f"the access keys cannot be {what}: {err}") from err
 
 
 def _digest(secret: str) -> bytes:

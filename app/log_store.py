@@ -1,8 +1,11 @@
-"""Where the log's rows are, as the settings say: the one place that reads the database's address."""
+"""Where the log is, as the settings say: the one place that reads the database's address."""
 
 from pathlib import Path
 
+from app.domain import Clock
 from app.settings import Settings
+from audit.log import Log
+from audit.reader import LogReader
 from audit.scan import Source
 from audit.sqlite_scan import SqliteSource
 from audit.store import Store, open_store
@@ -11,6 +14,27 @@ from audit.store import Store, open_store
 def log_directory(settings: Settings) -> Path:
     """Return the directory of keys and checkpoint, and of the log's file where it has one."""
     return settings.data_dir / "log"
+
+
+def read_log(settings: Settings, *, with_keys: bool = True) -> LogReader:
+    """Open the log for reading, beside its writer. Raises AuditError."""
+    return LogReader.open_readonly(
+        log_directory(settings),
+        origin=settings.log_origin,
+        with_keys=with_keys,
+        store=log_store(settings),
+    )
+
+
+def write_log(settings: Settings, *, clock: Clock, create: bool = False) -> Log:
+    """Open the log for writing; with ``create``, make it where there is none. Raises AuditError."""
+    return Log.open(
+        log_directory(settings),
+        origin=settings.log_origin,
+        clock=clock,
+        create=create,
+        store=log_store(settings),
+    )
 
 
 def log_store(settings: Settings) -> Store:

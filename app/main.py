@@ -5,7 +5,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import __version__, practice
+from app import __version__, keys, practice
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
 from app.api import (
@@ -70,7 +70,7 @@ from app.keys import KeyStore, KeyStoreError, TurnKeys
 from app.library import Library, recorded_policies
 from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
-from app.log_store import log_directory, log_store
+from app.log_store import log_directory, write_log
 from app.memory import let_go_of_starters
 from app.metrics import Metrics
 from app.monitoring import attributes, limits
@@ -311,18 +311,10 @@ async def _opened(
     store = store_of(settings)
     found = find_models(settings, store)
     with (
-        closing(KeyStore(settings.data_dir / "access.sqlite3")) as keys,
+        closing(KeyStore(settings.data_dir / keys.FILE)) as access,
         closing(opened_sessions(settings, clock=clock)) as sessions,
         closing(AttributeStore(settings.data_dir / attributes.FILE)) as protected,
-        closing(
-            Log.open(
-                log_directory(settings),
-                origin=settings.log_origin,
-                clock=clock,
-                create=True,
-                store=log_store(settings),
-            )
-        ) as log,
+        closing(write_log(settings, clock=clock, create=True)) as log,
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
         closing(PracticeStore(settings.data_dir / practice.STORE)) as practised,
     ):
@@ -344,7 +336,7 @@ async def _opened(
         parts = assemble(
             settings,
             log,
-            keys,
+            access,
             registry,
             protected,
             sessions,
@@ -363,21 +355,15 @@ async def _opened(
         parts.shadows.start()
         try:
             await record_start(parts)
-            tasks = [
-                asyncio.create_task(work.run())
-                for work in (
-                    parts.checkpointer,
-                    parts.breaker,
-                    parts.stops,
-                    parts.registry,
-                    parts.index,
-                    parts.webhooks,
-                )
-            ]
-            yield parts
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            async with working(
+                checkpointer=parts.checkpointer.run(),
+                breaker=parts.breaker.run(),
+                stops=parts.stops.run(),
+                registry=parts.registry.run(),
+                index=parts.index.run(),
+                webhooks=parts.webhooks.run(),
+            ):
+                yield parts
         finally:
             await parts.verifications.close()
             await asyncio.to_thread(parts.slow_lane.close)
@@ -385,6 +371,30 @@ async def _opened(
             await parts.engine.stop()
             await parts.checkpointer.finish()
     _log.info("stopped")
+
+
+@asynccontextmanager
+async def working(**works: Coroutine[object, object, object]) -> AsyncIterator[None]:
+    """Let works go on meanwhile, by name, and end them.
+
+    What one of them may meet it sees to itself. Should one fail all the same, the service's log says so
+    at once: nobody waits for it, and nobody would notice.
+    """
+    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+    for task in tasks:
+        task.add_done_callback(_tell_of_failure)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _tell_of_failure(task: asyncio.Task[object]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        _log.error("stopped working", work=task.get_name(), error=type(error).__name__)
 
 
 def _prepare(parts: Parts, model: ServedModel) -> None:
@@ -414,7 +424,7 @@ def _watched(model: ServedModel) -> Watched:
 def assemble(
     settings: Settings,
     log: Log,
-    keys: KeyStore,
+    access: KeyStore,
     registry: Registry,
     protected: AttributeStore,
     sessions: SessionStore,
@@ -464,8 +474,8 @@ def assemble(
         clock=clock,
         new_id=new_id,
         log=log,
-        keys=keys,
-        callers=TurnKeys(keys),
+        keys=access,
+        callers=TurnKeys(access),
         served=served,
         registry=registry,
         changing=Changing(registry, settings, clock),
@@ -498,7 +508,7 @@ def assemble(
             registry,
             clock=clock,
             new_id=new_id,
-            log_gauges=LogGauges(log, settings.data_dir / "log", metrics),
+            log_gauges=LogGauges(log, log_directory(settings), metrics),
         ),
         training=load_training(settings.attestations_file),
         contests=contest_entries(log),

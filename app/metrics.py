@@ -327,7 +327,7 @@ class Metrics:
             histogram.drain()
         return decided
 
-    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+    def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return all metrics and their media type: OpenMetrics, with examples, when asked for."""
         encode, media_type = choose_encoder(accept)
         return encode(self.registry), media_type

@@ -6,15 +6,12 @@ from typing import Annotated
 
 import orjson
 import typer
-from rich.console import Console
 
 from app.policy import load_policy
-from app.settings import Settings
+from app.terminal import DataDir, ModelsDir, out, say, settings_in
 
 FAULTS_FOUND = 1
 
-# No markup: names come from policies and tables, where a bracket is a bracket.
-out = Console(markup=False)
 app = typer.Typer(help="Try policies before they are in force.", no_args_is_help=True)
 
 
@@ -36,13 +33,10 @@ def run_test(
     lowest = 0.0 if opened.card.output.task == "classification" else -inf
     trial = try_cases(load_policy(policy, lowest_score=lowest), opened, load_cases(cases))
     for each in trial.failed:
-        out.print(f"{each.name}: {'; '.join(each.differences)}", highlight=False, soft_wrap=True)
+        say(f"{each.name}: {'; '.join(each.differences)}")
     if trial.not_met:
-        out.print(f"met by no case: {', '.join(trial.not_met)}", highlight=False, soft_wrap=True)
-    out.print(
-        f"{len(trial.tried) - len(trial.failed)} of {len(trial.tried)} cases as expected",
-        highlight=False,
-    )
+        say(f"met by no case: {', '.join(trial.not_met)}")
+    say(f"{len(trial.tried) - len(trial.failed)} of {len(trial.tried)} cases as expected")
     if trial.failed or (cover and trial.not_met):
         raise typer.Exit(FAULTS_FOUND)
 
@@ -51,12 +45,8 @@ def run_test(
 def diff(
     first: Annotated[Path, typer.Argument(help="The policy to compare with.")],
     second: Annotated[Path, typer.Argument(help="The policy to try.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Default: GROUNDS_DATA_DIR or var/data.")
-    ] = None,
-    models_dir: Annotated[
-        Path | None, typer.Option(help="Default: GROUNDS_MODELS_DIR or var/models.")
-    ] = None,
+    data_dir: DataDir = None,
+    models_dir: ModelsDir = None,
     bundles: Annotated[
         list[Path] | None,
         typer.Option(help="Where to look for bundles besides; may be repeated."),
@@ -71,14 +61,8 @@ def diff(
     from app.cli_replay import tell_impact
     from app.policy_diff import policy_diff  # runs models, which takes longer to load
 
-    settings = Settings()
     found = policy_diff(
-        settings.model_copy(
-            update={
-                "data_dir": data_dir or settings.data_dir,
-                "models_dir": models_dir or settings.models_dir,
-            }
-        ),
+        settings_in(data_dir, models_dir),
         first,
         second,
         directories=tuple(bundles or ()),
@@ -90,7 +74,4 @@ def diff(
         return
     tell_impact(found.impact)
     if found.left_out:
-        out.print(
-            f"{found.left_out:,} decisions left out: erased, or without their bundle here",
-            highlight=False,
-        )
+        say(f"{found.left_out:,} decisions left out: erased, or without their bundle here")

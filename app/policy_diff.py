@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.counterfactual import Otherwise
+from app.domain import OPERATOR
 from app.errors import ErasedDecisionError
 from app.impact import Comparison, ImpactReport, Tally
 from app.library import Library, MissingModelError, recorded_policies
+from app.log_store import read_log
 from app.policy import PolicyError
 from app.reading import StoredDecision, read_decision
-from app.replay_run import OPERATOR, open_log
 from app.selection import Selection, latest, recommendations
 from app.settings import Settings
 from audit.reader import LogReader
@@ -44,7 +45,7 @@ def policy_diff(
     ``limit`` takes the latest so many. Raises PolicyError for policies that are not of one model, or
     do not fit its bundle; AuditError for a log that cannot be read.
     """
-    with closing(open_log(settings)) as log:
+    with closing(read_log(settings)) as log:
         policies = recorded_policies(log)
         library = Library(settings, directories=directories, policies=lambda: policies)
         sides = tuple(

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.answers import Assessment, answer_body
 from app.domain import Circumstances, Clock
 from app.practice_error import PracticeError
+from app.private_file import open_private
 from app.served import ServedModel
 from app.service import advise, alternatives_for, explain
 from models.errors import CaseRejectedError
@@ -137,11 +138,7 @@ class PracticeStore:
         """Open or make the store. Raises PracticeError when it cannot be used."""
         self._lock = Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.touch(mode=0o600)
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(2000)
+            self._connection = open_private(path)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute(SCHEMA)
         except (OSError, apsw.Error) as err:

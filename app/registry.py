@@ -48,8 +48,8 @@ class Registry:
         settings: Settings,
         *,
         directories: Mapping[str, Path],
-        at_hand: dict[str, BundleFiles] | None = None,
-        progress: Progress = lambda _: None,
+        at_hand: dict[str, BundleFiles],
+        progress: Progress,
     ) -> None:
         """``directories`` say where a model's own settings are, by its name.
 
@@ -59,7 +59,7 @@ class Registry:
         self.store = store
         self.serving = Serving()
         self._settings, self._directories, self._progress = settings, directories, progress
-        self._at_hand = {} if at_hand is None else at_hand
+        self._at_hand = at_hand
         self._numbered = Numbered(log, PREFIX, RegistryState())
         self._open: dict[VersionId, ServedModel] = {}
         self._failed: dict[VersionId, str] = {}

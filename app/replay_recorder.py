@@ -6,17 +6,17 @@ from typing import Any
 
 import httpx
 
-from app.client import KEY_VARIABLE, ServiceRefusedError, auth_header
-from app.domain import Clock, NewId
+from app.client import ServiceRefusedError, needed_auth_header
+from app.domain import OPERATOR, Clock, NewId
 from app.environment import environment
 from app.errors import ErasedDecisionError
 from app.ids import timestamp
 from app.library import Library, recorded_policies
-from app.log_store import log_directory, log_store
+from app.log_store import read_log, write_log
 from app.reading import read_decision
 from app.replay import replay, replay_record
 from app.replay_report import RunReport, run_record
-from app.replay_run import OPERATOR, Run, open_log
+from app.replay_run import Run
 from audit.log import Log
 from audit.reader import LogReader
 from audit.replay import NotReplayable, Verdict
@@ -27,15 +27,7 @@ _SECONDS = 60.0
 @contextmanager
 def writable(run: Run, *, clock: Clock) -> Iterator[Log]:
     """Open the log for writing, and keep it. Raises LogLockedError while a service has it."""
-    settings = run.settings
-    with closing(
-        Log.open(
-            log_directory(settings),
-            origin=settings.log_origin,
-            clock=clock,
-            store=log_store(settings),
-        )
-    ) as log:
+    with closing(write_log(run.settings, clock=clock)) as log:
         yield log
 
 
@@ -57,7 +49,7 @@ def replay_one(run: Run, decision: str, *, log: Log | None, clock: Clock, new_id
 
     An erased decision leaves nothing to record. Raises UnknownDecisionError, AuditError.
     """
-    reader: LogReader = log or open_log(run.settings)
+    reader: LogReader = log or read_log(run.settings)
     try:
         stored = read_decision(reader, decision, reader=OPERATOR)
         library = Library(
@@ -84,14 +76,9 @@ class Service:
 
     def __init__(self, address: str, *, transport: httpx.BaseTransport | None = None) -> None:
         """Raises ServiceRefusedError without a key, or for an address that it must not go to."""
-        headers = auth_header(address)
-        if not headers:
-            raise ServiceRefusedError(
-                f"set {KEY_VARIABLE} to a key with the role auditor or admin: the service records"
-            )
         self._client = httpx.Client(
             base_url=address,
-            headers=headers,
+            headers=needed_auth_header(address, role="auditor or admin"),
             timeout=_SECONDS,
             transport=transport,
         )

@@ -174,11 +174,6 @@ class RunReport:
         return (self.sums.impact or Tally()).report()
 
     @property
-    def all_same(self) -> bool:
-        """Return whether every decision came out identical, or within the distance allowed."""
-        return set(self.sums.verdicts) <= {"identical", "within_ulps"}
-
-    @property
     def all_as_it_should_be(self) -> bool:
         """Return whether every decision came out the same or was lawfully erased."""
         return set(self.sums.verdicts) <= {"identical", "within_ulps", "erased"}

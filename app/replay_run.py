@@ -19,13 +19,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from app.counterfactual import Otherwise
-from app.domain import Caller, Clock, Role
+from app.domain import OPERATOR, Clock
 from app.environment import environment
 from app.errors import AppError, ErasedDecisionError
 from app.ids import timestamp
 from app.impact import Tally
 from app.library import Library, MissingModelError, recorded_policies
-from app.log_store import log_directory, log_store
+from app.log_store import read_log
 from app.policy import Policy, PolicyError
 from app.reading import StoredDecision, read_decision
 from app.replay import replay
@@ -42,9 +42,6 @@ from models.errors import ModelError
 
 Advance = Callable[[int, int], None]
 """Hears how many of how many entries have been gone through."""
-
-OPERATOR = Caller(key_id="operator", role=Role.ADMIN)
-"""Whoever can run the command on the service's machine."""
 
 ENTRIES_PER_TASK = 256
 """A tenth of a second or more for a process, and few results to hold."""
@@ -98,7 +95,7 @@ def run_replay(
     ModelError, ExplanationError, PolicyError, RunInterruptedError.
     """
     started = timestamp(clock())
-    with closing(open_log(run.settings)) as log:
+    with closing(read_log(run.settings)) as log:
         size = log.size
         point = LogPoint(log.origin, size, log.root(size).hex())
         policies = recorded_policies(log)
@@ -230,7 +227,7 @@ _worker: list[Worker] = []
 
 
 def _start_worker(run: Run, policies: Mapping[str, Policy]) -> None:
-    _worker.append(Worker(run, open_log(run.settings), policies))
+    _worker.append(Worker(run, read_log(run.settings), policies))
 
 
 def _go(selection: Selection, start: int, stop: int) -> Sums:
@@ -300,10 +297,3 @@ def _model_key(leaf: Leaf) -> ModelKey:
     told = leaf.facts.get("model")
     model = told if isinstance(told, dict) else {}
     return str(model.get("name")), str(model.get("version")), f"sha256:{model.get('sha256')}"
-
-
-def open_log(settings: Settings) -> LogReader:
-    """Open the log for reading, beside its writer. Raises AuditError."""
-    return LogReader.open_readonly(
-        log_directory(settings), origin=settings.log_origin, store=log_store(settings)
-    )

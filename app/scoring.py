@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import httpx
 import orjson
 
-from app.client import KEY_VARIABLE, ServiceRefusedError, auth_header
+from app.client import ServiceRefusedError, needed_auth_header
 from app.errors import ALL_PROBLEM_TYPES
 from app.score_rows import RowFile, case_of
 
@@ -59,11 +59,7 @@ class Job:
 
 def service_client(address: str, *, transport: httpx.BaseTransport | None = None) -> httpx.Client:
     """Return a client of the service at an address. Raises ServiceRefusedError without a key."""
-    headers = auth_header(address)
-    if not headers:
-        raise ServiceRefusedError(
-            f"set {KEY_VARIABLE} to a key with the role caller, caseworker or admin"
-        )
+    headers = needed_auth_header(address, role="caller, caseworker or admin")
     return httpx.Client(base_url=address, headers=headers, timeout=SECONDS, transport=transport)
 
 

@@ -7,12 +7,11 @@ from datetime import datetime
 from app.errors import InvalidRequestError, UnknownDecisionError
 from app.records import RECOMMENDATION
 from audit.errors import UnknownRecordError
-from audit.leaf import Leaf, format_timestamp, parse_leaf
+from audit.leaf import Leaf, format_timestamp, leaf_ending, parse_leaf
 from audit.reader import LogReader
 from audit.rows import EntryRow
 
-_ENDING = f'"type":"{RECOMMENDATION}","v":1}}'.encode()
-"""Canonical leaves end with their type: no need to parse the others."""
+_ENDING = leaf_ending(RECOMMENDATION)
 _CHUNK = 1_024
 
 

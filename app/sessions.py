@@ -17,6 +17,7 @@ from typing import Any
 import apsw
 
 from app.domain import Caller, Clock, Kind, Role
+from app.private_file import open_private
 
 FILE = "sessions.sqlite3"
 SCHEMA = """
@@ -96,11 +97,7 @@ class SessionStore:
         self._idle = int(idle.total_seconds())
         self._longest = int(longest.total_seconds())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.touch(mode=0o600)
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(2000)
+            self._connection = open_private(path)
             self._connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL")
             self._connection.execute(SCHEMA)
         except (OSError, apsw.Error) as err:

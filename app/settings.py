@@ -233,7 +233,7 @@ class Settings(BaseSettings):
     ] = 1e-5
 
 
-def misspelt(variables: Iterable[str], *, known: Iterable[str] = ()) -> dict[str, str | None]:
+def misspelt(variables: Iterable[str], *, known: Iterable[str]) -> dict[str, str | None]:
     """Return each variable that looks like a setting and is none, with the one it is most like.
 
     ``known`` are those that something else reads.

@@ -97,7 +97,13 @@ class Shadows:
     def _work(self, group: list[Seen]) -> None:
         looked: list[tuple[ServedModel, str, NewRecord]] = []
         for seen in group:
-            if self._log.erasure_of(seen.recorded.receipt.index) is None:
+            try:
+                erased = self._log.erasure_of(seen.recorded.receipt.index) is not None
+            except AuditError as err:  # the log, for now: nobody else works the queue off
+                _log.error("shadows", error=type(err).__name__)
+                self._count(seen.application.shadows, "left_out")
+                continue
+            if not erased:
                 looked += self._looked(seen)
         if not looked or self._loop is None:
             return

@@ -15,7 +15,7 @@ import structlog
 
 from app.domain import Caller, Clock, NewId
 from app.engine import Engine
-from app.errors import UnknownVerificationError
+from app.errors import AppError, UnknownVerificationError
 from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.log_store import log_directory, log_source
@@ -127,7 +127,7 @@ class Verifications:
         try:
             report = await asyncio.to_thread(self._verify, begun)
             await self._record(begun, report)
-        except (AuditError, OSError) as err:
+        except (AppError, AuditError, OSError) as err:
             _log.error("verification", error=type(err).__name__, reason=str(err))
             self._current = replace(
                 begun,

@@ -29,7 +29,6 @@ COSIGNED_FILE = "cosigned"
 """The newest checkpoint with its quorum, beside the log's own copy. It covers all before it."""
 
 FaultKind: TypeAlias = Literal["unreachable", "refused", "conflict"]
-FAULT_KINDS: tuple[FaultKind, ...] = ("unreachable", "refused", "conflict")
 """No answer in time; an answer that is no cosignature; a witness that has seen another history."""
 
 _log = structlog.get_logger("grounds.witnesses")
@@ -42,8 +41,6 @@ class WitnessState:
     name: str
     size: int = 0
     """Of the last checkpoint that it cosigned for this log, as far as known here."""
-    cosigned_at: int | None = None
-    """The time it stated, in seconds since 1970."""
     fault: FaultKind | None = None
     detail: str = ""
 
@@ -157,7 +154,7 @@ class Witnesses:
             self._fault(self._states[known.name], err.kind, str(err))
             return None
         time = int.from_bytes(signature.signature[:8], "big")
-        self._states[known.name] = WitnessState(known.name, checkpoint.size, time)
+        self._states[known.name] = WitnessState(known.name, checkpoint.size)
         self._metrics.witness_size.labels(known.name).set(checkpoint.size)
         self._metrics.witness_time.labels(known.name).set(time)
         if state.fault is not None:

@@ -26,8 +26,9 @@ from audit.keys import LogKeys
 from audit.merkle import HASH_SIZE, extend, frontier_root, leaf_hash
 from audit.note import Note, VerifierKey, open_note, parse_note
 from audit.records import ERASURE, GENESIS
-from audit.scan import Scanner, SqlRow
+from audit.scan import Scanner
 from audit.scanned_leaf import LeafScanner, ScannedLeaf
+from audit.store import SqlRow
 from audit.tiles import TILE_WIDTH
 
 _PAYLOADS = "SELECT seq, envelope FROM payload WHERE seq >= $1 AND seq < $2"

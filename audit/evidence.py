@@ -16,7 +16,7 @@ from pathlib import Path
 from audit.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from audit.errors import DamagedLogError, LogRolledBackError, NoteError
 from audit.merkle import EMPTY_ROOT
-from audit.note import VerifierKey, encode_base64
+from audit.note import encode_base64
 from audit.proof import LogProof
 from audit.reader import LogReader
 from audit.records import StoredRecord
@@ -124,13 +124,13 @@ def _erasure(log: LogReader, stored: StoredRecord, note: bytes) -> dict[str, byt
     if at >= unverified_checkpoint(note, origin=log.origin).size:
         raise NoteError("the checkpoint is older than the erasure; take a newer one")
     return {
-        "erasure-leaf.json": log.entries(at, at + 1)[0].leaf,
+        "erasure-leaf.json": log.entry(at).leaf,
         "erasure.tlog-proof": _proof(log, at, note),
     }
 
 
 def _consistency(log: LogReader, held: bytes, note: bytes) -> bytes:
-    kept = open_checkpoint(held, origin=log.origin, trusted=_keys(log))
+    kept = open_checkpoint(held, origin=log.origin, trusted=log.verifier_keys())
     check_continues(log, kept)
     new = unverified_checkpoint(note, origin=log.origin)
     first, second = sorted((kept.size, new.size))
@@ -152,12 +152,6 @@ def check_continues(log: LogReader, kept: Checkpoint) -> None:
             f"at size {kept.size} the log has another root than your checkpoint: keep it, it proves "
             "that the log showed two histories"
         )
-
-
-def _keys(log: LogReader) -> list[VerifierKey]:
-    """Return every key that the log ever signed with: what is held may be older than the last."""
-    before = [rotation.old for rotation in log.rotations()]
-    return [*before, VerifierKey.parse(log.verifier_key)]
 
 
 def _json(content: object) -> bytes:

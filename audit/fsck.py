@@ -12,10 +12,15 @@ from audit.checkpoint import Checkpoint, open_checkpoint
 from audit.errors import NoteError, ProofError
 from audit.faults import Fault
 from audit.files import UNFINISHED
-from audit.note import VerifierKey
-from audit.publish import CHECKPOINT
 from audit.reader import LogReader
-from audit.tiles import TILE_HEIGHT, TILE_WIDTH, bundle_path, tile_path, tile_widths
+from audit.tiles import (
+    CHECKPOINT,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    bundle_path,
+    tile_path,
+    tile_widths,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -90,8 +95,7 @@ def check_published(
 
 
 def _checkpoint(log: LogReader, target: Path, faults: list[Fault]) -> Checkpoint | None:
-    keys = [rotation.old for rotation in log.rotations()]
-    keys.append(VerifierKey.parse(log.verifier_key))
+    keys = log.verifier_keys()
     try:
         note = (target / CHECKPOINT).read_bytes()
         return open_checkpoint(note, origin=log.origin, trusted=keys)

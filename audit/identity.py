@@ -5,9 +5,9 @@ from pathlib import Path
 
 from audit.errors import ForeignKeyError, LeafError, NoteError
 from audit.faults import Faults
-from audit.keys import read_keys, staged_vkey
+from audit.keys import NAMES, read_keys, staged_vkey
 from audit.leaf import Facts, parse_leaf
-from audit.note import VerifierKey, encode_base64
+from audit.note import VerifierKey
 from audit.records import GENESIS
 from audit.rotation import Rotation, parse_rotation, rotation_id
 from audit.scan import Scanner
@@ -37,23 +37,14 @@ class LogIdentity:
         KeyFileError.
         """
         try:
-            keys = read_keys(directory, origin=self.origin)
+            named = read_keys(directory, origin=self.origin).named()
         except ForeignKeyError:
             # A damaged first entry may name another log than the one that the keys are of.
             self._faults.add(None, "key-file", "the signing key in the key files is of another log")
             return False
-        signing = keys.signing.verifier.format()
-        if signing == self._vkey_before:
-            signing = staged_vkey(directory, origin=self.origin) or signing
-        strange = [
-            what
-            for name, got, what in (
-                ("vkey", signing, "signing key"),
-                ("master_check", encode_base64(keys.master_check), "master key"),
-                ("digest_check", encode_base64(keys.digest_check), "digest key"),
-            )
-            if self._facts.get(name) != got
-        ]
+        if named["vkey"] == self._vkey_before:
+            named["vkey"] = staged_vkey(directory, origin=self.origin) or named["vkey"]
+        strange = [NAMES[name] for name, got in named.items() if self._facts.get(name) != got]
         for what in strange:
             self._faults.add(None, "key-file", f"the {what} in the key files is not this log's")
         return not strange

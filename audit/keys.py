@@ -22,6 +22,8 @@ NEXT_KEY_FILE = "log.key.next"
 """A new signing key whose entry may not be durable yet."""
 RETIRING_KEY_FILE = "log.key.retiring"
 """The signing key before this one; it signs beside it until everybody has learnt the new one."""
+NAMES = {"vkey": "signing key", "master_check": "master key", "digest_check": "digest key"}
+"""What people call what the log's first entry names."""
 _SECRET_BYTES = 32
 
 
@@ -32,10 +34,10 @@ class LogKeys:
     signing: SigningKey
     master: AESGCM
     digest: bytes
-    """Key of the HMACs over subject ids and idempotency keys."""
+    """Key of the digests of subjects and idempotency keys: see ``audit.digests``."""
     master_check: bytes
     digest_check: bytes
-    """Digests the genesis entry records, so that another log's keys are noticed at once."""
+    """Digests of the secrets, which tell nothing of them."""
     retiring: SigningKey | None = None
     """The signing key before this one, while both sign."""
 
@@ -43,6 +45,14 @@ class LogKeys:
     def signers(self) -> tuple[SigningKey, ...]:
         """Return the keys that sign checkpoints, the newest first."""
         return (self.signing,) if self.retiring is None else (self.signing, self.retiring)
+
+    def named(self) -> dict[str, str]:
+        """Return how the log's first entry names these keys: another log's are noticed at once."""
+        return {
+            "vkey": self.signing.verifier.format(),
+            "master_check": encode_base64(self.master_check),
+            "digest_check": encode_base64(self.digest_check),
+        }
 
 
 def create_keys(directory: Path, *, origin: str) -> None:

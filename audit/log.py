@@ -29,6 +29,7 @@ from audit.errors import (
 )
 from audit.group import Draft
 from audit.keys import (
+    NAMES,
     LogKeys,
     create_keys,
     drop_retiring_key,
@@ -38,7 +39,7 @@ from audit.keys import (
 )
 from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Facts, parse_leaf
-from audit.note import SigningKey, encode_base64
+from audit.note import SigningKey
 from audit.outside import OutsideMemory
 from audit.proof import LogProof
 from audit.reader import LogReader
@@ -309,17 +310,10 @@ class Log(LogReader):
 
     def _append_genesis(self, facts: Facts) -> None:
         """Write entry 0, which says whose log this is and which keys belong to it."""
-        keys = self._secrets
         record = NewRecord(
             type=GENESIS,
             id=GENESIS,
-            facts={
-                **facts,
-                "origin": self.origin,
-                "vkey": keys.signing.verifier.format(),
-                "master_check": encode_base64(keys.master_check),
-                "digest_check": encode_base64(keys.digest_check),
-            },
+            facts={**facts, "origin": self.origin, **self._secrets.named()},
         )
         with self._appender.exclusively():
             if not self._appender.size:  # else another process has just made this log
@@ -333,19 +327,14 @@ class Log(LogReader):
 
     def _check_keys(self) -> None:
         """Refuse key files of another log, by what the genesis entry and changes of keys say."""
-        facts = {**parse_leaf(self._entry(0).leaf).facts, "vkey": self.verifier_key}
+        facts = {**parse_leaf(self.entry(0).leaf).facts, "vkey": self.verifier_key}
         if promote_signing_key(
             self.directory / KEYS_DIRECTORY, origin=self.origin, vkey=self.verifier_key
         ):
             self._use_keys()
-        keys = self._secrets
-        for name, got, what in (
-            ("origin", self.origin, "origin"),
-            ("vkey", keys.signing.verifier.format(), "signing key"),
-            ("master_check", encode_base64(keys.master_check), "master key"),
-            ("digest_check", encode_base64(keys.digest_check), "digest key"),
-        ):
+        for name, got in {"origin": self.origin, **self._secrets.named()}.items():
             if facts.get(name) != got:
+                what = NAMES.get(name, name)
                 raise KeyFileError(f"the {what} is not this log's: restore the one made with it")
 
 

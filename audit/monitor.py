@@ -9,32 +9,26 @@ Order of writes: evidence before anything else; the state only when all of it wa
 leaves the state of before, and the next step does the same again.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from audit import merkle, tiles
 from audit.checkpoint import Checkpoint, parse_checkpoint
-from audit.errors import AuditError, LeafError, NoteError, ProofError, QuorumError
-from audit.files import write_durably
+from audit.errors import LeafError, NoteError, ProofError
 from audit.leaf import format_timestamp
 from audit.merkle import leaf_hash
-from audit.note import VerifierKey, decode_base64, encode_base64, open_note, parse_note
+from audit.monitor_memory import MonitorMemory, MonitorStateError, State
+from audit.note import VerifierKey, open_note, parse_note
+from audit.published_log import BundleError, PublishedLog, Source, SourceError
 from audit.records import KEY_ROTATED
 from audit.rotation import parse_rotation
 from audit.scanned_leaf import LeafScanner
-from audit.tiles import TILE_WIDTH, bundle_path, decode_bundle, split_hashes, tile_path
 from audit.trust import TrustPolicy
 
-CHECKPOINT = "checkpoint"
-STATE = "monitor.json"
-MAX_RESOURCE_BYTES = TILE_WIDTH * (2 + 65_535)
-"""Of the largest resource that there is: a bundle of 256 entries."""
 _ROTATED = KEY_ROTATED.encode()
 _MOST_FAULTS = 100
 """Entries named in one look."""
@@ -52,57 +46,6 @@ Kind: TypeAlias = Literal[
 ]
 PROOFS: frozenset[Kind] = frozenset({"rolled-back", "split-view", "inconsistent"})
 """What two signed checkpoints show together: nobody has to take the monitor's word for it."""
-
-
-class SourceError(AuditError):
-    """The log could not be read: it does not answer, or has not what it says it has."""
-
-
-class MonitorStateError(AuditError):
-    """The monitor's own state is missing where it is needed, damaged, or of another log."""
-
-
-class _EntriesError(AuditError):
-    """A bundle is not what a log of that size publishes."""
-
-
-class Source(Protocol):
-    """Where a log publishes."""
-
-    def get(self, path: str) -> bytes | None:
-        """Return a resource, None when there is none. Raises SourceError."""
-        ...
-
-
-class DirectorySource:
-    """A log published as files."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def get(self, path: str) -> bytes | None:
-        """Return a file's content, None when there is none. Raises SourceError."""
-        try:
-            with (self._directory / path).open("rb") as file:
-                return file.read(MAX_RESOURCE_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as err:
-            raise SourceError(f"cannot read {path}: {err.strerror}") from err
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a monitor remembers."""
-
-    note: bytes
-    """The last checkpoint that was verified, as it was signed."""
-    checkpoint: Checkpoint
-    frontier: tuple[bytes, ...]
-    keys: tuple[VerifierKey, ...]
-    """The log's keys that are trusted: those given, and those they have handed over to."""
-    grown: str
-    """When the log was last seen to have grown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +96,15 @@ class Monitor:
 
         Without it, the first look reads the whole log. Raises MonitorStateError.
         """
-        self._directory = directory
-        self._source = source
+        self._published = PublishedLog(source)
         self._clock = clock
         self._policy = policy
         self._given = (*keys, *(log.key for log in policy.logs)) if policy else tuple(keys)
         self._start = start
         self._stale_seconds = stale_seconds
         self._progress = progress
-        self._state = self._read_state()
-        if self._state is None and not self._given:
+        self._memory = MonitorMemory(directory, self._given)
+        if self._memory.state is None and not self._given:
             raise MonitorStateError(
                 "whose log it is must come from you: give its verifier key, or a policy"
             )
@@ -170,7 +112,7 @@ class Monitor:
     @property
     def state(self) -> State | None:
         """What is remembered; None before the first look."""
-        return self._state
+        return self._memory.state
 
     def look(self) -> Observation:
         """Read the log's newest checkpoint and verify everything up to it.
@@ -178,24 +120,22 @@ class Monitor:
         Raises SourceError, also when what the log shows is no checkpoint at all, as a proxy's page of
         an error, MonitorStateError, OSError when the state cannot be written.
         """
-        note = self._source.get(CHECKPOINT)
-        if note is None:
-            raise SourceError("the log publishes no checkpoint")
+        note = self._published.checkpoint()
         try:
             shown = parse_checkpoint(parse_note(note).text)
         except NoteError as err:
             raise SourceError(f"what the log shows is no checkpoint: {err}") from err
         try:
             return self._compare(shown, note)
-        except _EntriesError as err:
-            state = self._state or self._first_state(shown)
+        except BundleError as err:
+            state = self.state or self._first_state(shown)
             return self._told(state, shown, Finding("entry", str(err)))
 
     def _compare(self, shown: Checkpoint, note: bytes) -> Observation:
-        """Verify everything up to the checkpoint shown. Raises _EntriesError, and as ``look``."""
-        state = self._state or self._first_state(shown)
+        """Verify everything up to the checkpoint shown. Raises BundleError, and as ``look``."""
+        state = self.state or self._first_state(shown)
         founded: State | None = state
-        if self._state is None and 0 < state.checkpoint.size <= shown.size:
+        if self.state is None and 0 < state.checkpoint.size <= shown.size:
             founded = self._founded(state, shown)
         keys, read = state.keys, None
         if founded is not None and not _signed_by(note, keys):
@@ -221,7 +161,7 @@ class Monitor:
             state = State(note, shown, tuple(read.frontier), read.keys, grown)
         else:
             state = replace(state, note=note)  # perhaps with more cosignatures
-        self._write_state(state)
+        self._memory.keep(state)
         findings += self._quorum(note)
         findings += self._staleness(state, note)
         return self._told(state, shown, *findings, new=shown.size - before.checkpoint.size)
@@ -252,7 +192,7 @@ class Monitor:
         None when they do not lead to that checkpoint.
         """
         try:
-            grown = tiles.grow_from(state.checkpoint.size, self._hashes(shown.size))
+            grown = tiles.grow_from(state.checkpoint.size, self._published.hashes(shown.size))
         except ProofError:
             return None
         if grown.root() != state.checkpoint.root:
@@ -268,11 +208,11 @@ class Monitor:
         if shown.size >= last.size:
             return None
         text = f"the log shows {shown.size} entries, and had signed for {last.size}"
-        read = self._hashes(last.size)
+        read = self._published.hashes(last.size)
         try:
             whole, part = (tiles.range_root(0, size, read) for size in (last.size, shown.size))
         except (SourceError, ProofError):
-            if self._state is None:  # so the log was never seen to publish that many
+            if self.state is None:  # so the log was never seen to publish that many
                 text = (
                     f"the checkpoint to start from is of {last.size} entries, and the log shows "
                     f"{shown.size}: if it was signed a moment ago it may not be published yet, and a "
@@ -295,7 +235,7 @@ class Monitor:
         signed is inconsistent, whatever the entries are.
         """
         last = state.checkpoint
-        read = self._hashes(shown.size)
+        read = self._published.hashes(shown.size)
         try:
             if tiles.range_root(0, shown.size, read) != shown.root:
                 return Finding(
@@ -310,30 +250,16 @@ class Monitor:
         return Finding("entry", f"entries from {last.size} on are not those of the signed tree")
 
     def _proved(self, kind: Kind, message: str, state: State, note: bytes) -> Finding:
-        """Write both signed checkpoints down, once for each pair."""
-        evidence = {
-            "version": 1,
-            "kind": kind,
-            "message": message,
-            "origin": state.checkpoint.origin,
-            "found": format_timestamp(self._clock()),
-            "keys": [key.format() for key in state.keys],
-            "held": state.note.decode(),
-            "shown": note.decode(),
-        }
-        pair = sha256(state.note + b"\0" + note).hexdigest()[:16]
-        path = self._directory / f"evidence-{kind}-{pair}.json"
-        if not path.exists():
-            write_durably(path, json.dumps(evidence, indent=2).encode() + b"\n")
+        """Write both signed checkpoints down."""
+        found = format_timestamp(self._clock())
+        path = self._memory.write_evidence(kind, message, held=state, shown=note, found=found)
         return Finding(kind, message, path)
 
     def _quorum(self, note: bytes) -> list[Finding]:
         if self._policy is None:
             return []
         try:
-            names = self._policy.cosigners(parse_note(note))
-            if not self._policy.met_by(list(names)):
-                raise QuorumError(have=sorted(names), want=self._policy.quorum or "none")
+            self._policy.check_met(list(self._policy.cosigners(parse_note(note))))
         except NoteError as err:
             return [Finding("quorum", str(err))]
         return []
@@ -357,90 +283,13 @@ class Monitor:
         return [Finding("stale", f"{by} {math.floor(age):,} s ago, want {self._stale_seconds:g}")]
 
     def _read(self, state: State, shown: Checkpoint) -> "_Read":
-        """Read the entries after the last checkpoint, a bundle at a time."""
-        first = state.checkpoint.size
+        """Read the entries after the last checkpoint."""
         found = _Read(list(state.frontier), state.keys)
-        for position in range(first // TILE_WIDTH, -(-shown.size // TILE_WIDTH)):
-            start = position * TILE_WIDTH
-            width = min(TILE_WIDTH, shown.size - start)
-            path = bundle_path(position, width)
-            try:
-                entries = decode_bundle(self._resource(path, bundle_path(position)))
-            except ProofError as err:
-                raise _EntriesError(f"{path}: {err}") from err
-            # In the place of a partial one that is gone the full one is read.
-            if len(entries) not in (width, TILE_WIDTH):
-                raise _EntriesError(f"{path} has {len(entries)} entries, want {width}")
-            for index in range(max(first, start), start + width):
-                found.take(index, entries[index - start])
-            self._progress(start + width - first, shown.size - first)
+        for index, entry in self._published.entries(
+            state.checkpoint.size, shown.size, self._progress
+        ):
+            found.take(index, entry)
         return found
-
-    def _hashes(self, size: int) -> tiles.ReadHashes:
-        """Return a reader of the hashes that the log publishes for a tree of this size."""
-
-        def read(level: int, first: int, count: int) -> list[bytes]:
-            position, offset = divmod(first, TILE_WIDTH)
-            width = min(TILE_WIDTH, (size >> (tiles.TILE_HEIGHT * level)) - position * TILE_WIDTH)
-            path = tile_path(level, position, width)
-            hashes = split_hashes(self._resource(path, tile_path(level, position)))
-            return hashes[offset : offset + count]
-
-        return read
-
-    def _resource(self, path: str, full: str) -> bytes:
-        """Return a resource; a partial one that is gone is the beginning of the full one.
-
-        Raises SourceError, ProofError when it is larger than any can be.
-        """
-        content = self._source.get(path)
-        if content is None and full != path:
-            content = self._source.get(full)
-        if content is None:
-            raise SourceError(f"the log does not publish {path}")
-        if len(content) > MAX_RESOURCE_BYTES:
-            raise ProofError(f"{path} has more than {MAX_RESOURCE_BYTES:,} bytes")
-        return content
-
-    def _read_state(self) -> State | None:
-        path = self._directory / STATE
-        try:
-            told = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as err:
-            raise MonitorStateError(f"{path} cannot be read: {err}") from err
-        try:
-            note = told["note"].encode()
-            checkpoint = parse_checkpoint(parse_note(note).text)
-            frontier = tuple(decode_base64(each) for each in told["frontier"])
-            state = State(
-                note,
-                checkpoint,
-                frontier,
-                tuple(VerifierKey.parse(each) for each in told["keys"]),
-                told["grown"],
-            )
-        except (NoteError, KeyError, TypeError, AttributeError) as err:
-            raise MonitorStateError(f"{path} is not a monitor's state: {err}") from err
-        if merkle.frontier_root(frontier) != checkpoint.root:
-            raise MonitorStateError(f"{path} is damaged: its frontier does not lead to its root")
-        if self._given and checkpoint.origin not in {key.name for key in self._given}:
-            raise MonitorStateError(f"{path} is of the log {checkpoint.origin!r}")
-        return state
-
-    def _write_state(self, state: State) -> None:
-        if state == self._state:
-            return
-        told = {
-            "version": 1,
-            "note": state.note.decode(),
-            "frontier": [encode_base64(each) for each in state.frontier],
-            "keys": [key.format() for key in state.keys],
-            "grown": state.grown,
-        }
-        write_durably(self._directory / STATE, json.dumps(told, indent=2).encode() + b"\n")
-        self._state = state
 
 
 class _Read:

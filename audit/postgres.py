@@ -22,20 +22,25 @@ from audit.errors import (
     LogStateError,
     LogUnavailableError,
 )
-from audit.postgres_session import Connection, Session, describe
+from audit.postgres_session import (
+    APPENDING,
+    LOCKS,
+    SIGNING,
+    STORING,
+    Connection,
+    Session,
+    describe,
+)
 from audit.rows import Group, Head, News, SubjectRow
 from audit.store import SqlRow, SqlValue
 
-_APPENDING, _SIGNING, _STORING = 1, 2, 3
-_LOCKS = 0x47726E64
-"""First half of the advisory locks' keys: ASCII "Grnd"."""
 _MOST_NEWS = 8_192
 """Entries of others that are taken in one by one; beyond, the tree is read from its tiles anew."""
 _RESOLVE_SECONDS = 5.0
 """How long to try to learn what became of a COMMIT that was not answered."""
 
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-_LOCK = f"SELECT pg_advisory_xact_lock({_LOCKS}, {_APPENDING})"
+_LOCK = f"SELECT pg_advisory_xact_lock({LOCKS}, {APPENDING})"
 _NEWS = """
 SELECT size, frontier, root,
   EXISTS (SELECT FROM erased WHERE erasure >= $1),
@@ -224,7 +229,7 @@ class PostgresWriter:
     def signing(self) -> Iterator[None]:
         """Keep all other processes from signing; for as long as the connection holds."""
         self._signing.run(
-            _execute(f"SELECT pg_advisory_lock({_LOCKS}, {_SIGNING})"),
+            _execute(f"SELECT pg_advisory_lock({LOCKS}, {SIGNING})"),
             what="waiting to sign",
             reopen=True,
         )
@@ -233,7 +238,7 @@ class PostgresWriter:
         finally:
             with suppress(LogStateError):
                 self._signing.go_on(
-                    _execute(f"SELECT pg_advisory_unlock({_LOCKS}, {_SIGNING})"),
+                    _execute(f"SELECT pg_advisory_unlock({LOCKS}, {SIGNING})"),
                     what="ending to sign",
                 )
 
@@ -242,7 +247,7 @@ class PostgresWriter:
 
         async def store(connection: Connection) -> bytes | None:
             async with connection.transaction(isolation="read_committed"):
-                await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCKS}, {_STORING})")
+                await connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {STORING})")
                 await connection.execute(_STORE_CHECKPOINT, size, note, previous)
                 stored: bytes | None = await connection.fetchval(
                     "SELECT note FROM checkpoint WHERE size = $1", size

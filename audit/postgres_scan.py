@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from audit import postgres_schema
 from audit.errors import LogStateError, LogUnavailableError
 from audit.postgres_session import Connection, Session
-from audit.scan import SqlRow, SqlValue
+from audit.store import SqlRow, SqlValue
 
 _SCANNING = {
     "default_transaction_read_only": "on",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from audit.errors import LogMissingError, SchemaVersionError
 from audit.migrations import Step, steps
-from audit.postgres_session import SCHEMA, Connection, Session
+from audit.postgres_session import LOCKS, MIGRATING, SCHEMA, Connection, Session
 
 STEPS = steps("postgres")
 VERSION = STEPS[-1].number
@@ -42,7 +42,7 @@ def migrate(url: str, *, role: str | None = None, todo: Sequence[Step] = STEPS) 
 
     async def run(connection: Connection) -> tuple[int, int]:
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(1198681700, 4)")
+            await connection.execute(f"SELECT pg_advisory_xact_lock({LOCKS}, {MIGRATING})")
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             await connection.execute(_MIGRATION)
             before = await connection.fetchval("SELECT coalesce(max(number), 0) FROM migration")

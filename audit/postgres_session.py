@@ -34,6 +34,10 @@ Connection: TypeAlias = asyncpg.Connection
 Work = Callable[[Connection], Awaitable[Result]]
 
 SCHEMA = "grounds"
+LOCKS = 0x47726E64
+"""First half of the advisory locks' keys: ASCII "Grnd"."""
+APPENDING, SIGNING, STORING, MIGRATING = 1, 2, 3, 4
+"""Second halves: what is done while one is held."""
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 8.0
 """How long one statement may take before this side gives up: less than the server's own limit, so

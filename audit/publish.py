@@ -15,9 +15,7 @@ from audit.checkpoint import Checkpoint, unverified_checkpoint
 from audit.errors import DamagedLogError, LogRolledBackError, ProofError
 from audit.files import write_durably
 from audit.reader import LogReader
-from audit.tiles import TILE_WIDTH, bundle_path, tile_path, tile_widths
-
-CHECKPOINT = "checkpoint"
+from audit.tiles import CHECKPOINT, TILE_WIDTH, bundle_path, tile_path, tile_widths
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,9 @@ class Published:
 def publish(log: LogReader, target: Path, note: bytes | None = None) -> Published:
     """Bring ``target`` up to ``note``, a checkpoint of ``log``: the newest stored one by default.
 
-    Cosignatures on ``note`` are published with it. Raises ProofError when none is stored, LogRolledBackError when what stands in ``target`` is of a
-    longer log or another history, DamagedLogError when a published file differs, OSError.
+    Cosignatures on ``note`` are published with it. Raises ProofError when none is stored,
+    LogRolledBackError when what stands in ``target`` is of a longer log or another history,
+    DamagedLogError when a published file differs, OSError.
     """
     if note is None:
         note = log.stored_checkpoint()

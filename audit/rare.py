@@ -7,7 +7,7 @@ beside it can disagree with it; this index is memory, made when first asked and 
 import threading
 from collections.abc import Iterable
 
-from audit.leaf import Leaf, parse_leaf
+from audit.leaf import Leaf, leaf_ending, parse_leaf
 from audit.reader import LogReader
 
 _CHUNK = 4_096
@@ -18,8 +18,7 @@ class RareEntries:
 
     def __init__(self, log: LogReader, types: Iterable[str]) -> None:
         self._log = log
-        # Canonical leaves end with their type: no need to parse the others.
-        self._endings = tuple(f'"type":"{name}","v":1}}'.encode() for name in types)
+        self._endings = tuple(map(leaf_ending, types))
         self._found: list[tuple[int, Leaf]] = []
         self._next = 0
         self._lock = threading.Lock()

@@ -24,6 +24,7 @@ from audit.errors import (
 from audit.keys import LogKeys, read_keys
 from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Leaf, parse_leaf
+from audit.note import VerifierKey
 from audit.proof import LogProof
 from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
 from audit.rotation import Rotation, parse_rotation, rotation_id
@@ -66,7 +67,7 @@ class LogReader:
 
         Its first entry names the first, and each entry of a change the next.
         """
-        vkey = parse_leaf(self._entry(0).leaf).facts["vkey"]
+        vkey = parse_leaf(self.entry(0).leaf).facts["vkey"]
         if not isinstance(vkey, str):
             raise DamagedLogError("the first entry names no verifier key")
         for rotation in self.rotations():
@@ -94,6 +95,18 @@ class LogReader:
             raise ProofError(f"size is {size}, want 0 to {head.size}")
         return tiles.range_root(0, size, self._rows.hashes)
 
+    def verifier_keys(self) -> list[VerifierKey]:
+        """Return every key that the log ever signed with: what is held may be older than the last."""
+        earlier = [rotation.old for rotation in self.rotations()]
+        return [*earlier, VerifierKey.parse(self.verifier_key)]
+
+    def entry(self, index: int) -> EntryRow:
+        """Return one stored entry. Raises UnknownRecordError."""
+        row = self._rows.entry(index)
+        if row is None:
+            raise UnknownRecordError(f"the log has no entry {index}")
+        return row
+
     def entries(self, start: int, stop: int) -> list[EntryRow]:
         """Return the stored entries ``start <= index < stop``, as far as there are any."""
         return self._rows.entries(start, stop)
@@ -104,20 +117,15 @@ class LogReader:
         Raises UnknownRecordError, KeyFileError without keys, DamagedLogError when what is stored
         is not what the leaf commits to.
         """
-        row = self._rows.find_entry(record_id)
-        if row is None:
-            raise UnknownRecordError(f"no record has the id {record_id}")
-        return self._record(row)
+        return self._record(self._found(record_id))
 
     def read_index(self, index: int) -> StoredRecord:
         """Return a record by index; as ``read``."""
-        return self._record(self._entry(index))
+        return self._record(self.entry(index))
 
     def receipt(self, record_id: str) -> Receipt:
         """Return the receipt of a record already stored."""
-        row = self._rows.find_entry(record_id)
-        if row is None:
-            raise UnknownRecordError(f"no record has the id {record_id}")
+        row = self._found(record_id)
         return Receipt(self.origin, row.seq, row.leaf_hash)
 
     def find_idempotent(self, request: Idempotency) -> IdempotencyMatch | None:
@@ -129,7 +137,7 @@ class LogReader:
         index = self._rows.find_idempotency(idempotency_digest(keys.digest, request))
         if index is None:
             return None
-        row = self._entry(index)
+        row = self.entry(index)
         leaf = _leaf(row)
         if leaf.idempotency is None:
             raise DamagedLogError(f"entry {index} has an idempotency key its leaf does not know")
@@ -227,9 +235,7 @@ class LogReader:
         self._rows.close()
 
     def _proof_under(self, note: bytes, record_id: str) -> LogProof:
-        row = self._rows.find_entry(record_id)
-        if row is None:
-            raise UnknownRecordError(f"no record has the id {record_id}")
+        row = self._found(record_id)
         checkpoint = self._open_checkpoint(note)
         if row.seq >= checkpoint.size:
             raise ProofError(
@@ -279,10 +285,10 @@ class LogReader:
             erased=erased,
         )
 
-    def _entry(self, index: int) -> EntryRow:
-        row = self._rows.entry(index)
+    def _found(self, record_id: str) -> EntryRow:
+        row = self._rows.find_entry(record_id)
         if row is None:
-            raise UnknownRecordError(f"the log has no entry {index}")
+            raise UnknownRecordError(f"no record has the id {record_id}")
         return row
 
     def _range_root(self, start: int, stop: int) -> bytes:

@@ -6,10 +6,9 @@ parameters are ``$1``, ``$2``, first used in this order.
 """
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-SqlValue: TypeAlias = int | float | str | bytes | None
-SqlRow: TypeAlias = tuple[SqlValue, ...]
+from audit.store import SqlRow, SqlValue
 
 
 class Scanner(Protocol):

@@ -11,7 +11,7 @@ from audit import schema
 from audit.errors import DamagedLogError, LogMissingError, LogStateError
 from audit.files import writer_is_alive
 from audit.layout import DATABASE_FILE, LOCK_FILE
-from audit.scan import SqlRow, SqlValue
+from audit.store import SqlRow, SqlValue
 from audit.wal import lost_commits
 
 UNREADABLE = (apsw.Error, UnicodeDecodeError, MemoryError)

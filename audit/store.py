@@ -105,7 +105,7 @@ class Store(Protocol):
         ...
 
 
-def open_store(directory: Path, url: str | None = None) -> Store:
+def open_store(directory: Path, url: str | None) -> Store:
     """Return the store of the log in ``directory``: PostgreSQL at ``url``, or else SQLite.
 
     Raises LogStateError when the driver for PostgreSQL is not installed.

@@ -14,6 +14,8 @@ from audit.merkle import HASH_SIZE, extend_by, frontier_root, node_hash, perfect
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 MAX_LEVEL = 63
+CHECKPOINT = "checkpoint"
+"""The path of the newest checkpoint, beside the tiles."""
 
 ReadHashes = Callable[[int, int, int], Sequence[bytes]]
 """``(level, first, count)`` -> that many hashes of a level; never across a tile's border."""

@@ -146,8 +146,7 @@ def _column(scanner: Scanner, statement: str, *parameters: int) -> list[bytes]:
 
 def _frontier(leaves: Sequence[bytes]) -> Frontier:
     frontier: list[bytes] = []
-    for size, leaf in enumerate(leaves):
-        merkle.extend(frontier, size, leaf)
+    merkle.extend_by(frontier, 0, leaves)
     return tuple(frontier)
 
 

@@ -70,6 +70,11 @@ class TrustPolicy:
                 have.add(name)
         return self.quorum is None or self.quorum in have
 
+    def check_met(self, names: Sequence[str]) -> None:
+        """Raise QuorumError unless these witnesses make the quorum."""
+        if not self.met_by(names):
+            raise QuorumError(have=sorted(names), want=self.quorum or _NONE)
+
     def cosigners(self, note: Note) -> dict[str, int]:
         """Return the witnesses that cosigned the note, with the time each states.
 
@@ -95,8 +100,7 @@ class TrustPolicy:
         if not any([bool(_by(parsed, key)) for key in keys]):  # noqa: C419
             raise SignatureError(f"no known log has signed the checkpoint of {checkpoint.origin!r}")
         witnesses = self.cosigners(parsed)
-        if not self.met_by(list(witnesses)):
-            raise QuorumError(have=sorted(witnesses), want=self.quorum or _NONE)
+        self.check_met(list(witnesses))
         return WitnessedCheckpoint(checkpoint, witnesses)
 
 

@@ -49,14 +49,10 @@ def copied(
     return None if chosen is None else (tuple(first[column] for column in chosen),)
 
 
-def trace_copies(
-    graph: Graph, seeds: Mapping[str, Columns[L]], *, stop: frozenset[str] = frozenset()
-) -> dict[str, Columns[L]]:
+def trace_copies(graph: Graph, seeds: Mapping[str, Columns[L]]) -> dict[str, Columns[L]]:
     """Return the labels of every tensor that only copies columns of ``seeds``."""
     known: dict[str, Columns[L]] = dict(seeds)
     for node in graph.nodes:
-        if any(name in stop for name in node.outputs):
-            continue
         labels = copied(node, known, graph.constants)
         if labels is not None:
             known.update(zip(node.outputs, labels, strict=False))

@@ -93,12 +93,6 @@ class Graph:
     """Tensor name -> the node that makes it."""
     constants: Mapping[str, NDArray[Any]]
     """Initializers, the outputs of Constant nodes, and what is computed from them alone."""
-    opsets: Mapping[str, int]
-    """Domain -> version; the default domain is empty."""
-
-    def consumers(self, tensor: str) -> tuple[Node, ...]:
-        """Return the nodes that read ``tensor``."""
-        return tuple(node for node in self.nodes if tensor in node.inputs)
 
 
 def reduced_axes(node: Node, constants: Mapping[str, NDArray[Any]]) -> list[int]:
@@ -148,7 +142,6 @@ def read_graph(model: bytes) -> Graph:
         outputs=outputs,
         producers=MappingProxyType(producers),
         constants=MappingProxyType(constants),
-        opsets=MappingProxyType({o.domain: o.version for o in proto.opset_import}),
     )
 
 

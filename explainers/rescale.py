@@ -14,7 +14,7 @@ from math import exp, expm1
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from explainers.explanation import Matrix, Vector
+    from explainers.explanation import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def rescale(contributions: Vector, *, base: float, link: str) -> Rescaled | None
     ``contributions``, shape (fields,), and ``base`` are in margin units. ``link`` is the function
     from margin to output: "identity" leaves everything as it is, "logistic" gives probability.
     Any other link gives None: the class probability of a softmax depends on every class' margin,
-    so a field may raise a class' margin and lower its probability (see rescale_pair for two).
+    so a field may raise a class' margin and lower its probability. With two classes it is the
+    logistic of the difference of their margins, and the contributions to that are the differences.
     """
     if link == "identity":
         total = float(contributions.sum())
@@ -64,20 +65,3 @@ def rescale(contributions: Vector, *, base: float, link: str) -> Rescaled | None
             base=logistic(base), output=logistic(margin), contributions=contributions * slope
         )
     return None
-
-
-def rescale_pair(contributions: Matrix, *, bases: Vector, target: int) -> Rescaled | None:
-    """Return a softmax class' contributions in probability, or None unless there are two classes.
-
-    ``contributions``, shape (classes, fields), holds every class' margin contributions. With two
-    classes the softmax is the logistic of the difference of the margins, and the Shapley values of
-    a difference are the differences: signs and order are those of ``target`` against the other.
-    """
-    if len(contributions) != 2:
-        return None
-    other = 1 - target
-    return rescale(
-        contributions[target] - contributions[other],
-        base=float(bases[target] - bases[other]),
-        link="logistic",
-    )

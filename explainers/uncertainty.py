@@ -217,14 +217,6 @@ def observed_frequencies(scores: Vector, is_class: NDArray[np.bool_]) -> Frequen
     return Frequencies(bins=tuple(bins))
 
 
-def is_near(score: float, *, threshold: float, within: float) -> bool:
-    """Return whether a score is so close to a threshold that small changes may turn the outcome.
-
-    ``within`` is in the score's unit, inclusive up to rounding of a decimal fraction.
-    """
-    return abs(score - threshold) <= within + 1e-9 * max(1.0, abs(threshold))
-
-
 def _end_of_ties(ranked: Vector, stop: int) -> int:
     """Return the first place at or after ``stop`` where a new score begins."""
     if stop >= len(ranked):

@@ -91,13 +91,6 @@ class CaseSchema:
             feeds.update(fill(fed))
         return EncodedCase(feeds, values, tuple(flags))
 
-    def feeds_of(self, rows: Sequence[Mapping[str, object]]) -> Feeds:
-        """Return many cases as one set of feeds of N rows, N at least 1.
-
-        Raises CaseRejectedError at the first row with faults.
-        """
-        return stack([self.encode(row).feeds for row in rows])
-
     def json_schema(self) -> dict[str, object]:
         """Return the contract as JSON Schema 2020-12, for a caller who has not seen the card."""
         return {

@@ -117,7 +117,11 @@ def start(settings: Settings) -> Iterator[Started]:
         client=("127.0.0.1", 50000),
         raise_server_exceptions=False,
     ) as client:
-        yield Started(settings, app, client, keys)
+        started = Started(settings, app, client, keys)
+        # Lists are refused until the index has caught up, which takes some milliseconds, or a second on
+        # a busy machine: whichever test comes first must not depend on it.
+        started.parts.index.catch_up()
+        yield started
 
 
 def serving(*models: ServedModel) -> Serving:

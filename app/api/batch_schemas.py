@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
-from app.api.schemas import AnyDecision, DecisionRequest, Problem
+from app.api.schemas import AnyDecision, DecisionRequest, Problem, Shape
 
 
 class BatchLine(DecisionRequest):
@@ -21,9 +21,7 @@ class BatchLine(DecisionRequest):
     ] = None
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Result(Shape):
     line: Annotated[int, Field(description="The line of the batch, counting from 1.", ge=1)]
 
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.api.schemas import Moment, Receipt
+from app.api.schemas import Moment, Receipt, Shape
 from app.visible import VISIBLE, VISIBLY
 from models.translations import Language
 
@@ -35,18 +35,14 @@ EventName = Literal[
 ]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Reason(_Shape):
+class Reason(Shape):
     """Why: a kind, to be counted, and words. The same whether the advice is followed or not."""
 
     code: ReasonCode
     text: Text
 
 
-class OwnAssessment(_Shape):
+class OwnAssessment(Shape):
     """What the caseworker thinks before seeing the advice."""
 
     outcome: Outcome
@@ -54,11 +50,11 @@ class OwnAssessment(_Shape):
     reason: Reason
 
 
-class Nothing(_Shape):
+class Nothing(Shape):
     """An empty object: there is nothing to say."""
 
 
-class CaseworkerDecision(_Shape):
+class CaseworkerDecision(Shape):
     """The decision. Whether it agrees with the advice is worked out, not asked."""
 
     outcome: Outcome
@@ -69,7 +65,7 @@ class CaseworkerDecision(_Shape):
     ] = None
 
 
-class Notice(_Shape):
+class Notice(Shape):
     """The letter to the person affected, as it was sent."""
 
     outcome: Outcome
@@ -85,7 +81,7 @@ class Notice(_Shape):
     language: Annotated[Language, Field(description="An ISO 639 code.")] = "en"
 
 
-class ReadingLevel(_Shape):
+class ReadingLevel(Shape):
     """How hard a text is to read, by a published formula."""
 
     measure: Annotated[
@@ -100,14 +96,14 @@ class ReadingLevel(_Shape):
     within_limit: bool
 
 
-class NoticeTemplate(_Shape):
+class NoticeTemplate(Shape):
     """Which template wrote the letter."""
 
     digest: str
     packaged: Annotated[bool, Field(description="False: the body's own.")]
 
 
-class WrittenNotice(_Shape):
+class WrittenNotice(Shape):
     """A letter to the person affected, to be read over and sent by a person."""
 
     decision: str
@@ -124,27 +120,27 @@ class WrittenNotice(_Shape):
     template: NoticeTemplate
 
 
-class Contest(_Shape):
+class Contest(Shape):
     """The person affected, or somebody for them, disagrees."""
 
     text: Text
     on_behalf_of: Literal["person", "representative"] = "person"
 
 
-class Representation(_Shape):
+class Representation(Shape):
     """Something more that they say."""
 
     text: Text
 
 
-class Review(_Shape):
+class Review(Shape):
     """What another person comes to."""
 
     outcome: Outcome
     reason: Reason
 
 
-class CaseStep(_Shape):
+class CaseStep(Shape):
     """One recorded step of a case."""
 
     decision: str
@@ -158,7 +154,7 @@ class CaseStep(_Shape):
     receipt: Receipt
 
 
-class History(_Shape):
+class History(Shape):
     """Everything recorded of one case since the advice."""
 
     decision: str
@@ -170,7 +166,7 @@ class History(_Shape):
     steps: list[CaseStep]
 
 
-class OpenContest(_Shape):
+class OpenContest(Shape):
     """A contest that nobody has reviewed."""
 
     decision: str
@@ -179,7 +175,7 @@ class OpenContest(_Shape):
     overdue: bool
 
 
-class OpenContests(_Shape):
+class OpenContests(Shape):
     """Contests waiting for a review, the longest waiting first."""
 
     contests: list[OpenContest]

@@ -11,26 +11,19 @@ from fastapi.params import Depends as DependsParam
 from app.api import examples
 from app.api.access import Access, admits
 from app.api.case_schemas import CaseStep
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts
-from app.api.recording import recorded
+from app.api.recording import recorded, until_numbered
 from app.api.schemas import Receipt
 from app.case_events import CaseEvent, EventType, event_record
 from app.cases import CaseFile
 from app.domain import Caller, Role
-from app.engine import Earlier
-from app.errors import EngineStoppedError
 from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.reveal import open_case
-from audit.errors import DuplicateIdError
 from audit.leaf import Fact
 from audit.note import encode_base64
 from audit.records import Receipt as LogReceipt
-
-ATTEMPTS = 5
-"""How often a step is tried again because another one was recorded meanwhile."""
-JSON = "application/json"
 
 REASON = {"code": "facts_support", "text": "The eviction date and the arrears are evidenced."}
 STEP = {
@@ -104,7 +97,8 @@ async def record_step(
     Two steps at once are both checked against the same state, and only one is recorded: the other
     is checked again.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+
+    async def attempt() -> CaseStep:
         case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
         now = parts.clock()
         step = check(case, now)
@@ -120,18 +114,12 @@ async def record_step(
             content=step.content,
             facts=step.facts,
         )
-        try:
-            outcome = await recorded(parts, EntryWork(record))
-        except DuplicateIdError:
-            if attempt == ATTEMPTS:
-                raise
-            continue
-        if isinstance(outcome, Earlier):
-            raise TypeError("a step carries no Idempotency-Key, so it cannot have been done before")
+        await recorded(parts, EntryWork(record))
         after = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
         event = next(each for each in after.events if each.number == number)
         return shown_step(after, event, reader=caller)
-    raise EngineStoppedError  # not reached: the last attempt raises
+
+    return await until_numbered(attempt)
 
 
 def shown_step(case: CaseFile, event: CaseEvent, *, reader: Caller) -> CaseStep:

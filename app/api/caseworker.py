@@ -8,9 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import case_schemas as shapes
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON, REASON, STEP, Step, record_step, route, shown_step
+from app.api.case_steps import REASON, STEP, Step, record_step, route, shown_step
 from app.api.decisions import READING_ROLES, DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, OWN_ASSESSMENT

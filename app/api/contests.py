@@ -8,9 +8,9 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import case_schemas as shapes
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON, REASON, Step, record_step, route
+from app.api.case_steps import REASON, Step, record_step, route
 from app.api.decisions import DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.case_events import CONTEST, REPRESENTATION, REVIEW
 from app.cases import CaseFile

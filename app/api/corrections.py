@@ -19,9 +19,9 @@ from app.api import examples
 from app.api.access import CurrentCaller, admits
 from app.api.asking import application_steps
 from app.api.case_schemas import Text
-from app.api.case_steps import JSON, Step, record_step
+from app.api.case_steps import Step, record_step
 from app.api.decisions import DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
 from app.api.schemas import SaidOrigin, SentValue

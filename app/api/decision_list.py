@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.decisions import JSON, READING_ROLES
-from app.api.documents import problems
+from app.api.decisions import READING_ROLES
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
 from app.api.schemas import Day, Moment
 from app.domain import Caller, Role

@@ -13,7 +13,7 @@ from app import records
 from app.api import examples, schemas
 from app.api.access import CurrentCaller, admits, admitted
 from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, application_steps, idempotency_of
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
@@ -27,7 +27,6 @@ from app.replay import ReplayWork, replay
 from app.reveal import read_advice, shown_body, without_advice
 from models.errors import CaseRejectedError
 
-JSON = "application/json"
 REPEATED = {"Idempotency-Replayed": "true"}
 ADVISED_ROLES = (Role.CALLER, Role.CASEWORKER, Role.ADMIN)
 READING_ROLES = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN)

@@ -11,6 +11,8 @@ from app import errors
 from app.api import batch_schemas, schemas
 from app.api.problems import MEDIA_TYPE
 
+JSON = "application/json"
+
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of a route that may answer with these problems."""

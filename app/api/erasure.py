@@ -9,14 +9,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
-from app.api.schemas import Moment
+from app.api.recording import recorded_once
+from app.api.schemas import Moment, Shape
 from app.custody import BASIS, Hold
 from app.domain import Role
 from app.log_entries import EntryWork
@@ -47,24 +48,20 @@ Subject = Annotated[
 ]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class SubjectErasureRequest(_Shape):
+class SubjectErasureRequest(Shape):
     """Whose content to erase, and why."""
 
     subject: Subject
     basis: Basis
 
 
-class ErasureRequest(_Shape):
+class ErasureRequest(Shape):
     """Why to erase one decision's content."""
 
     basis: Basis
 
 
-class Erased(_Shape):
+class Erased(Shape):
     """What an erasure did, and where the bytes still are."""
 
     erased: list[int]
@@ -83,26 +80,26 @@ class Erased(_Shape):
     ]  # fmt: skip
 
 
-class SubjectHoldRequest(_Shape):
+class SubjectHoldRequest(Shape):
     """Whose content to keep, and why."""
 
     subject: Subject
     basis: Basis
 
 
-class HoldRequest(_Shape):
+class HoldRequest(Shape):
     """Why to keep one decision's content, or why no longer."""
 
     basis: Basis
 
 
-class HoldName(_Shape):
+class HoldName(Shape):
     """A hold that was set."""
 
     id: str
 
 
-class HoldShown(_Shape):
+class HoldShown(Shape):
     """A hold in force."""
 
     id: str
@@ -112,7 +109,7 @@ class HoldShown(_Shape):
     on: Annotated[str, Field(description="`subject`, or `decision`.")]
 
 
-class HoldList(_Shape):
+class HoldList(Shape):
     """The holds in force, oldest first."""
 
     holds: list[HoldShown]
@@ -122,7 +119,6 @@ HoldId = Annotated[
     str, Path(pattern=r"^[0-9a-f-]{1,64}$", description="The hold's identifier.", examples=[
         examples.DECISION_ID])
 ]  # fmt: skip
-JSON = "application/json"
 ADMIN = admits(Role.ADMIN)
 ERASED = {"erased": [3, 7], "recorded_as": [42], "files_purged": True, "backups_kept_days": 30}
 HOLD = {
@@ -314,13 +310,13 @@ async def lift_hold(
         basis=asked.basis,
         actor=caller.name,
     )
-    await parts.engine.submit(EntryWork(record))
+    await recorded_once(parts, EntryWork(record))
     return HoldName(id=hold_id)
 
 
 async def _held(parts: Parts, record_of: Callable[..., NewRecord]) -> HoldName:
     hold_id = parts.new_id()
-    await parts.engine.submit(EntryWork(record_of(hold_id=hold_id)))
+    await recorded_once(parts, EntryWork(record_of(hold_id=hold_id)))
     return HoldName(id=hold_id)
 
 

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import examples, schemas
 from app.api.access import open_to_all
+from app.api.documents import JSON
 from app.api.parts import Parts, parts_of
 
 router = APIRouter(tags=["operation"])
@@ -13,7 +14,7 @@ router = APIRouter(tags=["operation"])
     "/health/live",
     operation_id="read_liveness",
     summary="Is the process alive",
-    responses={200: {"content": {"application/json": {"example": {"status": "alive"}}}}},
+    responses={200: {"content": {JSON: {"example": {"status": "alive"}}}}},
     **open_to_all(),
 )
 async def live() -> schemas.Alive:
@@ -28,7 +29,7 @@ async def live() -> schemas.Alive:
     description="503 when nothing can be recorded at present; `reason` says why. `alarms` says what "
     "is wrong with what others hold of the log, or with the clock; decisions are recorded all the same.",
     responses={
-        200: {"content": {"application/json": {"example": examples.READY}}},
+        200: {"content": {JSON: {"example": examples.READY}}},
         503: {"model": schemas.Ready, "description": "Not ready."},
     },
     **open_to_all(),

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from app.api import examples, schemas
 from app.api.access import EVERY_ROLE, admits
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.served import ServedModel
 
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
     operation_id="list_models",
     summary="List the served models",
     responses={
-        200: {"content": {"application/json": {"example": examples.MODEL_LIST}}},
+        200: {"content": {JSON: {"example": examples.MODEL_LIST}}},
         **problems(401, 403, 422),
     },
     **admits(*EVERY_ROLE),
@@ -35,7 +35,7 @@ async def list_models(request: Request) -> schemas.ModelList:
     description="What it is for, which fields a case must have, how it is explained and under "
     "which policy.",
     responses={
-        200: {"content": {"application/json": {"example": examples.MODEL}}},
+        200: {"content": {JSON: {"example": examples.MODEL}}},
         **problems(401, 403, 404, 422),
     },
     **admits(*EVERY_ROLE),

@@ -10,12 +10,12 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import monitoring_schemas as shapes
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
+from app.api.recording import recorded_once
 from app.domain import Caller, Role
-from app.engine import Recorded
-from app.errors import EngineStoppedError, InvalidRequestError
+from app.errors import InvalidRequestError
 from app.ids import timestamp
 from app.monitoring import fairness
 from app.monitoring.entries import PURGE, Event, outcome_event
@@ -90,7 +90,7 @@ def _example(value: dict[str, Any]) -> Any:
     "calibration) need it. A later report corrects an earlier one.",
     status_code=201,
     responses={
-        201: {"content": {"application/json": {"example": _RECORDED}}},
+        201: {"content": {JSON: {"example": _RECORDED}}},
         **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
     },
     **admits(Role.CALLER, Role.CASEWORKER, Role.ADMIN),
@@ -134,7 +134,7 @@ async def report_outcome(
     "lists are taken. The answer tells nothing of the decision.",
     status_code=201,
     responses={
-        201: {"content": {"application/json": {"example": {"attributes": ["sex"]}}}},
+        201: {"content": {JSON: {"example": {"attributes": ["sex"]}}}},
         **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY),
@@ -186,7 +186,7 @@ async def report_attributes(
     "active version's; `canary` has those of a canary, since it is one. `ended_canary` names the canary "
     "that the circuit breaker ended, until somebody moves it or begins with another.",
     responses={
-        200: {"content": {"application/json": {"example": _EXAMPLE}}},
+        200: {"content": {JSON: {"example": _EXAMPLE}}},
         **problems(401, 403, 404, 422, 503),
     },
     **admits(*WATCHERS),
@@ -206,7 +206,7 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     description="Recorded with its reason. All tests of the active version begin anew. A canary that was "
     "ended is begun again as any canary is, by `POST /v1/models/{model}/stages`.",
     responses={
-        200: {"content": {"application/json": {"example": _RECORDED}}},
+        200: {"content": {JSON: {"example": _RECORDED}}},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
     **admits(*OWNERS),
@@ -232,7 +232,7 @@ async def reset_monitoring(
     description="Deletes reports from before a moment and keeps only figures by group, as they "
     "stand. Recorded in the log without anything about a person.",
     responses={
-        200: {"content": {"application/json": {"example": {"reports": 1204}}}},
+        200: {"content": {JSON: {"example": {"reports": 1204}}}},
         **problems(400, 401, 403, 404, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY, Role.ADMIN),
@@ -395,7 +395,5 @@ def _decision(parts: Parts, decision_id: str, caller: Caller) -> tuple[StoredDec
 
 
 async def _record(parts: Parts, event: Event) -> shapes.Recorded:
-    outcome = await parts.engine.submit(event)
-    if not isinstance(outcome, Recorded):
-        raise EngineStoppedError
+    outcome = await recorded_once(parts, event)
     return shapes.Recorded(id=event.id, index=outcome.receipt.index)

@@ -9,9 +9,9 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import case_schemas as shapes
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON, Step, record_step, route
+from app.api.case_steps import Step, record_step, route
 from app.api.decisions import DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read

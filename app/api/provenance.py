@@ -5,9 +5,8 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api import examples
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON
 from app.api.decisions import READING_ROLES, DecisionId
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.domain import Caller

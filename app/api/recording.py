@@ -1,10 +1,19 @@
 """Handing work to the engine, and waiting for its record as long as a request may."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
 
 from app.api.parts import Parts
 from app.engine import Earlier, Outcome, Recorded, Unfinished, Work
 from app.errors import TimedOutError
+from audit.errors import DuplicateIdError
+
+Made = TypeVar("Made")
+
+ATTEMPTS = 5
+"""How often a numbered entry is made again because another one came before it."""
 
 
 async def recorded(parts: Parts, work: Work) -> Recorded | Earlier:
@@ -26,6 +35,26 @@ async def recorded(parts: Parts, work: Work) -> Recorded | Earlier:
             return outcome
     except TimeoutError as err:
         raise TimedOutError(seconds=seconds) from err
+
+
+async def recorded_once(parts: Parts, work: Work) -> Recorded:
+    """As ``recorded``, of work without an Idempotency-Key, which cannot have been done before."""
+    outcome = await recorded(parts, work)
+    if isinstance(outcome, Earlier):
+        raise TypeError("work without an Idempotency-Key was answered from an earlier record")
+    return outcome
+
+
+async def until_numbered(attempt: Callable[[], Awaitable[Made]]) -> Made:
+    """Return what ``attempt`` returns, which records an entry that has the next number of its kind.
+
+    Where another entry took that number first, it is made again from what is recorded by then. Raises
+    DuplicateIdError when that goes on.
+    """
+    for _ in range(ATTEMPTS - 1):
+        with suppress(DuplicateIdError):
+            return await attempt()
+    return await attempt()
 
 
 def _expire(submitted: asyncio.Future[Outcome], seconds: float) -> None:

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api import examples
 from app.api.access import admits
-from app.api.decisions import JSON
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
 from app.domain import Role
 from app.practice import Reliance

@@ -5,7 +5,7 @@ The same as ``app.replay_report`` and ``app.impact`` give; a test holds the two 
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.api.schemas import (
     Digest,
@@ -14,6 +14,7 @@ from app.api.schemas import (
     Receipt,
     ReplayDifference,
     ReplayVerdict,
+    Shape,
 )
 
 Hex = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -22,11 +23,7 @@ Text = Annotated[str, Field(max_length=1000)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Verdicts(_Shape):
+class Verdicts(Shape):
     """How many decisions came to each verdict."""
 
     identical: Count
@@ -38,7 +35,7 @@ class Verdicts(_Shape):
     damaged: Count
 
 
-class RunLog(_Shape):
+class RunLog(Shape):
     """The log as it was when the run began."""
 
     origin: Text
@@ -46,7 +43,7 @@ class RunLog(_Shape):
     root: Hex
 
 
-class RunSelection(_Shape):
+class RunSelection(Shape):
     """Which decisions were gone through: entries from `start` up to `stop`, of what is named."""
 
     start: Count
@@ -58,7 +55,7 @@ class RunSelection(_Shape):
     digest: Digest | None
 
 
-class RunModel(_Shape):
+class RunModel(Shape):
     """One model among the decisions."""
 
     name: Text
@@ -73,7 +70,7 @@ class RunEnvironmentChange(EnvironmentChange):
     decisions: Count
 
 
-class RunException(_Shape):
+class RunException(Shape):
     """One decision that did not come out identical."""
 
     index: Count
@@ -84,7 +81,7 @@ class RunException(_Shape):
     differences: Annotated[list[ReplayDifference], Field(max_length=20)]
 
 
-class RunInstead(_Shape):
+class RunInstead(Shape):
     """What the cases were tried with."""
 
     bundle: Annotated[
@@ -93,7 +90,7 @@ class RunInstead(_Shape):
     policy: Digest
 
 
-class Transition(_Shape):
+class Transition(Shape):
     """How many cases went from one outcome to another."""
 
     recorded: Text
@@ -102,7 +99,7 @@ class Transition(_Shape):
     examples: list[Text]
 
 
-class ImpactShare(_Shape):
+class ImpactShare(Shape):
     """How many cases of one group would come out otherwise."""
 
     name: Text
@@ -111,7 +108,7 @@ class ImpactShare(_Shape):
     share: Number
 
 
-class ScoreBin(_Shape):
+class ScoreBin(Shape):
     """How many scores lie from `at_least` up to the next bin."""
 
     at_least: Number
@@ -119,7 +116,7 @@ class ScoreBin(_Shape):
     instead: Count
 
 
-class ImpactScores(_Shape):
+class ImpactScores(Shape):
     """How the scores move."""
 
     compared: Count
@@ -132,7 +129,7 @@ class ImpactScores(_Shape):
     bins: list[ScoreBin]
 
 
-class ImpactAsked(_Shape):
+class ImpactAsked(Shape):
     """How often the policy's rules ask for something."""
 
     kind: Text
@@ -140,7 +137,7 @@ class ImpactAsked(_Shape):
     instead: Count
 
 
-class ImpactRefused(_Shape):
+class ImpactRefused(Shape):
     """How many cases are not taken because of one field."""
 
     field: Text
@@ -148,7 +145,7 @@ class ImpactRefused(_Shape):
     examples: list[Text]
 
 
-class Impact(_Shape):
+class Impact(Shape):
     """What would change."""
 
     cases: Count
@@ -167,7 +164,7 @@ class Impact(_Shape):
     refused_fields: list[ImpactRefused]
 
 
-class ReplayReport(_Shape):
+class ReplayReport(Shape):
     """What a run of replays found. Nothing of a case is in it."""
 
     version: Literal[1]
@@ -212,7 +209,7 @@ class ReplayReport(_Shape):
     impact: Impact | None
 
 
-class RunRecorded(_Shape):
+class RunRecorded(Shape):
     """The log's entry of a run."""
 
     id: str
@@ -220,7 +217,7 @@ class RunRecorded(_Shape):
     receipt: Receipt
 
 
-class RunSummary(_Shape):
+class RunSummary(Shape):
     """One run in a list, as its leaf tells it."""
 
     id: str
@@ -233,13 +230,13 @@ class RunSummary(_Shape):
     report_sha256: Hex
 
 
-class RunList(_Shape):
+class RunList(Shape):
     """Runs, the latest first."""
 
     runs: list[RunSummary]
 
 
-class RunShown(_Shape):
+class RunShown(Shape):
     """One run's report, and who recorded it."""
 
     id: str

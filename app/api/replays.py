@@ -13,15 +13,13 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api import replay_schemas as shapes
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import JSON
 from app.api.decision_list import PageQuery
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.examples import DECISION, DECISION_ID
 from app.api.parts import Parts, parts_of
-from app.api.recording import recorded
+from app.api.recording import recorded_once
 from app.domain import Role
-from app.engine import Recorded
-from app.errors import EngineStoppedError, ErasedDecisionError, UnknownRunError
+from app.errors import ErasedDecisionError, UnknownRunError
 from app.ids import timestamp
 from app.log_entries import EntryWork
 from app.records import with_receipt
@@ -131,9 +129,7 @@ async def record_replays(
     record = run_record(
         report, content, actor=caller.name, at=timestamp(parts.clock()), new_id=parts.new_id
     )
-    outcome = await recorded(parts, EntryWork(record))
-    if not isinstance(outcome, Recorded):
-        raise EngineStoppedError  # it has no Idempotency-Key: it cannot have been done before
+    outcome = await recorded_once(parts, EntryWork(record))
     for name in VERDICTS:
         parts.metrics.replays.labels(name).inc(getattr(asked.verdicts, name))
     told = {"id": record.id, "report_sha256": hashlib.sha256(report).hexdigest()}

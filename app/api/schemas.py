@@ -36,16 +36,13 @@ def _as_day(said: object) -> object:
     raise ValueError("want a day as 2026-11-30")
 
 
-RoleName = Literal[
-    "caller", "caseworker", "reviewer", "model_owner", "auditor", "equality", "admin"
-]
+class Shape(BaseModel):
+    """What a body may hold, and nothing besides, each in its own type."""
 
-
-class _Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class SaidOrigin(_Shape):
+class SaidOrigin(Shape):
     """Where one input comes from."""
 
     source: Annotated[
@@ -59,7 +56,7 @@ class SaidOrigin(_Shape):
     ] = None
 
 
-class DecisionRequest(_Shape):
+class DecisionRequest(Shape):
     """One case to advise on."""
 
     case: Annotated[
@@ -122,7 +119,7 @@ class DecisionRequest(_Shape):
         return {name: Origin(said.source, said.date) for name, said in self.provenance.items()}
 
 
-class Signature(_Shape):
+class Signature(Shape):
     """Who vouches for the model's bundle."""
 
     status: Literal["verified", "unsigned"]
@@ -134,7 +131,7 @@ class Signature(_Shape):
     ]
 
 
-class ModelName(_Shape):
+class ModelName(Shape):
     """Which exact model."""
 
     name: str
@@ -149,7 +146,7 @@ class ModelName(_Shape):
     ]
 
 
-class PolicyName(_Shape):
+class PolicyName(Shape):
     """Which exact policy."""
 
     name: str
@@ -157,14 +154,14 @@ class PolicyName(_Shape):
     digest: Digest
 
 
-class RuleFired(_Shape):
+class RuleFired(Shape):
     """The policy rule that led to the outcome."""
 
     id: str
     description: str
 
 
-class Recommendation(_Shape):
+class Recommendation(Shape):
     """What the system suggests. A person decides."""
 
     outcome: str
@@ -175,7 +172,7 @@ class Recommendation(_Shape):
     near_threshold: bool
 
 
-class Contribution(_Shape):
+class Contribution(Shape):
     """One field's exact Shapley value."""
 
     field: str
@@ -189,21 +186,21 @@ class Contribution(_Shape):
     ]  # fmt: skip
 
 
-class Background(_Shape):
+class Background(Shape):
     """The cases that the explanation compares with."""
 
     rows: int
     digest: Digest
 
 
-class Contrast(_Shape):
+class Contrast(Shape):
     """Two classes told against each other: the policy's, and its closest rival."""
 
     favoured: str
     rival: str
 
 
-class Explanation(_Shape):
+class Explanation(Shape):
     """Why: base value and contributions that add up to the model's own output."""
 
     summary: str
@@ -238,7 +235,7 @@ class Explanation(_Shape):
     background: Background
 
 
-class SimilarCases(_Shape):
+class SimilarCases(Shape):
     """How often the positive class was true among calibration cases with a similar score."""
 
     wording: str
@@ -251,7 +248,7 @@ class SimilarCases(_Shape):
     ]
 
 
-class PredictionSet(_Shape):
+class PredictionSet(Shape):
     """The classes that cannot be ruled out at this coverage (split conformal), likeliest first."""
 
     classes: list[str]
@@ -259,7 +256,7 @@ class PredictionSet(_Shape):
     calibration_rows: int
 
 
-class PredictionInterval(_Shape):
+class PredictionInterval(Shape):
     """The numbers that cannot be ruled out at this coverage (split conformal)."""
 
     low: float
@@ -268,7 +265,7 @@ class PredictionInterval(_Shape):
     calibration_rows: int
 
 
-class Uncertainty(_Shape):
+class Uncertainty(Shape):
     """How sure, from cases with known answers that the model was not trained on."""
 
     status: Literal["available", "not_available"]
@@ -278,7 +275,7 @@ class Uncertainty(_Shape):
     prediction_interval: PredictionInterval | None
 
 
-class Novelty(_Shape):
+class Novelty(Shape):
     """One field whose value no comparable case has."""
 
     field: str
@@ -286,7 +283,7 @@ class Novelty(_Shape):
     far: bool
 
 
-class Familiarity(_Shape):
+class Familiarity(Shape):
     """Whether the case is like the comparable cases at all."""
 
     unfamiliar: bool
@@ -298,7 +295,7 @@ class Familiarity(_Shape):
     background_rows: int
 
 
-class Change(_Shape):
+class Change(Shape):
     """One field's value, as it is and as it would have to be."""
 
     field: str
@@ -307,7 +304,7 @@ class Change(_Shape):
     to: Value
 
 
-class Alternative(_Shape):
+class Alternative(Shape):
     """Changes that together would have led to another outcome; no part of them alone does."""
 
     changes: list[Change]
@@ -316,7 +313,7 @@ class Alternative(_Shape):
     sentence: str
 
 
-class WhatWouldChange(_Shape):
+class WhatWouldChange(Shape):
     """The smallest changes that would have changed the recommendation, confirmed by the model."""
 
     status: Literal["found", "none_found", "not_sought", "not_finished"]
@@ -324,14 +321,14 @@ class WhatWouldChange(_Shape):
     found: list[Alternative]
 
 
-class Flag(_Shape):
+class Flag(Shape):
     """Something about one field that whoever decides should know."""
 
     field: str
     kind: Literal["missing", "unknown"]
 
 
-class Receipt(_Shape):
+class Receipt(Shape):
     """Where the record stands in the append-only log."""
 
     log: Annotated[str, Field(description="The log's origin, as in its checkpoints.")]
@@ -339,14 +336,14 @@ class Receipt(_Shape):
     leaf_hash: Base64Hash
 
 
-class PurposeNamed(_Shape):
+class PurposeNamed(Shape):
     """What the call was for, and on what ground in law."""
 
     purpose: str
     legal_basis: str
 
 
-class InputOrigin(_Shape):
+class InputOrigin(Shape):
     """Where one input comes from, as the call said."""
 
     field: str
@@ -355,28 +352,28 @@ class InputOrigin(_Shape):
     stale: Annotated[bool, Field(description="Whether it is older than the policy takes.")]
 
 
-class Requirement(_Shape):
+class Requirement(Shape):
     """Something that a rule of the policy asks for in this case."""
 
     requires: Literal["person", "evidence", "second_person", "no_advice"]
     rule: RuleFired
 
 
-class Given(_Shape):
+class Given(Shape):
     """The advice is in the answer."""
 
     status: Literal["given"]
     reason: None
 
 
-class NotGiven(_Shape):
+class NotGiven(Shape):
     """There is no advice (`none`), or it is kept back for now (`withheld`)."""
 
     status: Literal["none", "withheld"]
     reason: str
 
 
-class DecisionWithoutAdvice(_Shape):
+class DecisionWithoutAdvice(Shape):
     """A recorded case without advice, or with advice that is kept back for now."""
 
     id: str
@@ -393,7 +390,7 @@ class DecisionWithoutAdvice(_Shape):
     receipt: Receipt
 
 
-class Decision(_Shape):
+class Decision(Shape):
     """One decision's file: recommendation, explanation and receipt."""
 
     id: str
@@ -422,7 +419,7 @@ ReplayVerdict = Literal[
 ]
 
 
-class ReplayDifference(_Shape):
+class ReplayDifference(Shape):
     """One recorded array that did not come out the same."""
 
     name: str
@@ -439,7 +436,7 @@ class ReplayDifference(_Shape):
     ]  # fmt: skip
 
 
-class EnvironmentChange(_Shape):
+class EnvironmentChange(Shape):
     """Something about the machine that was otherwise when the decision was made."""
 
     name: str
@@ -447,7 +444,7 @@ class EnvironmentChange(_Shape):
     current: str | None
 
 
-class Replay(_Shape):
+class Replay(Shape):
     """What recomputing a decision gave."""
 
     decision: str
@@ -466,7 +463,7 @@ class Replay(_Shape):
     receipt: Receipt
 
 
-class ModelSummary(_Shape):
+class ModelSummary(Shape):
     """One served model in a list."""
 
     name: str
@@ -477,13 +474,13 @@ class ModelSummary(_Shape):
     owner: str
 
 
-class ModelList(_Shape):
+class ModelList(Shape):
     """The served models."""
 
     models: list[ModelSummary]
 
 
-class ExplanationMethod(_Shape):
+class ExplanationMethod(Shape):
     """How this model is explained, decided when it was loaded."""
 
     method: str
@@ -494,7 +491,7 @@ class ExplanationMethod(_Shape):
     background: Background
 
 
-class PurposeOffered(_Shape):
+class PurposeOffered(Shape):
     """One purpose that a call may name, with the grounds in law for it."""
 
     purpose: str
@@ -502,7 +499,7 @@ class PurposeOffered(_Shape):
     legal_bases: list[str]
 
 
-class Model(_Shape):
+class Model(Shape):
     """One served model: what it is for, what it takes, how it is explained."""
 
     name: str
@@ -525,13 +522,13 @@ class Model(_Shape):
     manual_route: str | None
 
 
-class Alive(_Shape):
+class Alive(Shape):
     """The process answers."""
 
     status: Literal["alive"]
 
 
-class Ready(_Shape):
+class Ready(Shape):
     """Whether decisions can be recorded at present."""
 
     status: Literal["ready", "not_ready"]
@@ -542,7 +539,7 @@ class Ready(_Shape):
     queue_depth: int
 
 
-class FieldProblem(_Shape):
+class FieldProblem(Shape):
     """One thing to mend in a request. The value itself is never repeated."""
 
     field: str
@@ -551,7 +548,7 @@ class FieldProblem(_Shape):
     allowed: str
 
 
-class Problem(_Shape):
+class Problem(Shape):
     """A problem (RFC 9457)."""
 
     type: Annotated[str, Field(description="A page that explains this kind of problem.")]

@@ -5,14 +5,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import ATTEMPTS, JSON
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
-from app.api.recording import recorded
-from app.api.schemas import Moment
+from app.api.recording import recorded, until_numbered
+from app.api.schemas import Moment, Shape
 from app.domain import Caller, Kind, Role
 from app.errors import UnknownModelError
 from app.ids import timestamp
@@ -20,7 +19,6 @@ from app.log_entries import EntryWork
 from app.refusals import HumanNeededError
 from app.stops import Stop, StopState, resume_record, stop_record
 from app.visible import VISIBLE, VISIBLY
-from audit.errors import DuplicateIdError
 from audit.records import NewRecord
 
 router = APIRouter(tags=["stops"])
@@ -38,24 +36,20 @@ SHOWN = {
 STOPS = {"stops": [SHOWN]}
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class StopRequest(_Shape):
+class StopRequest(Shape):
     """What to stop, and why."""
 
     model: Annotated[str | None, Field(max_length=63, description="Null stops all models.")]
     reason: Reason
 
 
-class ResumeRequest(_Shape):
+class ResumeRequest(Shape):
     """Why advice may go on."""
 
     reason: Reason
 
 
-class StopShown(_Shape):
+class StopShown(Shape):
     """A stop in force."""
 
     number: int
@@ -68,7 +62,7 @@ class StopShown(_Shape):
     ]
 
 
-class StopList(_Shape):
+class StopList(Shape):
     """The stops in force."""
 
     stops: list[StopShown]
@@ -175,19 +169,16 @@ async def resume(parts: Parts, number: int, *, reason: str, caller: Caller) -> S
 
 async def _record(parts: Parts, make: Callable[[StopState], NewRecord | None]) -> StopState:
     """Record the next control entry, if any is to be made, and return the state after it."""
-    for attempt in range(1, ATTEMPTS + 1):
+
+    async def attempt() -> StopState:
         state = await run_in_threadpool(parts.stops.refresh)
         entry = make(state)
         if entry is None:
             return state
-        try:
-            await recorded(parts, EntryWork(entry))
-        except DuplicateIdError:
-            if attempt == ATTEMPTS:
-                raise
-        else:
-            break
-    return await run_in_threadpool(parts.stops.refresh)
+        await recorded(parts, EntryWork(entry))
+        return await run_in_threadpool(parts.stops.refresh)
+
+    return await until_numbered(attempt)
 
 
 def _shown(state: StopState) -> StopList:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from app.api.access import EVERY_ROLE, admits
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.api.schemas import ModelName
 from app.publish.atrs import atrs_record
@@ -54,7 +54,7 @@ class Transparency(BaseModel):
     "entry for the EU's register. Figures from use are not in it: `grounds publish` takes them with "
     "their window.",
     responses={
-        200: {"content": {"application/json": {"example": _EXAMPLE}}},
+        200: {"content": {JSON: {"example": _EXAMPLE}}},
         **problems(401, 403, 404, 422),
     },
     **admits(*EVERY_ROLE),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.access import CurrentCaller, admits
 from app.api.decision_list import PageQuery
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.api.schemas import Moment
 from app.domain import Role
@@ -16,7 +16,6 @@ from app.verifications import Verification
 
 router = APIRouter(tags=["log"])
 
-JSON = "application/json"
 RUN_ID = "019a9f3e-5c1d-7a52-9c0a-6f2e1b7d4c12"
 VERIFIERS = (Role.AUDITOR, Role.ADMIN)
 

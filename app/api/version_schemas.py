@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from app.api.schemas import Moment
+from app.api.schemas import Moment, Shape
 from app.lifecycle import EntryType, Stage
 from app.visible import VISIBLE, VISIBLY
 
@@ -18,11 +18,7 @@ Reason = Annotated[
 ]
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RegisterRequest(_Shape):
+class RegisterRequest(Shape):
     """Which bundle and policy of the store make the version."""
 
     bundle: BundleDigest
@@ -30,7 +26,7 @@ class RegisterRequest(_Shape):
     reason: Reason
 
 
-class StageRequest(_Shape):
+class StageRequest(Shape):
     """Which version goes where, and why."""
 
     bundle: BundleDigest
@@ -52,20 +48,20 @@ class StageRequest(_Shape):
     ] = None
 
 
-class PolicyRequest(_Shape):
+class PolicyRequest(Shape):
     """Which policy of the store is to be around the active bundle."""
 
     policy: PolicyDigest
     reason: Reason
 
 
-class RollbackRequest(_Shape):
+class RollbackRequest(Shape):
     """Why."""
 
     reason: Reason
 
 
-class VersionShown(_Shape):
+class VersionShown(Shape):
     """One version and where it stands."""
 
     version: Annotated[str, Field(description="What its card calls it.")]
@@ -80,14 +76,14 @@ class VersionShown(_Shape):
     open_here: Annotated[bool, Field(description="Whether this service has it open and warm.")]
 
 
-class Versions(_Shape):
+class Versions(Shape):
     """A model's versions."""
 
     model: str
     versions: list[VersionShown]
 
 
-class ChangeShown(_Shape):
+class ChangeShown(Shape):
     """One change of the registry."""
 
     number: int
@@ -110,14 +106,14 @@ class ChangeShown(_Shape):
     ]
 
 
-class Changes(_Shape):
+class Changes(Shape):
     """What happened to a model's versions, oldest first."""
 
     model: str
     changes: list[ChangeShown]
 
 
-class Share(_Shape):
+class Share(Shape):
     """A share with its 95 % interval."""
 
     value: float
@@ -125,7 +121,7 @@ class Share(_Shape):
     high: float
 
 
-class OutcomePair(_Shape):
+class OutcomePair(Shape):
     """How many cases had one outcome and would have had the other."""
 
     given: str
@@ -133,7 +129,7 @@ class OutcomePair(_Shape):
     cases: int
 
 
-class ShadowComparison(_Shape):
+class ShadowComparison(Shape):
     """A shadow's outcomes beside the given ones."""
 
     model: str

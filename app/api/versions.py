@@ -9,16 +9,14 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.api import version_schemas as shapes
 from app.api.access import CurrentCaller, admits
-from app.api.case_steps import ATTEMPTS, JSON
-from app.api.documents import problems
+from app.api.documents import JSON, problems
 from app.api.parts import Parts, parts_of
-from app.api.recording import recorded
+from app.api.recording import recorded, until_numbered
 from app.domain import Role
-from app.errors import EngineStoppedError, UnknownModelError
+from app.errors import UnknownModelError
 from app.lifecycle import RegistryState, VersionId, allowed_stages
 from app.log_entries import EntryWork
 from app.registry_entries import Change, changes
-from audit.errors import DuplicateIdError
 from audit.records import NewRecord
 
 router = APIRouter(prefix="/v1/models", tags=["versions"])
@@ -232,19 +230,16 @@ async def compare_shadow(
 
 async def _change(parts: Parts, model: str, make: Make) -> shapes.Versions:
     """Record a change made for the newest state; made again when another came first."""
-    for attempt in range(1, ATTEMPTS + 1):
+
+    async def attempt() -> shapes.Versions:
         with ExitStack() as held:
             state = await run_in_threadpool(parts.registry.refresh)
             record = await run_in_threadpool(make, state, held)
-            try:
-                await recorded(parts, EntryWork(record))
-            except DuplicateIdError:
-                if attempt == ATTEMPTS:
-                    raise
-                continue
+            await recorded(parts, EntryWork(record))
             await run_in_threadpool(parts.registry.refresh)
             return _shown(parts, model)
-    raise EngineStoppedError  # not reached: the last attempt raises
+
+    return await until_numbered(attempt)
 
 
 def _check_known(parts: Parts, model: str) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from app.demo.asking import request_body
 from app.domain import Kind, Role
 from app.ids import utc_now
-from app.keys import KeyStore
+from app.keys import FILE, KeyStore
 from models.demo.build import build_demo
 from models.demo.cases import DEMO_CASES
 from models.signing import make_key, sign_bundle
@@ -134,7 +134,7 @@ def _invitation(
 
 
 def _new_key(data: Path) -> str:
-    with closing(KeyStore(data / "access.sqlite3")) as store:
+    with closing(KeyStore(data / FILE)) as store:
         for entry in store.entries():
             if entry.name == KEY_NAME and entry.revoked is None:
                 store.revoke(entry.id, clock=utc_now)

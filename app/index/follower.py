@@ -14,7 +14,7 @@ import structlog
 from app.index.rows import TYPES, WITH_PAYLOAD, advised_outcome, changes
 from app.index.store import IndexStore, IndexStoreError, Position, Statement
 from audit.errors import AuditError, DamagedLogError
-from audit.leaf import parse_leaf
+from audit.leaf import leaf_ending, parse_leaf
 from audit.reader import LogReader
 from audit.records import ERASURE
 from audit.rows import EntryRow
@@ -27,8 +27,7 @@ REST = 9
 REACH_SECONDS = 2.0
 """How long a page waits for the index to know what its reader has just done."""
 
-# Canonical leaves end with their type: no need to parse the others.
-_ENDINGS = tuple(f'"type":"{name}","v":1}}'.encode() for name in sorted(TYPES))
+_ENDINGS = tuple(map(leaf_ending, TYPES))
 
 _log = structlog.get_logger("grounds.index")
 

@@ -15,6 +15,8 @@ from typing import Any
 import apsw
 import orjson
 
+from app.private_file import open_private
+
 FILE = "protected-attributes.sqlite3"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS report(
@@ -63,11 +65,7 @@ class AttributeStore:
         """Open or make the store. Raises AttributeStoreError when it cannot be used."""
         self._lock = Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.exists():
-                path.touch(mode=0o600)
-            self._connection = apsw.Connection(str(path))
-            self._connection.set_busy_timeout(2000)
+            self._connection = open_private(path)
             # What is deleted must not be left in free pages, nor in a write-ahead log.
             self._connection.execute("PRAGMA secure_delete=ON; PRAGMA journal_mode=TRUNCATE")
             self._connection.execute("PRAGMA foreign_keys=ON")

@@ -32,8 +32,8 @@ class LogGauges:
         self._metrics.log_bytes.set(_bytes_in(self._directory))
 
     def _is_covered(self) -> bool:
-        size = self._log.size
         try:
+            size = self._log.size
             note = self._log.stored_checkpoint()
             return (
                 note is not None

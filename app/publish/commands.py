@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.terminal import DataDir, settings_in
+
 if TYPE_CHECKING:
     from app.publish.subject import Subject
 
@@ -76,28 +78,17 @@ def register(path: BundlePath, deployment: DeploymentFile = None) -> None:
 @app.command("prov")
 def prov(
     decision: Annotated[str, typer.Argument(help="The decision's identifier.")],
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
-    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Write a decision's provenance as W3C PROV-JSON, from the log alone."""
     from app.case_entries import following
-    from app.cli_log import OPERATOR
-    from app.domain import Caller, Role
-    from app.log_store import log_directory, log_store
+    from app.domain import OPERATOR
+    from app.log_store import read_log
     from app.publish.prov import prov_document
     from app.reading import check_visible
-    from app.settings import Settings
-    from audit.reader import LogReader
 
-    settings = Settings()
-    settings = settings.model_copy(update={"data_dir": data_dir or settings.data_dir})
-    with closing(
-        LogReader.open_readonly(
-            log_directory(settings), origin=settings.log_origin, store=log_store(settings)
-        )
-    ) as log:
-        check_visible(log, decision, reader=Caller(key_id=OPERATOR, role=Role.ADMIN))
+    with closing(read_log(settings_in(data_dir))) as log:
+        check_visible(log, decision, reader=OPERATOR)
         made = log.read(decision)
         later = map(log.read, following(log, {made.index}))
         typer.echo(_json(prov_document(log, made, later)), nl=False)

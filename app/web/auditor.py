@@ -209,7 +209,7 @@ def _timeline(parts: Parts, decision_id: str, texts: Texts) -> AuditView:
 
 
 def _leaf(parts: Parts, index: int) -> Leaf:
-    return parse_leaf(parts.log.entries(index, index + 1)[0].leaf)
+    return parse_leaf(parts.log.entry(index).leaf)
 
 
 def _fact(facts: object, name: str) -> str:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
 from app.api.access import open_to_all
+from app.api.documents import JSON
 from app.api.parts import Parts, parts_of
 from app.api.transparency import records
 from app.publish.subject import FILE, read_deployment
@@ -54,7 +55,7 @@ async def show_record(request: Request, model: str) -> Response:
     """Return the same for machines."""
     served = parts_of(request).model(model)
     found = await asyncio.to_thread(records, served)
-    return Response(found.model_dump_json(indent=2), media_type="application/json", headers=KEPT)
+    return Response(found.model_dump_json(indent=2), media_type=JSON, headers=KEPT)
 
 
 def _status(parts: Parts, name: str) -> Status:

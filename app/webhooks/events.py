@@ -16,7 +16,7 @@ from app.lifecycle import POLICY_CHANGED, REGISTERED, STAGE_CHANGED
 from app.records import RECOMMENDATION
 from app.stops import RESUME_ASKED, RESUMED, STOPPED
 from app.webhooks.endpoints import EventGroup
-from audit.leaf import parse_leaf
+from audit.leaf import leaf_ending, parse_leaf
 from audit.rows import EntryRow
 
 MEDIA_TYPE = "application/cloudevents+json"
@@ -53,8 +53,7 @@ KINDS: Mapping[str, Kind] = {
 }
 """By the type of entry."""
 
-# Canonical leaves end with their type: no need to parse the others.
-_ENDINGS = {name: f'"type":"{name}","v":1}}'.encode() for name in KINDS}
+_ENDINGS = tuple(map(leaf_ending, KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Event:
 
 def event_of(row: EntryRow, *, origin: str) -> Event | None:
     """Return what is told of an entry, None where it is of no kind that is told."""
-    if not row.leaf.endswith(tuple(_ENDINGS.values())):
+    if not row.leaf.endswith(_ENDINGS):
         return None
     leaf = parse_leaf(row.leaf)
     kind = KINDS.get(leaf.type)

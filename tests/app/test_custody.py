@@ -1,5 +1,6 @@
 """Over HTTP: evidence packs, tiles, recorded reads, erasure, holds and retention."""
 
+import asyncio
 import io
 import zipfile
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from app.retention import Period, Retention, RetentionError, load_retention
 from app.settings import Settings
 from audit import standalone_verify
 from audit.checkpoint import parse_checkpoint
-from audit.errors import UnderHoldError
+from audit.errors import LogFullError, UnderHoldError
 from audit.leaf import parse_leaf
 from audit.log import Log
 from audit.merkle import leaf_hash, root_of
@@ -466,3 +467,41 @@ def test_the_service_publishes_shows_witnesses_and_starts_with_them_down(
             f"/v1/decisions/{decision}/evidence", headers=service.key(Role.AUDITOR)
         )
         assert_problem(response, slug="not-covered", status=503)
+
+
+class Slow:
+    """An engine whose disk takes five seconds, and then is full."""
+
+    def submit(self, _work: object) -> asyncio.Future[object]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[object] = loop.create_future()
+        loop.call_later(5, self._refuse, future)
+        return future
+
+    def _refuse(self, future: asyncio.Future[object]) -> None:
+        if not future.done():
+            future.set_exception(LogFullError("full"))
+
+
+def test_the_record_of_a_read_is_waited_for_no_longer_than_a_request_may_take(
+    service: Started,
+) -> None:
+    decision = asked(service)
+    hasty = service.parts.settings.model_copy(update={"request_timeout_seconds": 0.01})
+    with service.replaced(settings=hasty, engine=Slow()):
+        read = service.client.get(
+            f"/v1/decisions/{decision}/history", headers=service.key(Role.AUDITOR)
+        )
+    assert_problem(read, slug="timed-out", status=503)
+
+
+def test_a_hold_is_waited_for_no_longer_than_a_request_may_take(service: Started) -> None:
+    decision = asked(service)
+    hasty = service.parts.settings.model_copy(update={"request_timeout_seconds": 0.01})
+    with service.replaced(settings=hasty, engine=Slow()):
+        placed = service.client.post(
+            f"/v1/decisions/{decision}/hold",
+            json={"basis": "Appeal 1"},
+            headers=service.key(Role.ADMIN),
+        )
+    assert_problem(placed, slug="timed-out", status=503)

@@ -39,8 +39,11 @@ from tests.contract.operations import Operation, operations
 from tests.signed import signed
 from tests.started import start
 
-ADVISED, NEIGHBOUR, SENT = "zqa", "zqb", "zqc"
-"""Outcomes: what the model advises, one that nobody says, and what people send."""
+ADVISED, NEIGHBOUR, SENT = "advised-zqa", "neighbour-zqb", "sent-zqc"
+"""Outcomes: what the model advises, one that nobody says, and what people send.
+
+They are too long to stand by chance in a form's token, a digest or a signature, as three letters may.
+"""
 BANDS = [
     {
         "rule": f"rule-{outcome}", "at_least": line, "outcome": outcome, "label": f"Label {outcome}",

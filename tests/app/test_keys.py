@@ -4,9 +4,11 @@ import asyncio
 import hashlib
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import apsw
 import pytest
 from fastapi.testclient import TestClient
 
@@ -41,6 +43,19 @@ def test_a_key_is_who_it_was_made_for(store: KeyStore) -> None:
     (entry,) = store.entries()
     assert (entry.id, entry.name, entry.role) == (key_id, "Case system", Role.CASEWORKER)
     assert (entry.created, entry.revoked) == ("2026-11-23T10:15:30.123Z", None)
+
+
+def test_what_cannot_be_read_or_written_is_said_and_no_fault_of_the_database(
+    path: Path, store: KeyStore
+) -> None:
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("DROP TABLE access_key")
+    with pytest.raises(KeyStoreError, match="cannot be written"):
+        store.create(name="x", role=Role.CALLER, clock=clock)
+    with pytest.raises(KeyStoreError, match="cannot be written"):
+        store.revoke("0123", clock=clock)
+    with pytest.raises(KeyStoreError, match="cannot be read"):
+        store.entries()
 
 
 def test_no_two_keys_are_the_same(store: KeyStore) -> None:

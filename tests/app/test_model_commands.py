@@ -9,9 +9,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from app import cli_model
+from app import terminal
 from app.cli import app
-from app.cli_model import ServiceRefusedError
+from app.client import KEY_VARIABLE, ServiceRefusedError
 from app.domain import Kind, Role
 from app.ids import utc_now
 from app.keys import KeyStore
@@ -32,9 +32,9 @@ def run(tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         key = store.create(
             name="o", role=Role.MODEL_OWNER, clock=utc_now, kind=Kind.HUMAN, actor="olga"
         )
-    monkeypatch.setenv("GROUNDS_KEY", key)
+    monkeypatch.setenv(KEY_VARIABLE, key)
     monkeypatch.setenv("GROUNDS_DATA_DIR", str(settings.data_dir))
-    monkeypatch.setattr(cli_model.out, "width", 200)  # whenever it was made
+    monkeypatch.setattr(terminal.out, "width", 200)  # whenever it was made
     with ServiceProcess(settings) as service:
 
         def command(*words: object) -> Result:
@@ -94,5 +94,12 @@ def test_what_the_service_or_the_key_refuses_is_said(
     none = run("model", "stage", tiny.NAME, "live", "--bundle", "00", "--policy", "00",
                "--reason", "x")  # fmt: skip
     assert "0 versions of tiny begin so" in str(none.exception)
-    monkeypatch.delenv("GROUNDS_KEY")
+    monkeypatch.delenv(KEY_VARIABLE)
     assert "set GROUNDS_KEY" in str(run("model", "versions", tiny.NAME).exception)
+
+
+def test_a_key_goes_to_no_other_machine_without_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "grounds_0123_secret")
+    done = CliRunner().invoke(app, ["model", "versions", "any", "--url", "http://service.invalid"])
+    assert isinstance(done.exception, ServiceRefusedError)
+    assert "would go out unencrypted" in str(done.exception)

@@ -14,9 +14,9 @@ from app.ids import utc_now
 from app.settings import Settings
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.log import Log
-from audit.monitor import MAX_RESOURCE_BYTES, SourceError
 from audit.note import SigningKey
 from audit.publish import publish
+from audit.published_log import MAX_RESOURCE_BYTES, SourceError
 from audit.records import NewRecord
 from tests.app import tiny
 from tests.app.test_cli import here

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from app import words
 from app.bundle_store import store_of
 from app.demo.asking import request_body
-from app.domain import Role
+from app.domain import OPERATOR, Role
 from app.environment import environment
 from app.first_start import find_models
 from app.ids import new_id, utc_now
@@ -26,7 +26,7 @@ from app.reading import read_decision
 from app.replay import VERDICTS, replay, verdict_name
 from app.replay_recorder import record_here, writable
 from app.replay_report import RunReport
-from app.replay_run import OPERATOR, Run, run_replay
+from app.replay_run import Run, run_replay
 from app.served import join
 from app.settings import Settings
 from app.trust import vouched
@@ -149,10 +149,10 @@ def test_other_words_are_a_difference(
     settings: Settings, keys: dict[Role, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded(settings, keys[Role.CALLER], 1)
-    assert replayed(settings).all_same
+    assert set(replayed(settings).sums.verdicts) == {"identical"}
     monkeypatch.setattr(words, "MOST_REASONS", 3)
     report = replayed(settings)
-    assert not report.all_same
+    assert set(report.sums.verdicts) == {"different"}
     (found,) = report.sums.exceptions
     assert found.verdict == "different"
     (difference,) = found.differences
@@ -176,7 +176,9 @@ def test_a_decision_under_a_policy_that_is_gone_is_replayed_from_the_logs_own_re
     settings: Settings, keys: dict[Role, str], tmp_path: Path
 ) -> None:
     recorded(settings, keys[Role.CALLER], 1)
-    assert replayed(only_the_bundle(settings, tmp_path / "models")).all_same
+    assert set(replayed(only_the_bundle(settings, tmp_path / "models")).sums.verdicts) == {
+        "identical"
+    }
 
 
 def test_a_model_is_found_in_the_store_or_in_a_directory_that_is_named_and_else_missing(
@@ -185,14 +187,14 @@ def test_a_model_is_found_in_the_store_or_in_a_directory_that_is_named_and_else_
     recorded(settings, keys[Role.CALLER], 1)
     (tmp_path / "models").mkdir()
     stored = settings.model_copy(update={"models_dir": tmp_path / "models"})
-    assert replayed(stored).all_same  # its first start has put it there
+    assert set(replayed(stored).sums.verdicts) == {"identical"}  # its first start has put it there
     without = stored.model_copy(update={"store_dir": tmp_path / "none"})
     report = replayed(without)
     (found,) = report.sums.exceptions
     assert found.verdict == "model_missing"
     assert str(tmp_path / "models") in (found.reason or "")
     run = Run(without, directories=(settings.models_dir,))
-    assert run_replay(run, clock=utc_now).all_same
+    assert set(run_replay(run, clock=utc_now).sums.verdicts) == {"identical"}
 
 
 def test_replaying_with_the_service_running_is_refused_unless_nothing_is_recorded(
@@ -203,6 +205,6 @@ def test_replaying_with_the_service_running_is_refused_unless_nothing_is_recorde
         json=request_body(DEMO_CASES["close-call"]),
         headers={"Authorization": f"Bearer {keys[Role.CALLER]}"},
     )
-    assert replayed(settings).all_same
+    assert set(replayed(settings).sums.verdicts) == {"identical"}
     with pytest.raises(LogLockedError), writable(Run(settings), clock=utc_now):
         pass

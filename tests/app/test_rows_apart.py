@@ -16,6 +16,7 @@ from app.settings import Settings
 from models.bundle import BundleFiles, open_bundle
 from models.errors import ScoringError
 from models.rows import Sample
+from tests.models.feeds import feeds_of
 from tests.models.graphs import REGRESSION, card, constant, make_model, tensor, write
 
 CASE = {"a": 1.0, "b": 2.0, "c": 4.0}
@@ -116,7 +117,7 @@ def test_a_graph_that_looks_at_other_rows_is_asked_row_by_row(what: str, tmp_pat
 def test_a_graph_whose_rows_stand_alone_is_asked_for_many_at_once(tmp_path: Path) -> None:
     bundle = open_bundle(files_of(PLAIN, tmp_path))
     assert not bundle.session.alone_because
-    feeds = bundle.schema.feeds_of(ROWS)
+    feeds = feeds_of(bundle.schema, ROWS)
     np.testing.assert_allclose(
         bundle.session.run_batch(feeds), bundle.session.run_rows(feeds)[0], rtol=0, atol=1e-6
     )
@@ -126,7 +127,7 @@ def test_a_graph_that_was_not_found_out_is_found_out_when_it_is_asked(tmp_path: 
     bundle = open_bundle(files_of(GRAPHS["the number of rows"], tmp_path))
     bundle.session.alone_because = ""
     with pytest.raises(ScoringError, match="got others among many rows than alone"):
-        bundle.session.run_batch(bundle.schema.feeds_of(ROWS))
+        bundle.session.run_batch(feeds_of(bundle.schema, ROWS))
 
 
 def test_one_number_for_all_rows_is_no_batch(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from app.domain import Role
 from app.lineup import Lineup, share_of
 from app.records import SHADOW
 from app.settings import Settings
+from audit.errors import LogUnavailableError
 from audit.leaf import parse_leaf
 from models.card import Card
 from tests.app import tiny
@@ -276,3 +277,35 @@ def test_where_too_many_wait_a_case_is_left_out_and_counted(
     after = compared(owner, shadow, left_out=5)
     assert after["cases"] == before["cases"] + 5
     assert after["left_out"] == before["left_out"] + 5
+
+
+class Gone:
+    """A log whose database does not answer."""
+
+    def erasure_of(self, index: int) -> None:
+        raise LogUnavailableError(f"asked for {index}")
+
+
+def test_a_database_that_is_gone_for_a_while_costs_the_cases_meanwhile_and_no_later_ones(
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start(Settings(models_dir=tiny_models, data_dir=tmp_path / "data")) as service:
+        owner = Owner(service.settings, service.client, tiny.NAME)
+        tiny.write(tmp_path / "second", told=second())
+        version = owner.submit(tmp_path / "second")
+        owner.bring(version, "accepted", "shadow")
+        counted = service.parts.metrics.shadows
+        with monkeypatch.context() as gone:
+            gone.setattr(service.parts.shadows, "_log", Gone())
+            ask(service)
+            deadline = monotonic() + SECONDS
+            while not counted.labels(tiny.NAME, "left_out")._value.get():
+                assert monotonic() < deadline
+                sleep(0.02)
+        ask(service)
+        found = compared(owner, version, left_out=1)
+        assert (found["cases"], found["left_out"]) == (2, 1)
+        deadline = monotonic() + SECONDS
+        while not counted.labels(tiny.NAME, "compared")._value.get():
+            assert monotonic() < deadline
+            sleep(0.02)

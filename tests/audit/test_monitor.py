@@ -12,16 +12,11 @@ import pytest
 from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.log import Log
 from audit.merkle import leaf_hash, root_of
-from audit.monitor import (
-    MAX_RESOURCE_BYTES,
-    STATE,
-    DirectorySource,
-    Monitor,
-    MonitorStateError,
-    SourceError,
-)
+from audit.monitor import Monitor
+from audit.monitor_memory import STATE, MonitorStateError
 from audit.note import NoteSignature, SigningKey, VerifierKey, open_note
 from audit.publish import publish
+from audit.published_log import MAX_RESOURCE_BYTES, DirectorySource, SourceError
 from audit.records import NewRecord
 from audit.tiles import bundle_path, encode_bundle, tile_path, tile_widths
 from audit.trust import parse_policy

@@ -61,7 +61,12 @@ def test_a_page_is_for_everybody(signed_in: SignedIn, world: World, page: Page) 
     assert role in window.locator("header").inner_text()
     plain = signed_in(page.role, javascript=False).new_page()
     plain.goto(path)
-    assert said(plain.locator("main").inner_text()) == said(window.locator("main").inner_text())
+    shown = said(plain.locator("main").inner_text())
+    if shown != said(window.locator("main").inner_text()):
+        # Up to where the log is signed moves within a second of whatever was recorded before.
+        window = signed_in(page.role).new_page()
+        window.goto(path)
+    assert shown == said(window.locator("main").inner_text())
     assert_speaks_welsh(signed_in(page.role, language="cy", javascript=False), path, page.role)
     for width in WIDTHS:
         window.set_viewport_size({"width": width, "height": 800})

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from explainers import exact
 from explainers.choose import choose
-from explainers.ensemble import is_tree_ensemble, raw_sums, read_ensemble
+from explainers.ensemble import is_tree_ensemble, read_ensemble
 from explainers.errors import BackgroundError, GraphError, MethodRefusedError
 from explainers.explainer import ExplainerSettings, Question, Slot
 from explainers.fields import single_fields, trace_fields
@@ -28,6 +28,7 @@ from tests.explainers.ensembles import (
     regressor,
 )
 from tests.explainers.served import SHARED, feeds_of, serve, slots_of
+from tests.reference.naive_trees import raw_sums
 
 ORACLES = (
     "adult-lgbm", "chicago-gbc", "german-rf-ordinal", "credit-xgb-tensor", "law-logreg",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from explainers.rescale import Rescaled, logistic_slope, rescale, rescale_pair
+from explainers.rescale import Rescaled, logistic_slope, rescale
 
 margins = st.floats(-40, 40)
 contributions = arrays(np.float64, st.integers(1, 30), elements=st.floats(-8, 8, width=32))
@@ -100,12 +100,15 @@ def test_two_class_softmax_is_the_logistic_of_the_difference() -> None:
     bases = np.array([0.1, -0.2])
     before, after = np.exp(bases), np.exp(bases + phi.sum(axis=1))
     for target in (0, 1):
-        result = rescale_pair(phi, bases=bases, target=target)
+        other = 1 - target
+        result = rescale(
+            phi[target] - phi[other], base=bases[target] - bases[other], link="logistic"
+        )
         assert result is not None
         want = after[target] / after.sum() - before[target] / before.sum()
         assert result.contributions.sum() == pytest.approx(want, abs=1e-14)
         np.testing.assert_array_equal(
-            np.sign(result.contributions), np.sign(phi[target] - phi[1 - target])
+            np.sign(result.contributions), np.sign(phi[target] - phi[other])
         )
 
 
@@ -115,4 +118,4 @@ def test_three_class_softmax_gives_none_because_a_sign_can_turn() -> None:
     bases = np.zeros(3)
     before, after = np.exp(bases), np.exp(bases + phi.sum(axis=1))
     assert phi[0].sum() > 0 > after[0] / after.sum() - before[0] / before.sum()
-    assert rescale_pair(phi, bases=bases, target=0) is None
+    assert rescale(phi[0], base=bases[0], link="softmax") is None

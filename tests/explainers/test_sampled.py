@@ -157,7 +157,7 @@ def test_past_the_time_budget_there_is_no_explanation(rng: np.random.Generator) 
 
 
 def question(fields: int) -> Question:
-    graph = Graph((), {}, ("score",), {}, {}, {})
+    graph = Graph((), {}, ("score",), {}, {})
     return Question(
         graph=graph,
         slots=slots(fields),

@@ -16,7 +16,6 @@ from explainers.uncertainty import (
     calibrate_classes,
     calibrate_numbers,
     conformal_quantile,
-    is_near,
     observed_frequencies,
 )
 
@@ -129,12 +128,6 @@ def test_wilson_interval_is_the_published_one() -> None:
     """Newcombe (1998), table I: 81 of 263 gives 0.2553 to 0.3662."""
     low, high = Frequency(0.0, 1.0, 263, 81).interval
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-
-
-def test_near_is_inclusive_despite_decimal_fractions() -> None:
-    assert is_near(0.45, threshold=0.5, within=0.05)
-    assert is_near(0.55, threshold=0.5, within=0.05)
-    assert not is_near(0.5500001, threshold=0.5, within=0.05)
 
 
 def test_samples_that_do_not_fit_are_refused() -> None:

@@ -26,6 +26,7 @@ from models.errors import (
 )
 from models.lint import lint
 from models.rows import Sample
+from tests.models.feeds import feeds_of
 from tests.models.graphs import (
     REGRESSION,
     ROW,
@@ -478,7 +479,7 @@ def test_whole_categories_that_are_used_as_numbers_pass(tmp_path: Path) -> None:
 def test_taps_are_returned_and_leave_the_bits_alone(path: Path) -> None:
     files = read(path)
     plain, tapped = open_bundle(files), open_bundle(files, taps=("margin",))
-    feeds = plain.schema.feeds_of([ROW, {"a": -1.0, "b": 3.0, "c": 0.5}])
+    feeds = feeds_of(plain.schema, [ROW, {"a": -1.0, "b": 3.0, "c": 0.5}])
     want, none = plain.session.run_rows(feeds)
     got, (margins,) = tapped.session.run_rows(feeds)
     assert none == ()

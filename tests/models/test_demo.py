@@ -17,6 +17,7 @@ from models.demo.data import FIELD_ORDER, PRIORITY
 from models.demo.train import fit, predict
 from models.lint import lint
 from models.wording import phrase
+from tests.models.feeds import feeds_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +47,7 @@ def test_the_graph_agrees_with_scikit_learn_on_rows_it_never_saw(files: BundleFi
     pipeline = fit(made.cases[:N_TRAINING], made.decisions[:N_TRAINING])
     held_back = made.cases[N_TRAINING:]
     bundle = open_bundle(files)
-    scores, _ = bundle.session.run_rows(bundle.schema.feeds_of(held_back))
+    scores, _ = bundle.session.run_rows(feeds_of(bundle.schema, held_back))
     want = np.array([row for _, row in predict(pipeline, held_back)])
     np.testing.assert_allclose(scores, want, rtol=0, atol=1e-6)
     gaps = np.array([None in case.values() for case in held_back])

@@ -7,6 +7,7 @@ import pytest
 
 from models.bundle import open_bundle
 from models.session import split_rows
+from tests.models.feeds import feeds_of
 from tests.oracle import (
     FOREIGN_GRAPHS,
     ORACLE_SETS,
@@ -32,7 +33,7 @@ def test_every_case_of_a_set_gets_its_source_librarys_answer(name: str, tmp_path
 @pytest.mark.parametrize("name", ORACLE_SETS)
 def test_many_rows_get_the_bits_of_one_row(name: str, tmp_path: Path) -> None:
     bundle = open_bundle(build_oracle_bundle(name, tmp_path / name))
-    feeds = bundle.schema.feeds_of(oracle_inputs(name)[:50])
+    feeds = feeds_of(bundle.schema, oracle_inputs(name)[:50])
     scores, _ = bundle.session.run_rows(feeds)
     for number, row in enumerate(split_rows(feeds)):
         assert scores[number].tobytes() == bundle.session.run_row(row).scores.tobytes()
@@ -43,7 +44,7 @@ def test_many_rows_get_the_bits_of_one_row(name: str, tmp_path: Path) -> None:
 def test_a_foreign_graph_reproduces_its_recorded_answers(name: str, tmp_path: Path) -> None:
     bundle = open_bundle(build_foreign_bundle(name, tmp_path / name))
     labels, scores = foreign_answers(name)
-    got, _ = bundle.session.run_rows(bundle.schema.feeds_of(foreign_rows(name)))
+    got, _ = bundle.session.run_rows(feeds_of(bundle.schema, foreign_rows(name)))
     np.testing.assert_allclose(got, scores, rtol=0, atol=1e-6)
     if labels is not None:
         for case, label in zip(foreign_rows(name), labels, strict=True):

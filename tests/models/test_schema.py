@@ -16,6 +16,7 @@ from models.errors import CardRefusedError, CaseRejectedError, FieldFault
 from models.graph import GraphInput
 from models.schema import CaseSchema, Flag
 from models.slots import lay_out
+from tests.models.feeds import feeds_of
 from tests.models.graphs import card, field
 
 INPUTS = (
@@ -295,7 +296,7 @@ def test_a_whole_field_in_a_float_input_may_be_missing_as_nan() -> None:
 
 def test_many_rows_are_fed_as_one_by_one() -> None:
     other = {**CASE, "income": 1.0, "tenure": "Council"}
-    feeds = SCHEMA.feeds_of([CASE, other])
+    feeds = feeds_of(SCHEMA, [CASE, other])
     for name, rows in feeds.items():
         for number, case in enumerate((CASE, other)):
             np.testing.assert_array_equal(rows[number], SCHEMA.encode(case).feeds[name][0])

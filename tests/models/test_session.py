@@ -13,6 +13,7 @@ from models.bundle import open_bundle
 from models.errors import ScoringError
 from models.rows import Sample
 from models.session import runtime_facts
+from tests.models.feeds import feeds_of
 from tests.models.graphs import REGRESSION, ROW, card, constant, make_model, tensor, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +41,7 @@ def test_a_score_that_is_not_finite_is_refused(tmp_path: Path) -> None:
             samples=[Sample(ROW, 1.0, (1.0,))],
         )
     )
-    feeds = bundle.schema.feeds_of([ROW, {**ROW, "a": 0.0}])
+    feeds = feeds_of(bundle.schema, [ROW, {**ROW, "a": 0.0}])
     with pytest.raises(ScoringError, match=r"got \[inf\]; want 1 finite numbers"):
         bundle.session.run_rows(feeds)
     with pytest.raises(ScoringError, match="not finite"):

@@ -15,6 +15,7 @@ from models.bundle import Bundle, open_bundle
 from models.card import Card, Field, Output
 from models.errors import BundleRefusedError, CardRefusedError, GraphRefusedError
 from models.rows import Row, Sample
+from tests.models.feeds import feeds_of
 from tests.models.graphs import (
     BINARY,
     REGRESSION,
@@ -66,7 +67,7 @@ def test_one_tensor_is_served_whatever_it_declares(
     bundle = opened(tmp_path, logistic_model(shape=shape))
     scored = bundle.session.run_row(bundle.schema.encode(ROW).feeds)
     np.testing.assert_allclose(scored.scores, [P], rtol=0, atol=1e-6)
-    two = bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))
+    two = bundle.session.run_batch(feeds_of(bundle.schema, [ROW, ROW]))
     np.testing.assert_allclose(two, [[P], [P]], rtol=0, atol=1e-6)
 
 
@@ -74,7 +75,7 @@ def test_a_graph_that_wants_more_rows_gets_the_one_row_that_often(tmp_path: Path
     bundle = opened(tmp_path, logistic_model(shape=(5, 3)))
     scored = bundle.session.run_row(bundle.schema.encode(ROW).feeds)
     np.testing.assert_allclose(scored.scores, [P], rtol=0, atol=1e-6)
-    two = bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW]))
+    two = bundle.session.run_batch(feeds_of(bundle.schema, [ROW, ROW]))
     np.testing.assert_allclose(two, [[P], [P]], rtol=0, atol=1e-6)
 
 
@@ -454,9 +455,9 @@ def test_scores_and_labels_are_read_from_every_form(
     assert scored.label == labels[2]
     assert scored.scores.dtype == np.float32
     np.testing.assert_allclose(scored.scores, scores, rtol=0, atol=1e-6)
-    rows, _ = bundle.session.run_rows(bundle.schema.feeds_of([ROW, ROW]))
+    rows, _ = bundle.session.run_rows(feeds_of(bundle.schema, [ROW, ROW]))
     np.testing.assert_allclose(
-        bundle.session.run_batch(bundle.schema.feeds_of([ROW, ROW])), rows, rtol=0, atol=1e-6
+        bundle.session.run_batch(feeds_of(bundle.schema, [ROW, ROW])), rows, rtol=0, atol=1e-6
     )
 
 

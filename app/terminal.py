@@ -1,0 +1,65 @@
+"""The terminal as the commands use it: what they print, how far they are, and where the data are."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.settings import Settings
+
+# No markup: what is printed comes from cards, rows, keys and paths, where a bracket is a bracket.
+out = Console(markup=False)
+err = Console(stderr=True, markup=False)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Default: GROUNDS_DATA_DIR or var/data.")
+]
+ModelsDir = Annotated[
+    Path | None, typer.Option("--models-dir", help="Default: GROUNDS_MODELS_DIR or var/models.")
+]
+
+
+def settings_in(data_dir: Path | None, models_dir: Path | None = None) -> Settings:
+    """Return the settings of the environment, with other directories where some are given."""
+    settings = Settings()
+    return settings.model_copy(
+        update={
+            "data_dir": data_dir or settings.data_dir,
+            "models_dir": models_dir or settings.models_dir,
+        }
+    )
+
+
+def say(text: str) -> None:
+    """Print text as it is: neither coloured nor broken into lines."""
+    out.print(text, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """As ``say``, on standard error."""
+    err.print(text, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal, and nothing where the output is a file or a pipe."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
