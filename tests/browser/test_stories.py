@@ -1,12 +1,14 @@
 """What each role comes to do, by keyboard alone, with JavaScript and without."""
 
+import time
+
 import pytest
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Window
 
 from app.domain import Role
 from tests.browser.conftest import SignedIn
-from tests.browser.world import World, ask, contested
+from tests.browser.world import WAIT_SECONDS, World, ask, contested
 from tests.started import DEMONSTRATION
 
 CASE = "savings-and-steady-wages"
@@ -31,6 +33,15 @@ def tab_to(window: Window, wanted: Locator) -> None:
             return
         window.keyboard.press("Tab")
     raise AssertionError(f"Tab does not reach {wanted}")
+
+
+def open_until(window: Window, address: str, wanted: Locator) -> None:
+    """Open a page until something is on it: lists follow the log, a moment behind."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    window.goto(address)
+    while not wanted.count() and time.monotonic() < deadline:
+        window.wait_for_timeout(100)
+        window.goto(address)
 
 
 def press(window: Window, wanted: Locator) -> None:
@@ -105,7 +116,7 @@ def test_a_reviewer_answers_a_contest(
 ) -> None:
     contested(world.address, world.keys, case)
     window = signed_in(Role.REVIEWER, javascript=javascript).new_page()
-    window.goto("/reviews")
+    open_until(window, "/reviews", link_to(window, f"/decisions/{case}"))
     press(window, link_to(window, f"/decisions/{case}"))
     press(window, link_to(window, f"/decisions/{case}/contest"))
     expect(window.locator("main")).to_contain_text("Somebody else needs it more.")
