@@ -5,7 +5,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -118,6 +118,7 @@ from app.web.assets import ADDRESS, AssetFiles, AssetsError, load_assets
 from app.web.session import opened_sessions
 from app.webhooks.delivery import open_webhooks
 from app.webhooks.endpoints import WebhooksError
+from app.working import working
 from audit.errors import AuditError
 from audit.log import Log
 from audit.rare import RareEntries
@@ -371,30 +372,6 @@ async def _opened(
             await parts.engine.stop()
             await parts.checkpointer.finish()
     _log.info("stopped")
-
-
-@asynccontextmanager
-async def working(**works: Coroutine[object, object, object]) -> AsyncIterator[None]:
-    """Let works go on meanwhile, by name, and end them.
-
-    What one of them may meet it sees to itself. Should one fail all the same, the service's log says so
-    at once: nobody waits for it, and nobody would notice.
-    """
-    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
-    for task in tasks:
-        task.add_done_callback(_tell_of_failure)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-
-
-def _tell_of_failure(task: asyncio.Task[object]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        _log.error("stopped working", work=task.get_name(), error=type(error).__name__)
 
 
 def _prepare(parts: Parts, model: ServedModel) -> None:

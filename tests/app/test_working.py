@@ -6,7 +6,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from app.main import working
+from app.working import working
 
 
 async def for_ever() -> None:
