@@ -20,18 +20,10 @@ from app.registry_entries import Change, changes
 from app.stops import Stop
 from app.visible import is_visible
 from app.web.language import texts_of
-from app.web.owner_view import (
-    ModelLine,
-    OwnedModelsView,
-    ResetView,
-    StopView,
-    model_line,
-    model_view,
-    stop_line,
-    tripped_lines,
-)
+from app.web.owner_view import ModelLine, OwnedModelsView, model_line, model_view
 from app.web.render import page
 from app.web.session import signed_in
+from app.web.standstill import ResetView, StopView, stop_line, tripped_lines
 from models.profile import load_profile
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)

@@ -1,6 +1,6 @@
 """What the model owner's pages show."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar
@@ -17,6 +17,7 @@ from app.stops import Stop, Stops
 from app.web.case_words import moment
 from app.web.charts import Pair, paired_bars
 from app.web.language import Texts
+from app.web.standstill import StopLine, stop_line, tripped_lines
 from models.card import Card
 from models.card_sections import PerformanceMetric
 
@@ -41,45 +42,6 @@ class OwnedModelsView:
     template: ClassVar[str] = "owner/models.html"
 
     models: list[ModelLine]
-
-
-@dataclass(frozen=True, slots=True)
-class StopLine:
-    """A stop in force."""
-
-    number: int
-    is_of_all: bool
-    since: str
-    actor: str
-    reason: str
-    asked_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopView:
-    """Whether a model's advice shall stop, or go on."""
-
-    template: ClassVar[str] = "owner/stop.html"
-
-    name: str
-    title: str
-    resuming: StopLine | None
-    """The stop to end; None where advice is to be stopped."""
-    reason: str
-    errors: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class ResetView:
-    """Whether all tests of a model whose limits are broken shall begin anew."""
-
-    template: ClassVar[str] = "owner/reset.html"
-
-    name: str
-    title: str
-    tripped: list[str]
-    reason: str
-    errors: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,23 +257,6 @@ def _state(name: str, stops: Stops, monitor: Monitor, texts: Texts) -> tuple[str
 
 def _stops_of(name: str, stops: Stops) -> list[Stop]:
     return [stop for stop in stops.state.stops.values() if stop.model in (None, name)]
-
-
-def tripped_lines(model: str, monitor: Monitor) -> list[str]:
-    """Return what pages say of each broken limit of a model."""
-    return [f"{each.limit}: {each.subject}".replace("_", " ") for each in monitor.tripped(model)]
-
-
-def stop_line(stop: Stop, texts: Texts) -> StopLine:
-    """Return what pages say of a stop in force."""
-    return StopLine(
-        number=stop.number,
-        is_of_all=stop.model is None,
-        since=moment(stop.since, texts),
-        actor=stop.actor,
-        reason=stop.reason,
-        asked_by=stop.resume_asked_by or "",
-    )
 
 
 def _metric(metric: PerformanceMetric, texts: Texts) -> list[str]:
