@@ -40,8 +40,9 @@ APPENDING, SIGNING, STORING, MIGRATING = 1, 2, 3, 4
 """Second halves: what is done while one is held."""
 CONNECT_SECONDS = 5.0
 CALL_SECONDS = 8.0
-"""How long one statement may take before this side gives up: less than the server's own limit, so
-that it is never the server that ends the wait for a standby and then reports success."""
+"""How long one call may take, of several statements perhaps, before this side gives up: less than the
+server's own limit for one, so that it is never the server that ends the wait for a standby and then
+reports success."""
 _SERVER_SETTINGS = {
     "application_name": "grounds",
     "search_path": f"{SCHEMA}, pg_temp",
