@@ -6,7 +6,7 @@ people relied on advice that was right and on advice that was wrong: without who
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
@@ -121,10 +121,8 @@ def practice_answer(served: ServedModel, practice: PracticeCase, clock: Clock) -
     familiarity = served.sureness.familiarity.check(case.values)
     circumstances, created = Circumstances(), clock()
     advice = advise(served, case, scored, familiarity, circumstances, created=created)
-    alternatives = alternatives_for(served, case, scored, advice, circumstances, created=created)
-    assessment = Assessment(
-        scored, explanation, familiarity, advice, alternatives, circumstances, created
-    )
+    assessment = Assessment(scored, explanation, familiarity, advice, None, circumstances, created)
+    assessment = replace(assessment, alternatives=alternatives_for(served, case, assessment))
     answer: Mapping[str, Any] = orjson.loads(
         answer_body(served, case, assessment, decision_id="practice")
     )

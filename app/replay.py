@@ -79,23 +79,11 @@ def _compared(
     told = said["model"]["signature"]
     vouched = Vouched(told["supplier"], None, told["warning"])
     model = replace(model, vouched=vouched, arm=said["model"].get("arm"))
+    assessment = Assessment(scored, explanation, familiarity, advice, None, circumstances, created)
     unfinished = said.get("what_would_change", {}).get("status") == "not_finished"
-    answer = answer_body(
-        model,
-        case,
-        Assessment(
-            scored,
-            explanation,
-            familiarity,
-            advice,
-            NOT_FINISHED
-            if unfinished
-            else alternatives_for(model, case, scored, advice, circumstances, created=created),
-            circumstances,
-            created,
-        ),
-        decision_id=stored.id,
-    )
+    found = NOT_FINISHED if unfinished else alternatives_for(model, case, assessment)
+    assessment = replace(assessment, alternatives=found)
+    answer = answer_body(model, case, assessment, decision_id=stored.id)
     return compare(
         (*content.bits, Item("answer", "json", content.answer)),
         (*bits_of(scored, explanation, advice), Item("answer", "json", answer)),

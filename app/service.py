@@ -91,14 +91,12 @@ class Service:
         familiarity = served.sureness.familiarity.check(case.values)
         circumstances, created = Circumstances(), self._clock()
         advice = advise(served, case, scored, familiarity, circumstances, created=created)
-        alternatives = None
-        if served.policy.what_would_change != "never":
-            alternatives = _alternatives(
-                served, case, scored, advice, circumstances, created=created
-            )
         assessment = Assessment(
-            scored, explanation, familiarity, advice, alternatives, circumstances, created
+            scored, explanation, familiarity, advice, None, circumstances, created
         )
+        if served.policy.what_would_change != "never":
+            found = find_changes(served, case, assessment)
+            assessment = replace(assessment, alternatives=found)
         answer_body(served, case, assessment, decision_id="warm-up")
 
     def count(self, application: Application, prepared: Prepared) -> None:
@@ -151,14 +149,7 @@ class Service:
     def _searched(self, application: Application, assessment: Assessment) -> Assessment:
         """Return the assessment with what would have changed it."""
         start = perf_counter()
-        alternatives = alternatives_for(
-            application.served,
-            application.case,
-            assessment.scored,
-            assessment.advice,
-            assessment.circumstances,
-            created=assessment.created,
-        )
+        alternatives = alternatives_for(application.served, application.case, assessment)
         self._metrics.stages["alternatives"].observe(perf_counter() - start)
         return replace(assessment, alternatives=alternatives)
 
@@ -256,44 +247,42 @@ def is_kept_back(served: ServedModel, advice: Advice) -> bool:
 
 
 def alternatives_for(
-    served: ServedModel,
-    case: EncodedCase,
-    scored: Scored,
-    advice: Advice,
-    circumstances: Circumstances,
-    *,
-    created: datetime,
+    served: ServedModel, case: EncodedCase, assessment: Assessment
 ) -> Alternatives | None:
     """Return what would have changed the recommendation, None where the policy does not ask."""
-    if not served.policy.asks_what_would_change(advice):
+    if not served.policy.asks_what_would_change(assessment.advice):
         return None
     try:
-        return _alternatives(served, case, scored, advice, circumstances, created=created)
+        return find_changes(served, case, assessment)
     except TimeBudgetError:
         # The advice and its reasons are sound without it; the answer says that it is missing.
         return NOT_FINISHED
 
 
-def _alternatives(
-    served: ServedModel,
-    case: EncodedCase,
-    scored: Scored,
-    advice: Advice,
-    circumstances: Circumstances,
-    *,
-    created: datetime,
-) -> Alternatives:
-    def advise_on(changed: EncodedCase, its_scores: Scored) -> Advice:
+def find_changes(served: ServedModel, case: EncodedCase, assessment: Assessment) -> Alternatives:
+    """Return what would have changed the recommendation, whether or not the policy asks.
+
+    Raises TimeBudgetError.
+    """
+
+    def advise_on(changed: EncodedCase, scored: Scored) -> Advice:
         familiarity = served.sureness.familiarity.check(changed.values)
-        return advise(served, changed, its_scores, familiarity, circumstances, created=created)
+        return advise(
+            served,
+            changed,
+            scored,
+            familiarity,
+            assessment.circumstances,
+            created=assessment.created,
+        )
 
     return find_alternatives(
         served.bundle,
         served.policy,
         served.changeable,
         case=case,
-        scored=scored,
-        advice=advice,
+        scored=assessment.scored,
+        advice=assessment.advice,
         advise=advise_on,
     )
 

@@ -20,7 +20,6 @@ import yaml
 from fastapi import FastAPI
 
 from app import records
-from app.alternatives import find_alternatives
 from app.answers import Assessment, answer_body
 from app.api import schemas
 from app.api.lean import parse_body
@@ -31,7 +30,7 @@ from app.engine import MOST_TOGETHER
 from app.ids import new_id, utc_now
 from app.keys import KeyStore
 from app.main import create_app
-from app.service import Application, advise, bits_of, explain
+from app.service import Application, advise, bits_of, explain, find_changes
 from app.settings import Settings
 from audit.envelope import RECORD_SECRET_BYTES, fresh_secrets, seal
 from audit.records import NewRecord, Receipt
@@ -141,22 +140,7 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
         )
 
     def search(at: int) -> object:
-        return find_alternatives(
-            served.bundle,
-            served.policy,
-            served.changeable,
-            case=cases[at],
-            scored=scored[at],
-            advice=advice[at],
-            advise=lambda case, its_scores: advise(
-                served,
-                case,
-                its_scores,
-                served.sureness.familiarity.check(case.values),
-                admitted[at],
-                created=now,
-            ),
-        )
+        return find_changes(served, cases[at], assessed[at])
 
     payloads = [payload(at) for at in range(len(cases))]
     secrets = fresh_secrets(RECORD_SECRET_BYTES, len(cases))
