@@ -28,6 +28,7 @@ from audit.note import Note, VerifierKey, open_note, parse_note
 from audit.records import ERASURE, GENESIS
 from audit.scan import Scanner
 from audit.scanned_leaf import LeafScanner, ScannedLeaf
+from audit.step_checks import check_steps, has_steps
 from audit.store import SqlRow
 from audit.tiles import TILE_WIDTH
 
@@ -82,6 +83,8 @@ class EntryChecks:
         )
         self._found = RangeFindings(0, 0)
         self._faults = Faults()
+        self._steps: list[tuple[int, ScannedLeaf]] = []
+        """Entries of the tile under way that say something of others."""
 
     def check(
         self, task: RangeTask, checked: Callable[[int], None] = lambda _count: None
@@ -201,6 +204,8 @@ class EntryChecks:
                 hashes.append(self._known_hash(index))
             else:
                 hashes.append(self._check_entry(index, row, rows))
+        check_steps(scanner, self._faults, self._steps)
+        self._steps.clear()
         return hashes
 
     def _check_entry(self, index: int, row: SqlRow, rows: _Rows) -> bytes:
@@ -226,6 +231,8 @@ class EntryChecks:
             self._note_erasure(index, leaf)
         elif leaf.type == _GENESIS_TYPE and index:
             self._faults.add(index, "genesis", "is a genesis entry, which only the first is")
+        if has_steps(leaf):
+            self._steps.append((index, leaf))
         return computed
 
     def _check_payload(self, index: int, leaf: ScannedLeaf, rows: _Rows) -> None:

@@ -11,7 +11,7 @@ class Fault:
     """The first entry concerned; None when it is not about entries."""
     kind: str
     """What is concerned: "missing", "leaf", "id", "payload", "key", "subject-key", "idempotency",
-    "erasure", "tile", "head", "checkpoint", "checkpoint-file", "held-checkpoint", "rolled-back",
+    "erasure", "step", "tile", "head", "checkpoint", "checkpoint-file", "held-checkpoint", "rolled-back",
     "beyond", "genesis", "key-file", "key-rotation", "schema", "wal", "database", or the table of a row that no
     entry accounts for."""
     message: str

@@ -587,10 +587,10 @@ NUMBERED = {
 }
 """Types whose identifiers are numbered, and what stands before the number."""
 STEPS = {
-    "shadow", "own_assessment", "advice_requested", "caseworker_decision", "notice", "contest",
+    "own_assessment", "advice_requested", "caseworker_decision", "notice", "contest",
     "representation", "review", "taken", "released", "corrects", "corrected",
 }  # fmt: skip
-"""Types that follow a recommendation; all but the shadow's are numbered after it."""
+"""Types that follow a recommendation and are numbered after it."""
 
 
 def members_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -1146,7 +1146,7 @@ class LogCheck:
             earlier(facts_of(leaf).get("of"), index)
         elif series := NUMBERED.get(str(leaf["type"])):
             self._expect_id(leaf, series, index)
-        elif leaf["type"] in STEPS:
+        elif leaf["type"] in (*STEPS, "shadow") or {"of", "leaf"} <= facts_of(leaf).keys():
             self._step(leaf, index)
         else:
             # A type that is newer than this program may be numbered with those that it knows.
@@ -1161,8 +1161,12 @@ class LogCheck:
             raise Wrong(f"entry {index} follows what is not before it")
         if unbase64(str(facts.get("leaf"))) != self.hashes[of]:
             raise Wrong(f"entry {index} follows entry {of}, which has another leaf")
-        if leaf["type"] != "shadow":
-            self._expect_id(leaf, str(parse_leaf(self.leaves[of])["id"]), index)
+        series = str(parse_leaf(self.leaves[of])["id"])
+        if not str(leaf["id"]).startswith(f"{series}."):
+            raise Wrong(f"entry {index} follows entry {of}, whose id does not begin its own")
+        # A shadow's has another part before the number, and so may have those of newer types.
+        if leaf["type"] in STEPS or str(leaf["id"]).rpartition(".")[0] == series:
+            self._expect_id(leaf, series, index)
 
     def _expect_id(self, leaf: dict[str, object], series: str, index: int) -> None:
         self.numbers[series] = number = self.numbers.get(series, 0) + 1
