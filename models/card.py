@@ -55,6 +55,8 @@ class Field(Part):
     label: Text
     description: Text | None = None
     unit: Text | None = None
+    unit_one: Text | None = None
+    """What the unit is called for one of it, where that is another word: ``month``."""
     minimum: float | None = None
     maximum: float | None = None
     categories: tuple[int | str, ...] = ()
@@ -111,6 +113,7 @@ class Field(Part):
                 and not (self.type == "number" and type(self.missing_value) is int),
             ),
             ("direction is for actionable fields", self._has_idle_direction()),
+            ("unit_one needs unit", self.unit_one is not None and self.unit is None),
             ("column needs input", self.column is not None and self.input is None),
             ("column counts from 0", self.column is not None and self.column < 0),
             (
@@ -261,7 +264,12 @@ class Card(Part):
             return self
         words = self.translations[language]
         fields = tuple(
-            field.model_copy(update=words.fields[field.name].model_dump(exclude_none=True))
+            field.model_copy(
+                update={
+                    **words.fields[field.name].model_dump(exclude_none=True),
+                    "unit_one": words.fields[field.name].unit_one,  # else the card's own would stay
+                }
+            )
             for field in self.fields
         )
         return self.model_copy(update={"title": words.title, "fields": fields})

@@ -26,6 +26,7 @@ class FieldWords(Part):
     label: Text
     wording: Text
     unit: Text | None = None
+    unit_one: Text | None = None
     value_wording: dict[str, Text] = pydantic.Field(default_factory=dict)
 
 

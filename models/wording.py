@@ -44,12 +44,12 @@ def phraser(field: Field, *, exact: bool = False) -> Phraser:
 
 
 def formatter(field: Field, *, exact: bool = False) -> Phraser:
-    """Return what writes a value with its unit as a person does: ``£90 a week``, ``3 children``.
+    """Return what writes a value with its unit as a person does: ``£90 a week``, ``1 month``.
 
     ``exact``: a number with all its digits, where rounding would make it another one.
     """
     number_of = _exact_number if exact else _number
-    unit = field.unit
+    unit, one = field.unit, field.unit_one
     is_code = bool(field.categories)  # 2019 is then a name and not an amount
     before, after = "", ""
     if unit is not None and unit.startswith("£"):
@@ -65,6 +65,8 @@ def formatter(field: Field, *, exact: bool = False) -> Phraser:
         if value is True or value is False:
             return "yes" if value else "no"
         number = str(value) if is_code else number_of(value)
+        if number == "1" and one is not None:
+            return f"1 {one}"
         if before and number[0] == "-":
             return f"-{before}{number[1:]}{after}"
         return f"{before}{number}{after}"

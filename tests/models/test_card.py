@@ -94,6 +94,7 @@ def test_a_written_card_reads_back_equal(told: Card) -> None:
         ("type: number", "type: number\n  may_be_unknown: true", "needs categories"),
         ("type: number", "type: number\n  direction: increase", "direction is for actionable"),
         ("type: number", "type: number\n  column: 1", "column needs input"),
+        ("type: number", "type: number\n  unit_one: week", "unit_one needs unit"),
         ("type: number", "type: number\n  input: x\n  column: -1", "column counts from 0"),
         ("type: number", "type: number\n  value_wording: {a: b}", "value_wording is for"),
         ("name: income", 'name: " income"', "no space at either end"),
@@ -126,6 +127,18 @@ def test_a_card_without_fields_is_refused() -> None:
         parse_card(TEXT[: TEXT.index("fields:")].encode() + b"fields: []\n" + TAIL)
 
 
+def test_a_translation_has_its_own_word_for_one_or_none() -> None:
+    words = {"label": "Misoedd", "wording": "{value} yma", "unit": "mis"}
+    for one, written in ((None, "1 mis"), ("un", "1 un")):
+        fields = {"months": {**words, "unit_one": one}}
+        told = card(
+            fields=[field("months", "integer", unit="months", unit_one="month")],
+            translations={"cy": {"title": "Cerdyn", "fields": fields}},
+        )
+        assert format_value(told.field("months"), 1) == "1 month"
+        assert format_value(told.in_language("cy").field("months"), 1) == written
+
+
 def test_a_field_is_found_by_its_name() -> None:
     told = card(fields=[field("income")], protected=("sex",))
     assert told.field("income").name == "income"
@@ -140,6 +153,10 @@ def test_a_field_is_found_by_its_name() -> None:
         ("£", -12.5, "-£12.50"),
         ("%", 12.345, "12.35%"),
         ("months", 3, "3 months"),
+        ("months", 1, "1 month"),
+        ("months", 1.0, "1 month"),
+        ("months", 1.5, "1.50 months"),
+        ("months", -1, "-1 months"),
         (None, 0.0004, "0.0004"),
         (None, 0.0000272, "0.0000272"),
         (None, -0.00009996, "-0.0001"),
@@ -152,7 +169,8 @@ def test_a_field_is_found_by_its_name() -> None:
 def test_a_value_is_written_as_a_person_would(
     unit: str | None, value: float | None, words: str
 ) -> None:
-    told = field("x", unit=unit) if unit else field("x")
+    one = "month" if unit == "months" else None
+    told = field("x", unit=unit, unit_one=one) if unit else field("x")
     assert format_value(told, value) == words
 
 
