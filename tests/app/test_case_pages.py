@@ -303,6 +303,8 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     assert "Reviewed by rev" in words(ann.get(path))
     reviewed = words(ann.get(f"{path}/contest"))
     assert re.search(r"why\. Reviewed .* The decision: No .* The papers say so\.", reviewed)
+    # Whoever reads on must not take the form for one that answers the review.
+    assert re.search(r"papers say so\. If the person disagrees again What does the", reviewed)
     assert f'href="{path}"' not in rev.get("/reviews").text
 
 
