@@ -14,6 +14,7 @@ from app.alternatives import Alternatives
 from app.domain import Advice, Arm, Circumstances, Contrast
 from app.ids import timestamp
 from app.in_step import Steps, to_the_end
+from app.judging import BROKEN_LIMIT
 from app.policy import Policy
 from app.sureness import Sureness, familiarity_body, uncertainty_body, uncertainty_of
 from app.trust import Vouched
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 PAIR = 2
 _NO_CHANGES: list[float | None] = [None]
 NO_ADVICE = "The policy gives no advice on such a case. Decide it without."
+NO_ADVICE_NOW = (
+    "A limit that was set for the model's fairness or fit is broken. Until somebody has looked at that, "
+    "nothing is advised. Decide the case without."
+)
 NOT_FINISHED = Alternatives(
     (), "The search for what would have changed the recommendation did not finish in time."
 )
@@ -121,7 +126,7 @@ def answer_steps(
         return orjson.dumps(
             {
                 **head,
-                "advice": {"status": "none", "reason": NO_ADVICE},
+                "advice": {"status": "none", "reason": _why_none(advice)},
                 "requirements": requirements_body(advice),
             }
         )
@@ -233,6 +238,11 @@ def _head(
         ],
         "flags": [{"field": flag.field, "kind": flag.kind} for flag in case.flags],
     }
+
+
+def _why_none(advice: Advice) -> str:
+    asked = [each for each in advice.requires if each.kind == "no_advice"]
+    return NO_ADVICE_NOW if asked == [BROKEN_LIMIT] else NO_ADVICE
 
 
 def requirements_body(advice: Advice) -> list[dict[str, object]]:

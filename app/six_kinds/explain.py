@@ -71,7 +71,7 @@ def six_kinds(
 def _summary(case: CaseFile) -> list[str]:
     told = case.answer.get("explanation")
     why = (
-        ["The policy gave no advice on this case."]
+        ["No advice was given on this case."]
         if told is None
         else [told["summary"], *told["strongest_reasons"]]
     )

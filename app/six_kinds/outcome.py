@@ -14,7 +14,7 @@ from models.bundle import BundleFiles
 from models.card import Card
 from models.translations import CARD_LANGUAGE
 
-NO_ADVICE = "the policy gave no advice on this case, so there are no reasons of a model to tell"
+NO_ADVICE = "no advice was given on this case, so there are no reasons of a model to tell"
 GONE = "the version that advised is not available here, so its card cannot say"
 LEAST_ASSOCIATION = 0.01
 """Below, a field tells next to nothing of an attribute."""

@@ -160,7 +160,7 @@ def test_without_advice_the_reasons_of_a_model_are_not_provided(tmp_path: Path) 
             assert "no advice" in told[kind]["outcome"]["reason"]
         assert told["data"]["outcome"]["status"] == "provided"
         assert told["data"]["outcome"]["category"] is None
-        assert told["summary"][0] == "The policy gave no advice on this case."
+        assert told["summary"][0] == "No advice was given on this case."
 
 
 def test_a_bundle_that_is_gone_leaves_what_is_recorded(plain: Governed, tmp_path: Path) -> None:

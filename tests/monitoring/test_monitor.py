@@ -358,6 +358,7 @@ def test_a_biased_stream_trips_the_breaker_and_people_decide_unaided(service: St
     assert {"limit": "selection_rate_difference", "subject": "sex", "action": "unaided"} in tripped
     answer = service.ask(tiny.NAME, YES).json()
     assert answer["advice"]["status"] == "none"
+    assert answer["advice"]["reason"].startswith("A limit that was set for the model")
     assert answer["requirements"][0]["rule"]["id"] == "circuit-breaker"
     # What was recorded without advice replays as such.
     replayed = service.client.post(
