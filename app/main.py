@@ -46,7 +46,7 @@ from app.api import (
     stops as stop_routes,
 )
 from app.api.batches import Batches
-from app.api.documents import completed
+from app.api.documents import TAGS, completed
 from app.api.guard import Guard
 from app.api.heads import Heads
 from app.api.parts import Parts
@@ -253,6 +253,8 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
         title="Grounds",
         version=__version__,
         description=DESCRIPTION,
+        openapi_tags=TAGS,
+        servers=[{"url": "/", "description": "The service that you read this on."}],
         lifespan=lifespan,
         openapi_url="/openapi.json",
         docs_url=None,

@@ -12,6 +12,39 @@ from app.api import batch_schemas, schemas
 from app.api.problems import MEDIA_TYPE
 
 JSON = "application/json"
+TAGS = [
+    {
+        "name": "decisions",
+        "description": "Ask for advice on cases, and read what was advised and why.",
+    },
+    {
+        "name": "caseworker",
+        "description": "What a person does with the advice, from taking a case to the letter.",
+    },
+    {
+        "name": "contests",
+        "description": "What the person affected says against a decision, and its review.",
+    },
+    {"name": "models", "description": "The models that advise, and what is published about them."},
+    {
+        "name": "versions",
+        "description": "Which version of a model advises: registered, staged, live or taken back.",
+    },
+    {"name": "stops", "description": "Stop advice at once, and let it go on."},
+    {
+        "name": "monitoring",
+        "description": "Whether a model is fair, fits today's cases and is relied on as it should be.",
+    },
+    {
+        "name": "log",
+        "description": "Proofs, evidence, verification and replay: what an auditor asks for.",
+    },
+    {"name": "erasure", "description": "Erase personal data, or keep it from being erased."},
+    {"name": "operation", "description": "Is it up, and how is it doing. No key is asked for."},
+]
+"""In the order of a case's life, which is the order that the reference has them in."""
+_UNSAID = "Successful Response"
+"""How FastAPI describes an answer of which the route says nothing."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -42,30 +75,40 @@ def completed(document: dict[str, Any], routes: Iterable[BaseRoute]) -> dict[str
     """Return FastAPI's document of these routes, mended to say what the service does.
 
     FastAPI drops every null, though one in an example is part of it, and gives each path with a
-    parameter a 422 of its own form, though all errors here are problems.
+    parameter a 422 of its own form, though all errors here are problems. What a route says nothing of is
+    described by its shape, and no key is asked for where none is wanted.
     """
+    shapes = document.setdefault("components", {}).setdefault("schemas", {})
     by_id = {route.operation_id: route for route in routes if isinstance(route, APIRoute)}
     for methods in document["paths"].values():
         for operation in methods.values():
-            route = by_id[operation["operationId"]]
-            declared = route.responses
-            asked = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
-            for media_type, media in asked.items():
-                if "example" in media:
-                    content = operation["requestBody"]["content"]
-                    content[media_type]["example"] = deepcopy(media["example"])
-            if not {422, "422"} & set(declared):
-                operation["responses"].pop("422", None)
-            for status, response in declared.items():
-                content = operation["responses"][str(status)].get("content", {})
-                for media_type, media in response.get("content", {}).items():
-                    if "example" in media:
-                        content[media_type]["example"] = deepcopy(media["example"])
-    shapes = document.setdefault("components", {}).setdefault("schemas", {})
+            _complete(operation, by_id[operation["operationId"]], shapes)
     for unused in ("HTTPValidationError", "ValidationError"):
         shapes.pop(unused, None)
     _add_shapes(shapes)
     return document
+
+
+def _complete(operation: dict[str, Any], route: APIRoute, shapes: Mapping[str, Any]) -> None:
+    operation.setdefault("security", [])
+    responses = operation["responses"]
+    if not {422, "422"} & set(route.responses):
+        responses.pop("422", None)
+    for response in responses.values():
+        if response["description"] == _UNSAID:
+            shape = response["content"][JSON]["schema"]["$ref"].rpartition("/")[2]
+            response["description"] = shapes[shape]["description"]
+    _copy_examples(
+        (route.openapi_extra or {}).get("requestBody", {}), operation.get("requestBody", {})
+    )
+    for status, response in route.responses.items():
+        _copy_examples(response, responses[str(status)])
+
+
+def _copy_examples(told: Mapping[str, Any], shown: Mapping[str, Any]) -> None:
+    for media_type, media in told.get("content", {}).items():
+        if "example" in media:
+            shown["content"][media_type]["example"] = deepcopy(media["example"])
 
 
 def _add_shapes(shapes: dict[str, Any]) -> None:

@@ -51,7 +51,10 @@ EXAMPLE: ProvJson = {
     "where in the log. Identifiers and digests, and nothing that the case, the advice or a person "
     "said. Where the policy shows the advice later: 409 until then. Reading it is recorded.",
     responses={
-        200: {"content": {JSON: {"example": EXAMPLE}}},
+        200: {
+            "description": "The decision's provenance.",
+            "content": {JSON: {"example": EXAMPLE}},
+        },
         **problems(401, 403, 404, 409, 410, 422, 503),
     },
     **admits(*READING_ROLES),

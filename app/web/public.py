@@ -12,7 +12,7 @@ from app.errors import UnknownProblemError
 from app.problem_type import ProblemType
 from app.web.language import texts_of
 from app.web.navigation import Link, links_for
-from app.web.reference import Operation, operations
+from app.web.reference import Part, parts
 from app.web.render import page
 from app.web.session import caller_of
 
@@ -35,7 +35,7 @@ class ReferenceView:
 
     template: ClassVar[str] = "public/reference.html"
 
-    operations: list[Operation]
+    parts: list[Part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ async def show_home(request: Request) -> Response:
 @router.get("/docs", **open_to_all())
 async def show_reference(request: Request) -> Response:
     """Show every operation of the OpenAPI document."""
-    return page(request, ReferenceView(operations(request.app.openapi())))
+    return page(request, ReferenceView(parts(request.app.openapi())))
 
 
 @router.get("/problems/{slug}", **open_to_all())

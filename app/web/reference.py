@@ -1,4 +1,4 @@
-"""The OpenAPI document as something to read: one entry for each operation."""
+"""The OpenAPI document as something to read: a part for each tag, an entry for each operation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,33 +22,47 @@ class Operation:
     response_example: str | None
 
 
-def operations(document: Mapping[str, Any]) -> list[Operation]:
-    """Return every operation of an OpenAPI document in its order."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The operations of one tag."""
+
+    name: str
+    description: str
+    operations: list[Operation]
+
+
+def parts(document: Mapping[str, Any]) -> list[Part]:
+    """Return every operation of an OpenAPI document, by its tags and in its order."""
     return [
-        Operation(
-            anchor=operation["operationId"],
-            method=method.upper(),
-            path=path,
-            summary=operation["summary"],
-            description=operation.get("description", ""),
-            roles=", ".join(operation["x-roles"]),
-            request_example=_example(operation.get("requestBody", {})),
-            responses=[
-                (status, response["description"])
-                for status, response in operation["responses"].items()
+        Part(
+            tag["name"],
+            tag["description"],
+            [
+                _shown(path, method, operation)
+                for path, methods in document["paths"].items()
+                for method, operation in methods.items()
+                if operation["tags"] == [tag["name"]]
             ],
-            response_example=next(
-                (
-                    _example(response)
-                    for status, response in operation["responses"].items()
-                    if status.startswith("2")
-                ),
-                None,
-            ),
         )
-        for path, methods in document["paths"].items()
-        for method, operation in methods.items()
+        for tag in document["tags"]
     ]
+
+
+def _shown(path: str, method: str, operation: Mapping[str, Any]) -> Operation:
+    responses = operation["responses"]
+    return Operation(
+        anchor=operation["operationId"],
+        method=method.upper(),
+        path=path,
+        summary=operation["summary"],
+        description=operation.get("description", ""),
+        roles=", ".join(operation["x-roles"]),
+        request_example=_example(operation.get("requestBody", {})),
+        responses=[(status, response["description"]) for status, response in responses.items()],
+        response_example=next(
+            (_example(responses[status]) for status in responses if status.startswith("2")), None
+        ),
+    )
 
 
 def _example(part: Mapping[str, Any]) -> str | None:

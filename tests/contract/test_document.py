@@ -86,8 +86,23 @@ def test_every_operation_says_what_it_is_and_whom_it_admits(document: dict[str, 
         assert operation.content["summary"], operation.id
         assert roles, operation.id
         assert set(roles) <= known, operation.id
-        assert (roles == ["public"]) == ("security" not in operation.content), operation.id
+        key: list[dict[str, list[str]]] = [] if roles == ["public"] else [{"key": []}]
+        assert operation.content["security"] == key, operation.id
         assert ("401" in operation.content["responses"]) == (roles != ["public"]), operation.id
+
+
+def test_every_operation_is_of_a_tag_that_is_described_and_says_what_it_answers(
+    document: dict[str, Any],
+) -> None:
+    used = set()
+    for operation in operations(document):
+        (tag,) = operation.content["tags"]
+        used.add(tag)
+        for response in operation.content["responses"].values():
+            assert response["description"] != "Successful Response", operation.id
+    tags = {tag["name"]: tag["description"] for tag in document["tags"]}
+    assert tags.keys() == used
+    assert all(description.endswith(".") for description in tags.values())
 
 
 def test_every_success_and_every_request_body_has_an_example(document: dict[str, Any]) -> None:
