@@ -31,6 +31,7 @@ from explainers.explanation import Explanation
 from explainers.game import open_game
 from models.acceptance import Acceptance
 from models.bundle import Bundle
+from models.graph import count_trees
 from models.schema import stack
 from models.session import Feeds
 
@@ -231,7 +232,9 @@ def _contests(
         )
     contest = _Contest(
         explainer=against,
-        game=FieldGame(bundle, background, tuple(range(fields)), explainer.link),
+        game=FieldGame(
+            bundle, background, tuple(range(fields)), explainer.link, count_trees(bundle.model)
+        ),
         rows=tuple(range(len(cases))),
         cases=tuple(cases),
         answer=enumerated if few else permuted,
@@ -254,7 +257,7 @@ def _groups(
     targets: tuple[int, ...],
 ) -> Iterator[_Contest]:
     """Return contests of GROUP fields each; every field is in at least one, in a drawn order."""
-    fields = len(bundle.slots)
+    fields, trees = len(bundle.slots), count_trees(bundle.model)
     groups = max(FEWEST_GROUPS, ceil(fields / GROUP))
     rng = np.random.default_rng(0)
     order = np.concatenate([rng.permutation(fields) for _ in range(ceil(groups * GROUP / fields))])
@@ -269,7 +272,7 @@ def _groups(
         background = _held(bundle, background, anchor, players)
         yield _Contest(
             explainer=_made(explainer, make, background, targets),
-            game=FieldGame(bundle, background, players, explainer.link),
+            game=FieldGame(bundle, background, players, explainer.link, trees),
             rows=numbers,
             cases=tuple(_held(bundle, cases[number], anchor, players) for number in numbers),
             answer=enumerated,

@@ -126,6 +126,15 @@ def allowed_residual(outputs: Vector, relative: float) -> float:
     return relative * max(1.0, float(np.max(np.abs(outputs), initial=0.0)))
 
 
+def tolerance_of_sum(relative: float, terms: int) -> float:
+    """Return ``relative``, or what the graph's own float32 sum of so many terms may be off if more.
+
+    Each partial sum is rounded by at most 2**-24 of itself, and partial sums of terms of one sign,
+    as the votes of a forest are, are half of the whole on average.
+    """
+    return max(relative, terms * 2.0**-25)
+
+
 def check_residual(
     linked: Vector, outputs: Vector, *, targets: tuple[int, ...], tolerance: float
 ) -> float:

@@ -34,6 +34,7 @@ from explainers.explanation import (
     Vector,
     gathered,
     stated,
+    tolerance_of_sum,
 )
 from explainers.game import OUTPUT, unit_of
 from explainers.linear import LinearPart
@@ -155,6 +156,10 @@ def _build(
         bases = bases + offsets + part.base_values
         margins += offsets + part.sums(encoded(where, background, tapped))
     explained = list(reading.explained)
+    tolerance = settings.tolerance
+    if reading.link == "identity" and scores.dtype == np.float32:
+        trees = sum(len(part.ensemble.roots) for part in parts if isinstance(part, TreeGame))
+        tolerance = tolerance_of_sum(tolerance, trees)
     explainer = SumExplainer(
         terms=Terms(
             method=method,
@@ -166,7 +171,7 @@ def _build(
         reason=reason,
         background_rows=len(scores),
         background_digest=digest_of(background),
-        tolerance=settings.tolerance,
+        tolerance=tolerance,
         inputs=inputs,
         parts=tuple(parts),
         margin_bases=bases,
@@ -177,7 +182,7 @@ def _build(
         "sums",
         np.stack([link_outputs(reading.link, own)[explained] for own in margins]),
         np.asarray(scores, dtype=np.float64)[:, list(question.targets)],
-        settings.tolerance,
+        tolerance,
     )
     # The first explanation, so that compiling is over before the first request.
     first = {name: column[:1] for name, column in background.items()}

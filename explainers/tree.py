@@ -36,6 +36,7 @@ from explainers.explanation import (
     Vector,
     allowed_residual,
     stated,
+    tolerance_of_sum,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
 from explainers.graph import Graph, Node
@@ -186,6 +187,9 @@ def _build(
     offsets = ensemble.aggregation.offsets[list(linked)]
     bases = signs * game.base_values[list(sums)] + offsets
     explained = tuple(linked.index(column) for column in columns)
+    relative = settings.tolerance
+    if link == "identity" and scores.dtype == np.float32:
+        relative = tolerance_of_sum(relative, len(ensemble.roots))
     explainer = TreeExplainer(
         terms=Terms(METHOD, _unit(ensemble), link, question.targets, bases[list(explained)]),
         reason=reason,
@@ -203,7 +207,7 @@ def _build(
             link=LINKS.index(link),
             n_scores=question.n_scores,
             bases=np.stack([signs, bases]),
-            relative=settings.tolerance,
+            relative=relative,
         ),
         n_scores=question.n_scores,
         shape=(game.n_fields + AFTER_FIELDS, len(question.targets)),

@@ -97,6 +97,18 @@ def read_graph(content: bytes) -> Graph:
     return Graph(model, inputs, outputs, _encoders(model, nodes))
 
 
+def count_trees(content: bytes) -> int:
+    """Return how many trees the ensembles of a graph have."""
+    model = onnx.load_model_from_string(content)
+    return sum(
+        len(set(attribute.ints))
+        for node in model.graph.node
+        for attribute in node.attribute
+        if node.op_type.startswith("TreeEnsemble")
+        and attribute.name in {"nodes_treeids", "tree_roots"}
+    )
+
+
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Yield every node, those of functions and of sub-graphs included."""
     pending = [*model.graph.node]

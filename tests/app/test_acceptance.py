@@ -24,8 +24,11 @@ from explainers.explanation import Explanation, Vector
 from models.acceptance import Acceptance, write_acceptance
 from models.build import write_bundle
 from models.bundle import Bundle, digest_of, read
-from models.rows import Labelled
+from models.rows import Labelled, Row, Sample
 from tests.app import tiny
+from tests.explainers.ensembles import forest_of_stumps, regressor
+from tests.explainers.served import session
+from tests.models import graphs
 from tests.reference.naive_shapley import naive_shapley
 
 
@@ -126,6 +129,34 @@ def test_an_explainer_that_is_a_thousandth_off_in_one_field_is_refused(
         assert part in str(refused.value)
     # The near miss of the near miss: what float32 scores cannot tell apart is not held against it.
     assert cross_check(bundle, Slanted(explainer, 1e-7), maker(bundle, 1e-7)).rows == 11
+
+
+def test_a_long_forest_is_compared_within_its_own_rounding(tmp_path: Path) -> None:
+    """Onnxruntime's float32 sum of 1,000 votes is off by more than hundreds of leaves are."""
+    rng = np.random.default_rng(1)
+    model = regressor(forest_of_stumps(rng, trees=1000))
+    rows = [dict(zip("abc", map(float, row), strict=True)) for row in rng.normal(size=(20, 3))]
+    files = graphs.write(
+        tmp_path / "bundle",
+        model=model,
+        card_=graphs.card(output=graphs.REGRESSION),
+        background=rows,
+        samples=[Sample(rows[0], *scored(model, rows[0]))],
+    )
+    bundle, explainer = open_model(files, Settings())
+    assert explainer.method == "tree tables"
+    make = partial(explain_against, bundle, Settings())
+    found = cross_check(bundle, explainer, make)
+    assert found.rows == 21
+    assert 2.5e-6 < found.largest_difference < found.allowed_difference < 1e-4
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, Slanted(explainer, 1e-3), make)
+
+
+def scored(model: bytes, row: Row) -> tuple[float, tuple[float, ...]]:
+    feeds = {"X": np.array([[row[name] for name in "abc"]], dtype=np.float32)}
+    score = float(session(model).run(None, feeds)[0].item())
+    return score, (score,)
 
 
 def test_an_answer_that_is_no_number_is_refused(small: tuple[Bundle, Explainer]) -> None:

@@ -78,6 +78,25 @@ def random_trees(
     return listed
 
 
+def forest_of_stumps(rng: np.random.Generator, *, trees: int) -> Listed:
+    """Return trees over 3 columns that vote with the same weight, which a float32 sum rounds alike."""
+    listed = Listed(columns=3)
+    for tree in range(trees):
+        listed.tree += [tree] * 3
+        listed.node += [0, 1, 2]
+        listed.column += [int(rng.integers(3)), 0, 0]
+        listed.mode += ["BRANCH_LEQ", "LEAF", "LEAF"]
+        listed.value += [float(rng.choice(GRID)), 0.0, 0.0]
+        listed.missing += [0, 0, 0]
+        listed.true += [1, 0, 0]
+        listed.false += [2, 0, 0]
+        listed.leaf_tree += [tree] * 2
+        listed.leaf_node += [1, 2]
+        listed.leaf_target += [0] * 2
+        listed.leaf_weight += [float(np.float32(vote / trees)) for vote in (0.2, 1.0)]
+    return listed
+
+
 def random_rows(
     rng: np.random.Generator, rows: int, columns: int, *, missing: bool = True
 ) -> NDArray[np.float32]:
