@@ -7,9 +7,9 @@ case can need; the explainer's own method and reason say which it was.
 from __future__ import annotations
 
 from explainers import exact, sampled
-from explainers.errors import GameTooLargeError, MethodRefusedError
+from explainers.errors import GameTooLargeError
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Question, Run, rows_of
-from explainers.game import MAX_FIELDS, open_game
+from explainers.game import open_game
 
 METHOD = "black box"
 MAX_ENUMERATED = 1 << 19
@@ -18,13 +18,8 @@ faster. Fixed, so that the same bundle has the same method on every machine."""
 
 
 def plan_black_box(question: Question) -> Plan:
-    """Return the plan to explain the graph's scores by running it on hybrid rows.
-
-    Raises MethodRefusedError for more than MAX_FIELDS fields.
-    """
+    """Return the plan to explain the graph's scores by running it on hybrid rows."""
     fields = len(question.slots)
-    if not 1 <= fields <= MAX_FIELDS:
-        raise MethodRefusedError(METHOD, f"{fields} fields, want 1 to {MAX_FIELDS}")
 
     def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
         rows = rows_of(background)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from explainers.errors import GameTooLargeError
 from explainers.explainer import Feeds, InTerms
 from explainers.explanation import Explanation, Terms, Vector
-from explainers.game import BATCH_ROWS, Game, Rows, target_scores
+from explainers.game import BATCH_ROWS, WORD, Game, Rows, target_scores
 
 METHOD = "exact enumeration"
 MAX_PLAYERS = 20
@@ -78,10 +78,16 @@ def row_games(
     worth[:, :, 0] = game.background_scores[rows].T
     worth[:, :, -1] = own[:, np.newaxis]
     inner = np.arange(1, (1 << players) - 1)
-    coalitions = np.zeros((len(rows), len(inner)), dtype=np.int64)
+    coalitions = np.zeros((len(rows), len(inner), game.words), dtype=np.int64)
+    every = np.arange(len(rows))
     for player in range(players):
-        coalitions |= ((inner >> player) & 1) << members[:, player, np.newaxis]
-    scores = game.worth(case, rows=np.repeat(rows, len(inner)), coalitions=coalitions.ravel())
+        word, bit = np.divmod(members[:, player], WORD)
+        coalitions[every, :, word] |= ((inner >> player) & 1) << bit[:, np.newaxis]
+    scores = game.worth(
+        case,
+        rows=np.repeat(rows, len(inner)),
+        coalitions=coalitions.reshape(-1, game.words),
+    )
     worth[:, :, 1:-1] = scores.T.reshape(len(game.targets), len(rows), len(inner))
     return shapley_values(worth)
 

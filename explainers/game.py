@@ -1,8 +1,8 @@
 """The field game of a served graph, played by running it on hybrid rows.
 
 A hybrid takes the fields of a coalition from the case and the others from a background row. A
-coalition is a set of fields written as the set bits of an integer, field 0 the lowest. A field on
-which case and background row agree is a dummy of that row's game: both choices give the same
+coalition is a set of fields written as the set bits of its words, field 0 the lowest of the first.
+A field on which case and background row agree is a dummy of that row's game: both choices give the same
 hybrid. ``differing`` finds them, and the methods never spend an evaluation on them.
 """
 
@@ -31,10 +31,10 @@ from explainers.explanation import (
 Rows: TypeAlias = NDArray[np.int64]
 """Shape (N,): indexes into the background."""
 Coalitions: TypeAlias = NDArray[np.int64]
-"""Shape (N,): each element's set bits are the fields of one coalition."""
+"""Shape (N, words): a row's set bits are the fields of one coalition; field f is bit f % WORD of word f // WORD."""
 
-MAX_FIELDS = 62
-"""A coalition is one signed 64-bit integer."""
+WORD = 62
+"""Fields in one word, a signed 64-bit integer."""
 BATCH_ROWS = 8192
 """Rows in one run of the graph: bounds memory, and no slower than larger batches."""
 PROBABILITY = "probability"
@@ -63,6 +63,11 @@ class Game:
         return len(self.background_scores)
 
     @property
+    def words(self) -> int:
+        """How many words a coalition has."""
+        return -(-len(self.slots) // WORD)
+
+    @property
     def base_values(self) -> Vector:
         """Shape (T,): the mean score of the background."""
         mean: Vector = self.background_scores.mean(axis=0)
@@ -89,11 +94,12 @@ class Game:
     def hybrids(self, case: Feeds, *, rows: Rows, coalitions: Coalitions) -> Feeds:
         """Return N rows: row n takes the fields of ``coalitions[n]`` from the one row of ``case``.
 
-        The other fields come from background row ``rows[n]``; both arguments have shape (N,).
+        The other fields come from background row ``rows[n]``.
         """
         made = {name: np.repeat(column, len(rows), axis=0) for name, column in case.items()}
         for field, slot in enumerate(self.slots):
-            absent = np.flatnonzero((coalitions >> field) & 1 == 0)
+            word, bit = divmod(field, WORD)
+            absent = np.flatnonzero((coalitions[:, word] >> bit) & 1 == 0)
             column = _column(made, slot)
             column[absent] = _column(self.background, slot)[rows[absent]]
         return made
@@ -156,14 +162,14 @@ def open_game(
 ) -> Game:
     """Return the game, with the background scored once.
 
-    Raises BackgroundError when there is no row, no field, or more fields than MAX_FIELDS, or when
-    a score of the background is not a finite number.
+    Raises BackgroundError when there is no row or no field, or when a score of the background is
+    not a finite number.
     """
     rows = rows_of(background)
     if rows == 0:
         raise BackgroundError("number of rows", got=0, want="at least 1")
-    if not 1 <= len(slots) <= MAX_FIELDS:
-        raise BackgroundError("number of fields", got=len(slots), want=f"1 to {MAX_FIELDS}")
+    if not slots:
+        raise BackgroundError("number of fields", got=0, want="at least 1")
     every_score = np.concatenate(
         [
             run({name: column[start : start + BATCH_ROWS] for name, column in background.items()})[

@@ -25,7 +25,7 @@ from explainers.errors import PrecisionError
 from explainers.exact import row_games
 from explainers.explainer import Feeds, InTerms
 from explainers.explanation import Explanation, Matrix, Terms
-from explainers.game import BATCH_ROWS, Game, Rows, target_scores
+from explainers.game import BATCH_ROWS, WORD, Game, Rows, target_scores
 
 METHOD = "sampled permutations"
 FIRST_ROUNDS = 2
@@ -246,14 +246,15 @@ class _Walk:
         keys = [random_keys(self._seed, number=n, shape=stratum.members.shape) for n in numbers]
         ranking = np.argsort(np.stack(keys), axis=-1, kind="stable")
         orders = np.take_along_axis(stratum.members[np.newaxis], ranking, axis=-1)
-        bits = np.int64(1) << orders
-        forwards = np.cumsum(bits, axis=-1)[..., :-1]
-        backwards = bits.sum(axis=-1, keepdims=True) - forwards
-        walks = np.stack([forwards, backwards], axis=-2)
-        rows = np.broadcast_to(stratum.rows[:, np.newaxis, np.newaxis], walks.shape)
-        worth = game.worth(self._case, rows=rows.ravel(), coalitions=walks.ravel())
-        path = np.empty((len(game.targets), *walks.shape[:-1], players + 1))
-        path[..., 1:-1] = worth.T.reshape(len(game.targets), *walks.shape)
+        word, bit = np.divmod(orders[..., np.newaxis], WORD)
+        bits = np.where(word == np.arange(game.words), np.int64(1) << bit, 0)
+        forwards = np.cumsum(bits, axis=-2)[..., :-1, :]
+        backwards = bits.sum(axis=-2, keepdims=True) - forwards
+        walks = np.stack([forwards, backwards], axis=-3)
+        rows = np.broadcast_to(stratum.rows[:, np.newaxis, np.newaxis], walks.shape[:-1])
+        worth = game.worth(self._case, rows=rows.ravel(), coalitions=walks.reshape(-1, game.words))
+        path = np.empty((len(game.targets), *walks.shape[:-2], players + 1))
+        path[..., 1:-1] = worth.T.reshape(len(game.targets), *walks.shape[:-1])
         # The complements of a walk are the reverse order's coalitions, met from its end.
         background = game.background_scores[stratum.rows].T[:, np.newaxis, :]
         own = self._own[:, np.newaxis, np.newaxis]

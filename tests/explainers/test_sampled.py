@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from explainers import black_box, exact, sampled
 from explainers.errors import (
     AdditivityError,
-    MethodRefusedError,
     PrecisionError,
     TimeBudgetError,
 )
@@ -186,10 +185,34 @@ def test_a_larger_black_box_is_sampled_and_says_why(rng: np.random.Generator) ->
     assert "all 100 background rows" in explainer.reason
 
 
-def test_more_fields_than_a_coalition_holds_are_refused() -> None:
-    black_box.plan_black_box(question(62))
-    with pytest.raises(MethodRefusedError, match="63 fields"):
-        black_box.plan_black_box(question(63))
+def test_fields_beyond_one_word_of_a_coalition_are_played(rng: np.random.Generator) -> None:
+    """130 fields: a linear score with products of fields far apart, whose values are known."""
+    weights = rng.normal(size=130)
+    pairs = ((0, 129), (61, 62), (5, 100))
+
+    def score(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        total: NDArray[np.float64] = x @ weights
+        for one, other in pairs:
+            total += x[:, one] * x[:, other]
+        return total
+
+    def known(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = weights * (case - rows.mean(axis=0))
+        for one, other in (*pairs, *(pair[::-1] for pair in pairs)):
+            moved = case[one] - rows[:, one]
+            values[one] += (moved * (case[other] + rows[:, other]) / 2).mean()
+        return values
+
+    case, background = rng.normal(size=130), rng.normal(size=(20, 130))
+    found = explain(numpy_game(score, background), {"X": case[None]}, b"seed")
+    assert found.standard_errors is not None
+    apart = np.abs(found.contributions[0] - known(background))
+    assert apart.max() <= 3 * found.standard_errors.max()
+    # Few fields differ: enumerated, and exact.
+    near = np.tile(case, (4, 1))
+    near[:, [0, 61, 62, 129]] = background[:4][:, [0, 61, 62, 129]]
+    found = explain(numpy_game(score, near), {"X": case[None]}, b"seed")
+    np.testing.assert_allclose(found.contributions[0], known(near), rtol=0, atol=1e-12)
 
 
 def test_a_field_that_the_model_ignores_gets_nothing(rng: np.random.Generator) -> None:
