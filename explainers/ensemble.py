@@ -45,7 +45,8 @@ _MODES = {f"BRANCH_{mode.name}": int(mode) for mode in Mode if mode < Mode.MEMBE
 _MODES |= {"LEAF": int(Mode.LEAF)}
 _AGGREGATES = ("AVERAGE", "SUM", "MIN", "MAX")
 _NOT_ARRAYS = ("members", "exact_sets", "aggregation")
-_TRANSFORMS = ("NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT")
+_TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
+"""By ml opset 5's number, as onnxruntime 1.32 reads it: the operator's text has 1 and 2 the other way."""
 
 
 @dataclass(frozen=True, slots=True)

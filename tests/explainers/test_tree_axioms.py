@@ -195,6 +195,17 @@ def test_every_classifier_rule_adds_up_to_onnxruntimes_scores(
         assert explain(it, row).residual <= 1e-6
 
 
+@pytest.mark.parametrize("targets", [1, 2, 3])
+@pytest.mark.parametrize("transform", [0, 1, 2, 3])
+def test_opset5s_transforms_are_those_of_onnxruntime(
+    transform: int, targets: int, rng: np.random.Generator
+) -> None:
+    model = opset5(rng, columns=4, trees=4, depth=3, targets=targets, transform=transform)
+    it = served(model, random_rows(rng, 12, 4), targets=tuple(range(targets)), n_scores=targets)
+    for row in random_rows(rng, 20, 4):
+        assert explain(it, row).residual <= 1e-6
+
+
 def test_many_fields_and_deep_trees_add_up(rng: np.random.Generator) -> None:
     """30 fields, depth 20: the leaves beyond the tables are walked."""
     listed = deep_trees(rng, columns=30, trees=5, depth=20)
