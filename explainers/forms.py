@@ -110,7 +110,11 @@ def signed_sum(op: str, columns: Sequence[Column], signs: Sequence[float]) -> Co
     forms = [column for column in columns if isinstance(column, Form)]
     if len(forms) == len(columns):
         return added([scaled(form, sign) for form, sign in zip(forms, signs, strict=True)])
-    constants = [constant for column in columns if (constant := constant_of(column)) is not None]
+    constants = [
+        sign * constant
+        for column, sign in zip(columns, signs, strict=True)
+        if (constant := constant_of(column)) is not None
+    ]
     terms = [
         (column, sign)
         for column, sign in zip(columns, signs, strict=True)
@@ -186,13 +190,15 @@ def multiplied(left: Column, right: Column) -> Column:
 
 
 def divided(left: Column, right: Column) -> Column:
-    """Return the quotient of two columns; 1 / (1 + exp(z)) is p(-z)."""
+    """Return the quotient of two columns; 1 / (1 + exp(z)) is p(-z), exp(z) / (1 + exp(z)) is p(z)."""
     divisor = constant_of(right)
     if divisor:
         return times("Div", left, 1.0 / divisor)
     if constant_of(left) == 1.0 and isinstance(right, Linked) and right.link == "1+exp":
         return Linked("logistic", (scaled(right.forms[0], -1.0),))
     match left, right:
+        case Linked("exp", forms), Linked("1+exp", of) if of == forms:
+            return Linked("logistic", forms)
         case Linked("exp", (form,)), Linked("sum_of_exp", forms) if form in forms:
             return Linked("softmax", forms, forms.index(form))
         case Linked("exp_above_max", of, index), Linked("sum_of_exp_above_max", forms) if (

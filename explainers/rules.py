@@ -61,6 +61,14 @@ def _multiply(
     return tuple(divided(*row) if node.op == "Div" else multiplied(*row) for row in rows)
 
 
+def _invert(
+    _node: Node, operands: list[Columns[Column]], _constants: Constants
+) -> Columns[Column] | None:
+    """Return 1 / x of 1 + exp(z) or a constant; of anything else only the fields are known."""
+    inverted = tuple(divided(Form({}, 1.0), column) for column in operands[0])
+    return None if any(isinstance(column, Opaque) for column in inverted) else inverted
+
+
 def _negate(_node: Node, operands: list[Columns[Column]], _constants: Constants) -> Columns[Column]:
     return tuple(times("Neg", column, -1.0) for column in operands[0])
 
@@ -224,6 +232,7 @@ RULES: Mapping[str, Rule] = {
     "Mul": _multiply,
     "Div": _multiply,
     "Neg": _negate,
+    "Reciprocal": _invert,
     "Exp": _exponential,
     "Sigmoid": _apply_link("logistic"),
     "Softmax": _apply_link("softmax"),

@@ -219,6 +219,24 @@ READABLE: dict[str, tuple[list[onnx.NodeProto], str]] = {
         ],
         "logistic",
     ),
+    "a logistic of its exponential": (
+        [
+            Z1,
+            node("Exp", ["z"], ["e"]),
+            node("Add", ["e", "one"], ["d"]),
+            node("Div", ["e", "d"], ["scores"]),
+        ],
+        "logistic",
+    ),
+    "a logistic by its reciprocal": (
+        [
+            Z1,
+            node("Exp", ["z"], ["e"]),
+            node("Add", ["e", "one"], ["d"]),
+            node("Reciprocal", ["d"], ["scores"]),
+        ],
+        "logistic",
+    ),
     "a classifier's logistic": (
         [linear(rows=1, post_transform="LOGISTIC"), node("Identity", ["z"], ["scores"])],
         "logistic",
@@ -442,6 +460,16 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], int, str]] = {
         [Z1, node("Exp", ["z"], ["e"]), node("Add", ["e", "one"], ["scores"])],
         1,
         r"the scores are 1\+exp of a sum, which is no link",
+    ),
+    "an exponential less one": (
+        [Z1, node("Exp", ["z"], ["e"]), node("Sub", ["e", "one"], ["scores"])],
+        1,
+        "Sub of exp terms",
+    ),
+    "a reciprocal": (
+        [Z1, node("Reciprocal", ["z"], ["scores"])],
+        1,
+        "Reciprocal mixes",
     ),
     "an exponential of a probability": (
         [Z1, P, node("Exp", ["p"], ["scores"])],
