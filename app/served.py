@@ -158,6 +158,7 @@ def _build(plan: Plan, bundle: Bundle, background: Feeds, settings: Settings) ->
         ExplainerSettings(
             tolerance=settings.residual_tolerance,
             memory_budget_bytes=settings.table_memory_bytes,
+            rows_alone=bool(bundle.session.alone_because),
         ),
     )
     because = bundle.session.alone_because

@@ -6,15 +6,27 @@ case can need; the explainer's own method and reason say which it was.
 
 from __future__ import annotations
 
+from math import log2
+
+import numpy as np
+
 from explainers import exact, sampled
+from explainers.ensemble import is_tree_ensemble
 from explainers.errors import GameTooLargeError
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Plan, Question, Run, rows_of
 from explainers.game import open_game
+from explainers.graph import Graph, Node
 
 METHOD = "black box"
 MAX_ENUMERATED = 1 << 19
 """Evaluations of one enumeration at most, 0.5 to 4 seconds; beyond it sampling is many times
 faster. Fixed, so that the same bundle has the same method on every machine."""
+MAX_STEPS = 2e9
+"""Of one enumeration: 10 seconds at the 5 ns of one level of a tree. It leaves no answer beyond."""
+STEPS_ALONE = 4000
+"""To run one row by itself."""
+STEPS_OF_NEIGHBOUR = 0.6
+"""For each number of the rows that a row's nearest neighbours are looked for among."""
 
 
 def plan_black_box(question: Question) -> Plan:
@@ -23,16 +35,17 @@ def plan_black_box(question: Question) -> Plan:
 
     def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
         rows = rows_of(background)
+        steps = _steps_of_a_row(question.graph) + STEPS_ALONE * settings.rows_alone
+        most = MAX_ENUMERATED if not steps else min(MAX_ENUMERATED, int(MAX_STEPS / steps))
         try:
             exact.check_affordable(
-                fields=fields,
-                rows=rows,
-                max_evaluations=min(settings.max_evaluations, MAX_ENUMERATED),
+                fields=fields, rows=rows, max_evaluations=min(settings.max_evaluations, most)
             )
         except GameTooLargeError as too_large:
             kept, phrase = sampled.thinned(background, rows=rows)
             game = open_game(kept, run, settings, slots=question.slots, targets=question.targets)
-            return sampled.build(game, f"{too_large}; sampled against {phrase}")
+            slow = ", as a row takes long" if most < MAX_ENUMERATED else ""
+            return sampled.build(game, f"{too_large}{slow}; sampled against {phrase}")
         game = open_game(background, run, settings, slots=question.slots, targets=question.targets)
         return exact.build(
             game, f"{fields} fields against all {rows} background rows can be enumerated"
@@ -46,3 +59,22 @@ def plan_black_box(question: Question) -> Plan:
         unit="the graph's own score",
         build=build,
     )
+
+
+def _steps_of_a_row(graph: Graph) -> float:
+    """Return roughly what a row costs beside arithmetic that hardly counts: from the file alone."""
+    steps = 0.0
+    for node in graph.nodes:
+        if is_tree_ensemble(node):
+            nodes, trees = len(node.sequence("nodes_featureids")), _trees(node)
+            steps += trees * log2(1 + nodes / max(trees, 1))
+    if any(node.op == "TopK" for node in graph.nodes):
+        stored = sum(array.size for array in graph.constants.values() if array.dtype.kind == "f")
+        steps += STEPS_OF_NEIGHBOUR * stored
+    return steps
+
+
+def _trees(node: Node) -> int:
+    if node.op == "TreeEnsemble":
+        return len(node.sequence("tree_roots"))
+    return len(np.unique(np.asarray(node.sequence("nodes_treeids"))))

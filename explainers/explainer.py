@@ -48,6 +48,8 @@ class ExplainerSettings:
     """Black boxes: most model evaluations for one explanation."""
     time_budget_seconds: float = 10.0
     """Black boxes: most time for one explanation."""
+    rows_alone: bool = False
+    """Black boxes: whether the graph is run row by row."""
 
 
 class InTerms:

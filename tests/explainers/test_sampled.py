@@ -19,7 +19,8 @@ from explainers.errors import (
 from explainers.explainer import Explainer, ExplainerSettings, Feeds, Question, rows_of
 from explainers.explanation import Explanation
 from explainers.game import Game, open_game
-from explainers.graph import Graph
+from explainers.graph import Graph, Node, read_graph
+from tests.explainers.ensembles import random_trees, regressor
 from tests.explainers.games import Score, numpy_game, numpy_run, slots, smooth
 from tests.explainers.served import oracle_set, row, serve
 
@@ -155,8 +156,10 @@ def test_past_the_time_budget_there_is_no_explanation(rng: np.random.Generator) 
         explain(game, {"X": rng.normal(size=(1, FIELDS))}, b"seed")
 
 
-def question(fields: int) -> Question:
-    graph = Graph((), {}, ("score",), {}, {})
+NOTHING = Graph((), {}, ("score",), {}, {})
+
+
+def question(fields: int, graph: Graph = NOTHING) -> Question:
     return Question(
         graph=graph,
         slots=slots(fields),
@@ -183,6 +186,42 @@ def test_a_larger_black_box_is_sampled_and_says_why(rng: np.random.Generator) ->
     assert isinstance(explainer, sampled.SampledExplainer)
     assert "got 3276800, want at most 524288" in explainer.reason
     assert "all 100 background rows" in explainer.reason
+
+
+def neighbours(stored: int) -> Graph:
+    """A graph that looks for the nearest of so many rows of nine numbers."""
+    top = Node("TopK", "", ("d", "k"), ("v", "i"), {})
+    return Graph((top,), {}, ("v",), {}, {"rows": np.zeros((stored, 9), np.float32)})
+
+
+def trees(number: int) -> Graph:
+    """A graph of so many trees of 15 nodes."""
+    rng = np.random.default_rng(0)
+    return read_graph(regressor(random_trees(rng, columns=9, trees=number, depth=3, full=True)))
+
+
+@pytest.mark.parametrize(
+    ("graph", "rows_alone", "rows", "method"),
+    [
+        (NOTHING, False, 1000, exact.METHOD),
+        (NOTHING, True, 1000, sampled.METHOD),
+        (NOTHING, True, 900, exact.METHOD),
+        (neighbours(1500), False, 1000, sampled.METHOD),
+        (neighbours(1500), False, 400, exact.METHOD),
+        (trees(500), False, 1000, exact.METHOD),
+        (trees(1500), False, 1000, sampled.METHOD),
+    ],
+)
+def test_what_would_outlast_the_time_budget_is_not_enumerated(
+    graph: Graph, rows_alone: bool, rows: int, method: str, rng: np.random.Generator
+) -> None:
+    """Nine fields and 1,000 rows are within the most evaluations: a dear row may still be too dear."""
+    plan = black_box.plan_black_box(question(9, graph))
+    settings = ExplainerSettings(rows_alone=rows_alone)
+    explainer = plan.build({"X": rng.normal(size=(rows, 9))}, numpy_run(smooth), settings)
+    assert explainer.method == method
+    if method == sampled.METHOD:
+        assert "got 512000, want at most" in explainer.reason
 
 
 def test_fields_beyond_one_word_of_a_coalition_are_played(rng: np.random.Generator) -> None:
