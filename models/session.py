@@ -199,10 +199,15 @@ class Session:
         except ValueError as err:
             raise ScoringError(f"scores of {rows} rows: got {parts[0].size} numbers") from err
         scores = scores.astype(self._output.dtype, copy=False)
-        if scores.shape != (rows, self.n_scores) or not np.isfinite(scores).all():
+        if scores.shape != (rows, self.n_scores):
             raise ScoringError(
-                f"scores of {rows} rows: got shape {scores.shape}, or numbers that are not finite; "
-                f"want finite ({rows}, {self.n_scores})"
+                f"scores of {rows} rows: got shape {scores.shape}; want ({rows}, {self.n_scores})"
+            )
+        finite = np.isfinite(scores).all(axis=1)
+        if not finite.all():
+            raise ScoringError(
+                f"scores of {rows} rows: got {rows - int(finite.sum())} that are not finite; want "
+                "finite numbers, for a case with some of another's values too, which explanations ask of"
             )
         return scores
 
