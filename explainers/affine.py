@@ -23,6 +23,7 @@ COPIES = frozenset(
         "ArrayFeatureExtractor",
         "Cast",
         "Concat",
+        "Dropout",
         "FeatureVectorizer",
         "Flatten",
         "Gather",

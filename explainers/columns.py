@@ -37,6 +37,10 @@ def copied(
         return None
     if node.op in _UNCHANGED:
         return (first,) if _keeps_width(node, len(first), constants) else None
+    if node.op == "Dropout":
+        # The third input turns it on, which is for training.
+        off = [constants.get(name) for name in node.inputs[2:] if name]
+        return (first,) if all(flag is not None and not flag.any() for flag in off) else None
     if node.op in ("Mul", "Div", "Add", "Sub"):
         # LightGBM's converter multiplies its probabilities by one.
         neutral = 1 if node.op in ("Mul", "Div") else 0

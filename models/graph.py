@@ -89,6 +89,7 @@ def read_graph(content: bytes) -> Graph:
     nodes = list(_nodes(model))
     _check_operators(model, nodes)
     _check_data_is_inside(model, nodes)
+    _check_dropout(model, nodes)
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     if not inputs:
@@ -143,6 +144,32 @@ def _check_operators(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> Non
                 got=f"{node.op_type}, which answers differently each time",
                 want="a graph that gives the same row the same scores",
             )
+
+
+def _check_dropout(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    """Refuse a Dropout that is on: only a constant of the graph itself says that one is off."""
+    flags = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute:
+            flags[node.output[0]] = node.attribute[0].t
+    off = {
+        name
+        for name, flag in flags.items()
+        if flag.data_type == onnx.TensorProto.BOOL
+        and not any(flag.raw_data)
+        and not any(flag.int32_data)
+    }
+    switched = sum(node.op_type == "Dropout" and any(node.input[2:]) for node in nodes)
+    known = sum(
+        node.op_type == "Dropout" and any(node.input[2:]) and node.input[2] in off
+        for node in model.graph.node
+    )
+    if switched > known:
+        raise GraphRefusedError(
+            "operator Dropout",
+            got="one that is on, or may be, and answers differently each time",
+            want="a graph exported for inference",
+        )
 
 
 def _check_data_is_inside(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

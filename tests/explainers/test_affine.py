@@ -219,6 +219,14 @@ READABLE: dict[str, tuple[list[onnx.NodeProto], str]] = {
         ],
         "logistic",
     ),
+    "a dropout of training": (
+        [
+            Z1,
+            node("Dropout", ["z", "half"], ["kept"]),
+            node("Sigmoid", ["kept"], ["scores"]),
+        ],
+        "logistic",
+    ),
     "a logistic of its exponential": (
         [
             Z1,

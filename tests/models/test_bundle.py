@@ -281,6 +281,22 @@ def in_subgraph() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def dropping(*, on: bool, within: bool = False) -> bytes:
+    """Return the logistic graph behind a Dropout; ``within`` a function, where nobody looks."""
+    model = onnx.load_model_from_string(logistic_model())
+    model.graph.initializer.extend([constant("ratio", 0.5), constant("on", on, np.bool_)])
+    names = ("x", "ratio", "on")
+    drop = helper.make_node("Dropout", names, ["kept"])
+    if within:
+        opset = [helper.make_opsetid("", 17)]
+        model.functions.append(helper.make_function("own", "Drop", names, ["kept"], [drop], opset))
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        drop = helper.make_node("Drop", names, ["kept"], domain="own")
+    model.graph.node.insert(0, drop)
+    model.graph.node[1].input[0] = "kept"
+    return bytes(model.SerializeToString())
+
+
 def external(place: str) -> bytes:
     model = onnx.load_model_from_string(logistic_model())
     if place == "initializer":
@@ -329,6 +345,8 @@ def needing_locale() -> bytes:
         (with_node("FusedGemm", "com.microsoft"), "custom operator com.microsoft:FusedGemm"),
         (in_subgraph(), "custom operator evil:Secret"),
         (with_node("RandomUniformLike"), "RandomUniformLike, which answers differently each time"),
+        (dropping(on=True), "Dropout: got one that is on, or may be, and answers differently"),
+        (dropping(on=False, within=True), "want a graph exported for inference"),
         (external("initializer"), "tensor 'w': got data kept in another file"),
         (external("attribute"), "got data kept in another file"),
         (with_node("NoSuchOperator"), "want a graph that onnxruntime"),
@@ -342,6 +360,13 @@ def test_a_graph_that_is_not_safe_to_serve_is_refused(
         write(tmp_path / "b", model=model)
     assert message in str(caught.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dropout_that_is_off_is_served(tmp_path: Path) -> None:
+    bundle = open_bundle(write(tmp_path / "b", model=dropping(on=False)))
+    assert bundle.session.run_row(bundle.schema.encode(ROW).feeds).scores.tolist() == [
+        pytest.approx(P, abs=1e-6)
+    ]
 
 
 def test_a_graph_of_too_many_nodes_is_refused(
