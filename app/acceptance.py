@@ -79,6 +79,16 @@ class _Contest:
     answer: Callable[[FieldGame, Feeds], Answer | None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """One row's contributions, by field: ours, the independent ones, and how far apart they may be."""
+
+    row: int
+    got: Numbers
+    want: Numbers
+    allowed: Numbers
+
+
 def cross_check(
     bundle: Bundle,
     explainer: Explainer,
@@ -95,7 +105,9 @@ def cross_check(
     targets = _targets(bundle, explainer)
     place = targets.index(bundle.positive_score)
     contests, how = _contests(bundle, explainer, make, cases, targets)
-    rows, seen, largest, widest, residual = 0, 0, 0.0, 0.0, 0.0
+    fine: list[_Compared] = []
+    coarse: list[_Compared] = []
+    seen, residual = 0, 0.0
     for contest in contests:
         players = list(contest.game.players)
         for number, case in zip(contest.rows, contest.cases, strict=True):
@@ -110,18 +122,21 @@ def cross_check(
             answer = contest.answer(contest.game, case)
             if answer is None:
                 continue
-            rows += 1
             # Fields that do not play have no part in it.
             want = np.zeros(len(got))
             want[players] = answer.values
             allowed = np.full(len(got), answer.uncertainty.min())
             allowed[players] = answer.uncertainty
             allowed += STANDARD_ERRORS * error
-            apart = np.abs(got - want)
-            _check(bundle, number, got=got, want=want, allowed=allowed)
-            largest = max(largest, float(apart.max()))
-            widest = max(widest, float(allowed.max()))
+            compared = _Compared(number, got, want, allowed)
+            if answer.is_fine:
+                _check(bundle, compared)
+            (fine if answer.is_fine else coarse).append(compared)
     advance(len(cases), len(cases))
+    told = fine or coarse
+    rows = len(told)
+    for compared in () if fine else coarse:
+        _check(bundle, compared)
     if rows == 0:
         raise NotComparableError(
             f"cross-check: got {len(cases)} rows whose scores are all too near 0 or 1 to tell "
@@ -134,8 +149,8 @@ def cross_check(
         + ("; contributions less their mean over classes" if len(targets) > 1 else "")
         + (f"; {left_out} rows with scores too near 0 or 1 left out" if left_out else ""),
         rows=rows,
-        largest_difference=largest,
-        allowed_difference=widest,
+        largest_difference=max(float(np.abs(each.got - each.want).max()) for each in told),
+        allowed_difference=max(float(each.allowed.max()) for each in told),
         unit=explainer.unit,
         largest_residual=residual,
     )
@@ -157,17 +172,18 @@ def check_repeated(recorded: Acceptance, repeated: Acceptance) -> None:
         )
 
 
-def _check(bundle: Bundle, row: int, *, got: Numbers, want: Numbers, allowed: Numbers) -> None:
+def _check(bundle: Bundle, compared: _Compared) -> None:
+    apart = np.abs(compared.got - compared.want)
     # Not turned round: NaN must be refused.
-    wrong = np.flatnonzero(~(np.abs(got - want) <= allowed))
+    wrong = np.flatnonzero(~(apart <= compared.allowed))
     if len(wrong):
-        field = int(wrong[np.argmax(np.abs(got - want)[wrong])])
+        field = int(wrong[np.argmax(apart[wrong])])
         raise AcceptanceRefusedError(
-            row=row,
+            row=compared.row,
             field=bundle.card.fields[field].name,
-            got=float(got[field]),
-            want=float(want[field]),
-            allowed=float(allowed[field]),
+            got=float(compared.got[field]),
+            want=float(compared.want[field]),
+            allowed=float(compared.allowed[field]),
         )
 
 

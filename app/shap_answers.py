@@ -23,9 +23,11 @@ MARGIN_ERROR = 1e-6
 """Of the margin's size: sums of hundreds of float32 leaves or weights."""
 TREE_ERROR = 2.0**-26
 """Of the score's size, for each tree: a forest's float32 sum of so many votes. Seen: two thirds of it."""
-COARSEST = 1e-4
+FINE = 1e-4
 """A case whose margins are less certain than this, because float32 probabilities near 0 or 1 do
-not tell them apart, says nothing and has no answer."""
+not tell them apart, says little: it is for where no case says more."""
+COARSEST = 1e-2
+"""One whose margins are less certain than this says nothing and has no answer."""
 REPEATS = 20
 """Independent answers of the permutation explainer, from which its standard error is known."""
 STANDARD_ERRORS = 6.0
@@ -54,6 +56,8 @@ class Answer:
 
     values: Numbers
     uncertainty: Numbers
+    is_fine: bool
+    """Whether the scores tell the margins to ``FINE``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +195,12 @@ class _Asked:
     def answer(self, values: Numbers, error: Numbers) -> Answer | None:
         # A value is a weighted mean of differences between two worths.
         from_scores = 2 * self._largest_error
+        # A score without a link is as certain as its own float32, however small the values beside it.
+        scale = max(1.0, float(np.abs(values).max())) if self._game.link != "identity" else np.inf
         # Not turned round: an error of NaN is no answer.
-        if not from_scores <= COARSEST * max(1.0, float(np.abs(values).max())):
+        if not from_scores <= COARSEST * scale:
             return None
-        return Answer(values, error + from_scores)
+        return Answer(values, error + from_scores, from_scores <= FINE * scale)
 
 
 def _ask(explainer: _Shap, fields: int, *, max_evals: int) -> Numbers:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
 from typer.testing import CliRunner
 
 from app.acceptance import AcceptanceRefusedError, Make, check_repeated, cross_check
@@ -24,6 +25,7 @@ from explainers.explanation import Explanation, Vector
 from models.acceptance import Acceptance, write_acceptance
 from models.build import write_bundle
 from models.bundle import Bundle, digest_of, read
+from models.card import Output
 from models.rows import Labelled, Row, Sample
 from tests.app import tiny
 from tests.explainers.ensembles import forest_of_stumps, regressor
@@ -133,17 +135,8 @@ def test_an_explainer_that_is_a_thousandth_off_in_one_field_is_refused(
 
 def test_a_long_forest_is_compared_within_its_own_rounding(tmp_path: Path) -> None:
     """Onnxruntime's float32 sum of 1,000 votes is off by more than hundreds of leaves are."""
-    rng = np.random.default_rng(1)
-    model = regressor(forest_of_stumps(rng, trees=1000))
-    rows = [dict(zip("abc", map(float, row), strict=True)) for row in rng.normal(size=(20, 3))]
-    files = graphs.write(
-        tmp_path / "bundle",
-        model=model,
-        card_=graphs.card(output=graphs.REGRESSION),
-        background=rows,
-        samples=[Sample(rows[0], *scored(model, rows[0]))],
-    )
-    bundle, explainer = open_model(files, Settings())
+    model = regressor(forest_of_stumps(np.random.default_rng(1), trees=1000))
+    bundle, explainer = opened(tmp_path, model, graphs.REGRESSION)
     assert explainer.method == "tree tables"
     make = partial(explain_against, bundle, Settings())
     found = cross_check(bundle, explainer, make)
@@ -153,10 +146,65 @@ def test_a_long_forest_is_compared_within_its_own_rounding(tmp_path: Path) -> No
         cross_check(bundle, Slanted(explainer, 1e-3), make)
 
 
-def scored(model: bytes, row: Row) -> tuple[float, tuple[float, ...]]:
+def weighted(weights: list[list[float]], offsets: list[float], *more: NodeProto) -> bytes:
+    """Return a graph of three numbers: a linear form for each offset, and what ``more`` makes of them."""
+    first = helper.make_node("Gemm", ["X", "w", "b"], ["z" if more else "scores"])
+    return graphs.make_model(
+        [first, *more],
+        [graphs.tensor("X", TensorProto.FLOAT, (None, 3))],
+        [graphs.tensor("scores", TensorProto.FLOAT, (None, len(offsets)))],
+        [graphs.constant("w", weights), graphs.constant("b", offsets)],
+    )
+
+
+def test_a_large_number_with_small_contributions_is_compared_as_float32_tells_it(
+    tmp_path: Path,
+) -> None:
+    """Of three million, float32 tells a quarter: contributions of a hundred are told well enough."""
+    model = weighted([[90.0], [-50.0], [20.0]], [3e6])
+    bundle, explainer = opened(tmp_path, model, graphs.REGRESSION)
+    make = partial(explain_against, bundle, Settings())
+    found = cross_check(bundle, explainer, make)
+    assert found.rows == 21
+    assert found.largest_difference < 0.5 < found.allowed_difference < 10
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, Slanted(explainer, 20.0), make)
+
+
+def test_where_no_row_is_told_finely_those_that_are_told_coarsely_count(tmp_path: Path) -> None:
+    """A class that is always rare leaves every row's log-odds uncertain by more than 1e-4."""
+    softmax = helper.make_node("Softmax", ["z"], ["scores"], axis=1)
+    model = weighted(
+        [[0.5, -0.5, 0.1], [0.2, 0.1, -0.3], [0.3, 0.3, 0.0]], [0.0, 0.0, -6.0], softmax
+    )
+    three = Output(task="classification", meaning="a class", classes=(0, 1, 2), positive_class=1)
+    bundle, explainer = opened(tmp_path, model, three)
+    targets = (0, 1, 2)
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert found.rows == 21
+    assert found.largest_difference < 1e-3 < found.allowed_difference < 1e-2
+    slanted = maker(bundle, 0.05)
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, slanted(bundle.background.feeds, targets), slanted)
+
+
+def opened(tmp_path: Path, model: bytes, output: Output) -> tuple[Bundle, Explainer]:
+    rng = np.random.default_rng(1)
+    rows = [dict(zip("abc", map(float, row), strict=True)) for row in rng.normal(size=(20, 3))]
+    scores = scored(model, rows[0])
+    files = graphs.write(
+        tmp_path / "bundle",
+        model=model,
+        card_=graphs.card(output=output),
+        background=rows,
+        samples=[Sample(rows[0], int(np.argmax(scores)) if output.classes else scores[0], scores)],
+    )
+    return open_model(files, Settings())
+
+
+def scored(model: bytes, row: Row) -> tuple[float, ...]:
     feeds = {"X": np.array([[row[name] for name in "abc"]], dtype=np.float32)}
-    score = float(session(model).run(None, feeds)[0].item())
-    return score, (score,)
+    return tuple(session(model).run(None, feeds)[0].ravel().tolist())
 
 
 def test_an_answer_that_is_no_number_is_refused(small: tuple[Bundle, Explainer]) -> None:
