@@ -326,7 +326,7 @@ def _made(
         other = open_game(
             background, game.run, game.settings, slots=game.slots, targets=game.targets
         )
-        return replace(explainer, game=other)
+        return replace(explainer, game=other, terms=other.terms(explainer.method))
     return make(background, targets)
 
 

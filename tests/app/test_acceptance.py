@@ -147,12 +147,12 @@ def test_a_long_forest_is_compared_within_its_own_rounding(tmp_path: Path) -> No
 
 
 def weighted(weights: list[list[float]], offsets: list[float], *more: NodeProto) -> bytes:
-    """Return a graph of three numbers: a linear form for each offset, and what ``more`` makes of them."""
+    """Return a graph of numbers: a linear form for each offset, and what ``more`` makes of them."""
     first = helper.make_node("Gemm", ["X", "w", "b"], ["z" if more else "scores"])
     return graphs.make_model(
         [first, *more],
-        [graphs.tensor("X", TensorProto.FLOAT, (None, 3))],
-        [graphs.tensor("scores", TensorProto.FLOAT, (None, len(offsets)))],
+        [graphs.tensor("X", TensorProto.FLOAT, (None, len(weights)))],
+        [graphs.tensor("scores", TensorProto.FLOAT, (None, None))],
         [graphs.constant("w", weights), graphs.constant("b", offsets)],
     )
 
@@ -188,22 +188,44 @@ def test_where_no_row_is_told_finely_those_that_are_told_coarsely_count(tmp_path
         cross_check(bundle, slanted(bundle.background.feeds, targets), slanted)
 
 
-def opened(tmp_path: Path, model: bytes, output: Output) -> tuple[Bundle, Explainer]:
+@pytest.mark.parametrize(("rows", "method"), [(20, "enumeration"), (300, "permutations")])
+def test_a_black_box_of_many_fields_is_compared_a_few_at_a_time(
+    rows: int, method: str, tmp_path: Path
+) -> None:
+    relu = helper.make_node("Relu", ["z"], ["kept"])
+    total = helper.make_node("ReduceMean", ["kept"], ["scores"], axes=[1])
+    weights = np.random.default_rng(0).normal(size=(11, 4))
+    model = weighted(weights.tolist(), [0.5] * 4, relu, total)
+    bundle, explainer = opened(tmp_path, model, graphs.REGRESSION, names="abcdefghijk", rows=rows)
+    assert method in explainer.method
+    make = partial(explain_against, bundle, Settings())
+    found = cross_check(bundle, explainer, make)
+    assert found.rows == min(rows + 1, 100)
+    assert "8 fields at a time" in found.against
+    assert found.largest_difference <= (1e-5 if rows == 20 else found.allowed_difference)
+
+
+def opened(
+    tmp_path: Path, model: bytes, output: Output, *, names: str = "abc", rows: int = 20
+) -> tuple[Bundle, Explainer]:
     rng = np.random.default_rng(1)
-    rows = [dict(zip("abc", map(float, row), strict=True)) for row in rng.normal(size=(20, 3))]
-    scores = scored(model, rows[0])
+    cases = [
+        dict(zip(names, map(float, row), strict=True))
+        for row in rng.normal(size=(rows, len(names)))
+    ]
+    scores = scored(model, cases[0])
     files = graphs.write(
         tmp_path / "bundle",
         model=model,
-        card_=graphs.card(output=output),
-        background=rows,
-        samples=[Sample(rows[0], int(np.argmax(scores)) if output.classes else scores[0], scores)],
+        card_=graphs.card([graphs.field(name) for name in names], output),
+        background=cases,
+        samples=[Sample(cases[0], int(np.argmax(scores)) if output.classes else scores[0], scores)],
     )
     return open_model(files, Settings())
 
 
 def scored(model: bytes, row: Row) -> tuple[float, ...]:
-    feeds = {"X": np.array([[row[name] for name in "abc"]], dtype=np.float32)}
+    feeds = {"X": np.array([list(row.values())], dtype=np.float32)}
     return tuple(session(model).run(None, feeds)[0].ravel().tolist())
 
 
