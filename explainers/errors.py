@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 
 class ExplanationError(Exception):
     """Something about an explanation could not be done; no explanation was made."""
@@ -77,6 +79,9 @@ class PrecisionError(ExplanationError):
         super().__init__(
             f"standard error {standard_error:g} after {evaluations} evaluations, "
             f"want at most {bound:g}"
+            if isfinite(standard_error)
+            else "sampled explanation: its first rounds over every background row alone take more "
+            "evaluations than are allowed; want fewer background rows or fields"
         )
         self.standard_error = standard_error
         self.bound = bound

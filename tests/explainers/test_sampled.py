@@ -145,7 +145,7 @@ def test_a_bound_out_of_reach_is_an_error_not_a_worse_answer(rng: np.random.Gene
     loose = ExplainerSettings(standard_error=0.05, max_evaluations=20_000)
     explain(numpy_game(perceptron, background, settings=loose), feeds, b"seed")
     too_few = ExplainerSettings(standard_error=0.05, max_evaluations=1_000)
-    with pytest.raises(PrecisionError):
+    with pytest.raises(PrecisionError, match="want fewer background rows or fields"):
         explain(numpy_game(perceptron, background, settings=too_few), feeds, b"seed")
 
 
