@@ -79,10 +79,10 @@ def row_games(
     worth[:, :, -1] = own[:, np.newaxis]
     inner = np.arange(1, (1 << players) - 1)
     coalitions = np.zeros((len(rows), len(inner), game.words), dtype=np.int64)
-    every = np.arange(len(rows))
-    for player in range(players):
-        word, bit = np.divmod(members[:, player], WORD)
-        coalitions[every, :, word] |= ((inner >> player) & 1) << bit[:, np.newaxis]
+    for word in range(game.words):
+        bits = np.where(members // WORD == word, np.int64(1) << members % WORD, 0)
+        for player in range(players):
+            coalitions[:, :, word] |= ((inner >> player) & 1) * bits[:, player, np.newaxis]
     scores = game.worth(
         case,
         rows=np.repeat(rows, len(inner)),
