@@ -245,7 +245,12 @@ class Session:
         if self._output.label is not None:
             label: ClassLabel = answers[0].item()
             if label not in self._classes:
-                raise ScoringError(f"label: got {label!r}; want one of {list(self._classes)}")
+                wanted = list(self._classes)
+                spelt = {str(each) for each in wanted}
+                hint = ": the card's classes have to be of the graph's type"
+                raise ScoringError(
+                    f"label: got {label!r}; want one of {wanted}{hint if str(label) in spelt else ''}"
+                )
             return self._classes[label]
         if len(values) == 1:
             # One probability for two classes: it is the positive one's.

@@ -518,13 +518,22 @@ def test_classes_that_are_not_the_graphs_are_refused(
         )
 
 
-def test_a_label_that_the_card_does_not_know_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"label: got 'z'; want one of \['x', 'y', 'w'\]"):
+@pytest.mark.parametrize(
+    ("labels", "told", "message"),
+    [
+        (("x", "y", "z"), ("x", "y", "w"), r"got 'z'; want one of \['x', 'y', 'w'\]$"),
+        ((0, 1, 2), ("0", "1", "2"), r"got 2; want one of \['0', '1', '2'\]: .* the graph's type$"),
+    ],
+)
+def test_a_label_that_the_card_does_not_know_is_refused(
+    labels: Sequence[int] | Sequence[str], told: Sequence[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Exception, match=f"label: {message}"):
         opened(
             tmp_path,
-            classifier(labels=("x", "y", "z")),
-            card(output=three_classes(("x", "y", "w"))),
-            Sample(ROW, "w", softmax((1, 2, 4))),
+            classifier(labels=labels),
+            card(output=three_classes(told)),
+            Sample(ROW, told[-1], softmax((1, 2, 4))),
         )
 
 
