@@ -372,7 +372,7 @@ def test_a_dropout_that_is_off_is_served(tmp_path: Path) -> None:
 def test_a_graph_of_too_many_nodes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.graph._MAX_NODES", 1)
+    monkeypatch.setattr("models.bounds.MAX_NODES", 1)
     with pytest.raises(GraphRefusedError, match="more than 1 nodes; want a smaller graph"):
         write(tmp_path / "b")
 
