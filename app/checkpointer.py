@@ -212,7 +212,10 @@ async def outside_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient 
         yield None
         return
     # No proxy or credentials of the environment: whom to ask is the policy's to say.
-    async with httpx.AsyncClient(trust_env=False, follow_redirects=False) as client:
+    # Nothing compressed: it could unpack to more than anybody wants to hold.
+    async with httpx.AsyncClient(
+        trust_env=False, follow_redirects=False, headers={"Accept-Encoding": "identity"}
+    ) as client:
         yield client
 
 

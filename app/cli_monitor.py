@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +24,21 @@ from audit.trust import parse_policy
 
 FOUND = 1
 _SECONDS = 20.0
+_LONGEST_SECONDS = 300.0
+"""For one resource: the largest has 16 MB, and most have some kilobytes."""
 
 
 class HttpSource:
     """A log published over HTTP: any web server's, or the service's own under ``/log``."""
 
-    def __init__(self, address: str, *, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._client = httpx.Client(
             base_url=address.rstrip("/") + "/",
             headers=auth_header(address),
@@ -38,6 +48,7 @@ class HttpSource:
 
     def get(self, path: str) -> bytes | None:
         """Return a resource, None when there is none. Raises SourceError."""
+        end = self._clock() + _LONGEST_SECONDS
         try:
             with self._client.stream("GET", path) as answer:
                 if answer.status_code == httpx.codes.NOT_FOUND:
@@ -54,6 +65,10 @@ class HttpSource:
                     content += chunk
                     if len(content) > MAX_RESOURCE_BYTES:
                         raise SourceError(f"{path} is larger than anything a log publishes")
+                    # The client's own limit is for each piece: a log that sends one now and then
+                    # would keep a monitor from ever telling of anything.
+                    if self._clock() > end:
+                        raise SourceError(f"{path} took more than {_LONGEST_SECONDS:g} s")
                 return bytes(content)
         except httpx.HTTPError as error:
             raise SourceError(f"{path}: {type(error).__name__}") from error

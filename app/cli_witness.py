@@ -43,6 +43,7 @@ def run_witness(
     import uvicorn
 
     from app.api.witness import create_witness_app  # the other commands start faster without it
+    from app.short_heads import ShortHeadsProtocol
 
     with (
         closing(Witness.open(directory, clock=utc_now, name=name)) as witness,
@@ -53,7 +54,12 @@ def run_witness(
         say(f"http://{host}:{taken}")
         sys.stdout.flush()
         server = uvicorn.Server(
-            uvicorn.Config(create_witness_app(witness), log_level="warning", access_log=False)
+            uvicorn.Config(
+                create_witness_app(witness),
+                http=ShortHeadsProtocol,
+                log_level="warning",
+                access_log=False,
+            )
         )
         with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
             server.run(sockets=[listening])

@@ -21,7 +21,7 @@ from app.policy import PolicyError
 from app.practice_error import PracticeError
 from app.problem_type import AppError as AppError
 from app.problem_type import ProblemType as ProblemType
-from app.sessions import SessionStoreError, TooManyVisitorsError
+from app.sessions import SessionStoreError
 from audit.errors import AuditError, DamagedLogError, UnderHoldError
 from explainers.errors import ExplanationError
 from models.errors import CaseRejectedError, ModelError
@@ -224,13 +224,6 @@ PROBLEMS: Mapping[type[Exception], ProblemType] = {
         "form-not-accepted",
         "This form was not sent from your own session",
         "Go back, load the page again and send it once more. Nothing was recorded.",
-    ),
-    TooManyVisitorsError: ProblemType(
-        429,
-        "too-many-sign-ins",
-        "Too many people are signing in at once",
-        "Try again after the time in Retry-After.",
-        retry_after_seconds=60,
     ),
     SessionStoreError: ProblemType(
         503,

@@ -46,11 +46,11 @@ from app.api import (
     stops as stop_routes,
 )
 from app.api.batches import Batches
+from app.api.bodies import Bodies
 from app.api.documents import TAGS, completed
 from app.api.guard import Guard
 from app.api.heads import Heads
 from app.api.parts import Parts
-from app.api.plain_bodies import PlainBodies
 from app.api.shortcut import Shortcut
 from app.bundle_store import store_of
 from app.changing import Changing
@@ -273,7 +273,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     (hot,) = (route for route in decisions.hot.routes if isinstance(route, APIRoute))
     # Innermost: the shortcut's requests do not pass these.
     app.add_middleware(Heads)
-    app.add_middleware(PlainBodies)
+    app.add_middleware(Bodies)
     app.add_middleware(Shortcut, route=hot, handler=decisions.create_decision)
     app.add_middleware(
         Guard,

@@ -14,8 +14,8 @@ import uvicorn
 from app.client import KEY_VARIABLE
 from app.main import StartRefusedError, create_app
 from app.memory import give_back_large_pieces
-from app.one_write import OneWriteProtocol
 from app.settings import Settings, misspelt
+from app.short_heads import ShortHeadsProtocol
 
 STARTUP_FAILED = 3
 """uvicorn's own exit code for an application that did not start."""
@@ -47,7 +47,7 @@ def run(settings: Settings) -> int:
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
-            http=OneWriteProtocol,
+            http=ShortHeadsProtocol,
             # One line a request comes from our own guard, without addresses or query strings.
             access_log=False,
             log_config=None,

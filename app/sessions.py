@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS session(
 VISITOR_MINUTES = 15
 """How long a visitor may take to sign in."""
 MOST_VISITORS = 10_000
-"""Beyond this many unfinished sign-ins a new one has to wait: the store cannot be flooded."""
+"""Unfinished sign-ins that are kept: the store cannot be flooded. The oldest give way to a new one, which
+could be kept out for long otherwise by whoever begins many."""
 SEEN_EVERY_SECONDS = 30
 """How stale the time of the last request may be: reading a page seldom needs a write."""
 
@@ -47,10 +48,6 @@ class SessionStoreError(Exception):
 
 class SignInError(Exception):
     """The settings of signing in do not fit together."""
-
-
-class TooManyVisitorsError(Exception):
-    """Too many sign-ins have been begun and not finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +101,17 @@ class SessionStore:
             raise SessionStoreError(f"cannot open the sessions in {path}: {err}") from err
 
     def begin(self, *, back: str) -> str:
-        """Begin a visitor's session and return its token. Raises TooManyVisitorsError."""
+        """Begin a visitor's session and return its token."""
         now = self._now()
         self._forget_old(now)
         ((waiting,),) = self._rows("SELECT count(*) FROM session WHERE actor IS NULL")
         if waiting >= MOST_VISITORS:
-            raise TooManyVisitorsError
+            # Some more than one, so that a flood does not have them sorted each time.
+            self._run(
+                "DELETE FROM session WHERE token_sha256 IN (SELECT token_sha256 FROM session"
+                " WHERE actor IS NULL ORDER BY begun, rowid LIMIT ?)",
+                (1 + waiting - MOST_VISITORS + MOST_VISITORS // 100,),
+            )
         return self._insert(now, begun=now, pending=Pending(back=back))
 
     def find(self, token: str) -> Session | None:

@@ -36,12 +36,19 @@ def settings_in(data_dir: Path | None, models_dir: Path | None = None) -> Settin
 
 def say(text: str) -> None:
     """Print text as it is: neither coloured nor broken into lines."""
-    out.print(text, highlight=False, soft_wrap=True)
+    out.print(_plain(text), highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """As ``say``, on standard error."""
-    err.print(text, highlight=False, soft_wrap=True)
+    err.print(_plain(text), highlight=False, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """Return text in which nothing moves a terminal's cursor: a file or a log that is checked may hold it."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t\u00a0" else ascii(char)[1:-1] for char in text
+    )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Asked for in the background: no decision waits for it. The token is in the log l
 else, so the next checkpoint covers it and every evidence pack can carry it.
 """
 
+import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class Timestamps:
         """``client`` is closed by whoever made it."""
         self._log = log
         self._url = url
+        self._seconds = TIMEOUT_SECONDS
         self._roots = roots
         self._client = client
         self._engine = engine
@@ -140,19 +142,29 @@ class Timestamps:
 
     async def _ask(self, note: bytes) -> tuple[bytes, datetime]:
         # Here and not above: the module needs an extra that only this needs.
-        from audit.timestamp import REQUEST_TYPE, request_for, verify_timestamp
+        from audit.timestamp import (
+            MAX_RESPONSE_BYTES,
+            REQUEST_TYPE,
+            request_for,
+            verify_timestamp,
+        )
 
         request = request_for(note)
-        answer = await self._client.post(
-            self._url,
-            content=request.content,
-            headers={"Content-Type": REQUEST_TYPE},
-            timeout=TIMEOUT_SECONDS,
-        )
-        if answer.status_code != httpx.codes.OK:
-            raise TimestampError(f"the authority answered {answer.status_code}")
-        stated = verify_timestamp(answer.content, note, roots=self._roots, nonce=request.nonce)
-        return answer.content, stated
+        content = b""
+        # In all, not for each piece: signing and publishing wait for this.
+        async with (
+            asyncio.timeout(self._seconds),
+            self._client.stream(
+                "POST", self._url, content=request.content, headers={"Content-Type": REQUEST_TYPE}
+            ) as answer,
+        ):
+            if answer.status_code != httpx.codes.OK:
+                raise TimestampError(f"the authority answered {answer.status_code}")
+            async for piece in answer.aiter_raw():
+                content += piece
+                if len(content) > MAX_RESPONSE_BYTES:
+                    raise TimestampError("the authority's answer is too long")
+        return content, verify_timestamp(content, note, roots=self._roots, nonce=request.nonce)
 
 
 def read_root_file(path: Path) -> list[x509.Certificate]:

@@ -204,7 +204,7 @@ class Witnesses:
             content=f"old {old}\n{lines}\n".encode() + note,
         ) as response:
             content = b""
-            async for piece in response.aiter_bytes():
+            async for piece in response.aiter_raw():
                 content += piece
                 if len(content) > MAX_ANSWER_BYTES:
                     raise WitnessFaultError("refused", "its answer is too long")

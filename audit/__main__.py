@@ -77,7 +77,7 @@ def main(
             progress=show if visible else lambda _done, _total: None,
         )
     except (AuditError, OSError) as error:
-        err.write(f"cannot verify {options.directory}: {error}\n")
+        err.write(f"cannot verify {options.directory}: {_plain(str(error))}\n")
         return UNCHECKED
     if visible:
         err.write("\n")
@@ -136,7 +136,12 @@ def text_report(report: Report) -> str:
             where = f"entries {fault.index} to {fault.index + fault.count - 1}"
         lines.append(f"FAULT        {where}: {fault.kind}: {fault.message}")
     lines.append(f"{len(report.faults):,} faults" if report.faults else "sound")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{_plain(line)}\n" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Return text without what begins a line or moves a terminal's cursor: the log may hold it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 if __name__ == "__main__":

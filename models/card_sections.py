@@ -7,12 +7,28 @@ country's rules miss in it is counted by ``coverage``.
 """
 
 import datetime
+import re
 from typing import Annotated, Literal, Self
 
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
 
-Text = Annotated[str, StringConstraints(min_length=1, max_length=4_000)]
+_STEERING = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]").search
+
+
+def _reads_as_written(text: str) -> str:
+    if found := _STEERING(text):
+        raise ValueError(f"want text without {found.group()!a}, which shows it as another")
+    return text
+
+
+Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=4_000),
+    AfterValidator(_reads_as_written),
+]
+"""No control characters, with which a terminal's lines are overwritten, nor those that turn the
+direction of what follows: it is shown on pages and in letters."""
 Day = datetime.date
 
 

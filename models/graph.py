@@ -5,10 +5,12 @@ Everything here reads hostile bytes: nothing is executed, nothing outside the gi
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+from models.bounds import check_bounds, walk
 from models.errors import GraphRefusedError
 
 _STANDARD_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
@@ -33,7 +35,6 @@ _TEXT_OPERATORS = {
 MAX_FIXED_ROWS = 64
 """A graph whose number of rows is fixed gets the one row that often; more would only cost time."""
 _INPUT_TYPES = {"float32", "float64", "int32", "int64", "bool", "string"}
-_MAX_NODES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class Graph:
 def read_graph(content: bytes) -> Graph:
     """Return the graph that ``content`` holds.
 
-    Raises GraphRefusedError for bytes that are no ONNX model, custom or random operators, data
-    kept outside the file, and inputs that no case could fill.
+    Raises GraphRefusedError for bytes that are no ONNX model, custom or random operators, work
+    without an end, data kept outside the file, and inputs that no case could fill.
     """
     try:
         model = onnx.load_model_from_string(content)
@@ -86,7 +87,8 @@ def read_graph(content: bytes) -> Graph:
         raise GraphRefusedError("model.onnx", got=str(err), want="an ONNX model") from err
     if not model.graph.node or not model.graph.output:
         raise GraphRefusedError("model.onnx", got="a file with no graph", want="an ONNX model")
-    nodes = list(_nodes(model))
+    check_bounds(model)
+    nodes = list(walk(chain(model.graph.node, *(each.node for each in model.functions))))
     _check_operators(model, nodes)
     _check_data_is_inside(model, nodes)
     _check_dropout(model, nodes)
@@ -108,25 +110,6 @@ def count_trees(content: bytes) -> int:
         if node.op_type.startswith("TreeEnsemble")
         and attribute.name in {"nodes_treeids", "tree_roots"}
     )
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node, those of functions and of sub-graphs included."""
-    pending = [*model.graph.node]
-    for function in model.functions:
-        pending.extend(function.node)
-    count = 0
-    while pending:
-        node = pending.pop()
-        count += 1
-        if count > _MAX_NODES:
-            raise GraphRefusedError(
-                "model.onnx", got=f"more than {_MAX_NODES} nodes", want="a smaller graph"
-            )
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                pending.extend(graph.node)
 
 
 def _check_operators(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

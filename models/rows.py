@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pydantic
 from pydantic import BaseModel, ConfigDict
@@ -19,8 +20,10 @@ Row = Mapping[str, Value]
 LABEL = "label"
 """The column of a calibration file that is not a field."""
 MAX_ROWS = 100_000
-_MAX_PARQUET_BYTES = 512 << 20
-"""What a Parquet file may claim to unpack to: compressed, it can be a thousand times smaller."""
+_MAX_PARQUET_BYTES = 128 << 20
+"""What a Parquet file may unpack to: compressed, it can be a thousand times smaller."""
+_BATCH = 1_024
+"""Rows that are unpacked at a time."""
 
 _COLUMN_TYPES = {
     "number": pa.float64(),
@@ -136,10 +139,37 @@ def parse_parquet(what: str, content: bytes, layout: Callable[[pa.Schema], pa.Sc
             raise RowsRefusedError(
                 what, got=_columns(file.schema_arrow), want=f"the card's fields: {_columns(want)}"
             )
-        rows: list[Row] = file.read().to_pylist()
+        return _read(what, content, want)
     except (pa.ArrowException, OSError) as err:
         raise RowsRefusedError(what, got=str(err)[:300], want="a Parquet file") from err
+
+
+def _read(what: str, content: bytes, want: pa.Schema) -> list[Row]:
+    """Return the rows, counting what they unpack to as they are read.
+
+    Of a text that comes often the file holds a number only, and its own count is of those numbers.
+    """
+    texts = [field.name for field in want if pa.types.is_string(field.type)]
+    file = pq.ParquetFile(io.BytesIO(content), read_dictionary=texts)
+    rows: list[Row] = []
+    unpacked = 0
+    for batch in file.iter_batches(batch_size=_BATCH):
+        unpacked += sum(_size(column) for column in batch.columns)
+        if unpacked > _MAX_PARQUET_BYTES:
+            raise RowsRefusedError(
+                what,
+                got=f"rows of more than {_MAX_PARQUET_BYTES:,} bytes",
+                want="fewer or shorter ones",
+            )
+        rows += batch.to_pylist()
     return rows
+
+
+def _size(column: pa.Array) -> int:
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+    return int(pc.sum(lengths).as_py() or 0) + 8 * len(column)
 
 
 def write_background(rows: Sequence[Row], fields: Sequence[Field]) -> bytes:

@@ -11,6 +11,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import REASON, STEP, Step, record_step, route, shown_step
 from app.api.decisions import READING_ROLES, DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.case_events import ADVICE_REQUESTED, CASEWORKER_DECISION, OWN_ASSESSMENT
@@ -19,7 +20,7 @@ from app.domain import Kind, Role
 from app.metrics import FOLLOWED, OVERRODE
 from app.reveal import open_case
 
-router = APIRouter(tags=["caseworker"])
+router = APIRouter(route_class=KeyedRoute, tags=["caseworker"])
 
 
 @router.post(

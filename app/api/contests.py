@@ -11,13 +11,14 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import REASON, Step, record_step, route
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import parts_of
 from app.case_events import CONTEST, REPRESENTATION, REVIEW
 from app.cases import CaseFile
 from app.contests import open_contests
 from app.domain import Role
 
-router = APIRouter(tags=["contests"])
+router = APIRouter(route_class=KeyedRoute, tags=["contests"])
 
 WAITING = {
     "decision": examples.DECISION_ID,

@@ -22,6 +22,7 @@ from app.api.case_schemas import Text
 from app.api.case_steps import Step, record_step
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded
 from app.api.schemas import SaidOrigin, SentValue
@@ -35,7 +36,7 @@ from app.reveal import open_case
 from app.service import Application
 from audit.errors import DuplicateIdError
 
-router = APIRouter(tags=["caseworker"])
+router = APIRouter(route_class=KeyedRoute, tags=["caseworker"])
 
 ROLES = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
 _ADMITTED = admits(*ROLES)

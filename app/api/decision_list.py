@@ -13,12 +13,13 @@ from app.api import examples
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import READING_ROLES
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.schemas import Day, Moment
 from app.domain import Caller, Role
 from app.index.query import MOST_IN_PAGE, Filters, Order, Page, Row, find, page
 
-router = APIRouter(tags=["decisions"])
+router = APIRouter(route_class=KeyedRoute, tags=["decisions"])
 
 SEES_ERASED = (Role.AUDITOR, Role.ADMIN)
 SUBJECT_ROLES = (Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN)
@@ -195,7 +196,7 @@ async def list_decisions(
     "of everything between. At most 200, the newest.",
     responses={
         200: {"content": {JSON: {"example": EXAMPLE}}},
-        **problems(400, 401, 403, 413, 415, 422, 503),
+        **problems(400, 401, 403, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         **admits(*SUBJECT_ROLES)["openapi_extra"],

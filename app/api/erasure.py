@@ -15,6 +15,7 @@ from app.api import examples
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded_once
 from app.api.schemas import Moment, Shape
@@ -25,7 +26,7 @@ from app.reading import check_visible
 from app.visible import VISIBLY
 from audit.records import Erasure, NewRecord
 
-router = APIRouter(tags=["erasure"])
+router = APIRouter(route_class=KeyedRoute, tags=["erasure"])
 
 Basis = Annotated[
     str,
@@ -139,7 +140,7 @@ HOLD = {
     "of it, or while a record must be kept by law.",
     responses={
         200: {"content": {JSON: {"example": ERASED}}},
-        **problems(400, 401, 403, 409, 413, 415, 422, 503),
+        **problems(400, 401, 403, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra={
         **ADMIN["openapi_extra"],
@@ -175,7 +176,7 @@ async def erase_subject(
     "its case, its letters, how it turned out.",
     responses={
         200: {"content": {JSON: {"example": ERASED}}},
-        **problems(400, 401, 403, 404, 409, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
     },
     openapi_extra={
         **ADMIN["openapi_extra"],
@@ -224,7 +225,7 @@ def list_holds(request: Request) -> HoldList:
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
-        **problems(400, 401, 403, 413, 415, 422, 503),
+        **problems(400, 401, 403, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         **ADMIN["openapi_extra"],
@@ -258,7 +259,7 @@ async def hold_subject(
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
-        **problems(400, 401, 403, 404, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         **ADMIN["openapi_extra"],
@@ -290,7 +291,7 @@ async def hold_decision(
     description="Lifting it is an entry of the log too. Nothing is erased by it.",
     responses={
         200: {"content": {JSON: {"example": {"id": examples.DECISION_ID}}}},
-        **problems(400, 401, 403, 404, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
     },
     openapi_extra={
         **ADMIN["openapi_extra"],

@@ -11,6 +11,7 @@ from app.api import monitoring_schemas as shapes
 from app.api.access import CurrentCaller, admits
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded_once
@@ -25,7 +26,7 @@ from app.monitoring.report import Comparison, Report
 from app.reading import StoredDecision, read_decision
 from app.served import ServedModel
 
-router = APIRouter(tags=["monitoring"])
+router = APIRouter(route_class=KeyedRoute, tags=["monitoring"])
 
 OWNERS = (Role.MODEL_OWNER, Role.ADMIN)
 WATCHERS = (Role.EQUALITY, Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN)
@@ -91,7 +92,7 @@ def _example(value: dict[str, Any]) -> Any:
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": _RECORDED}}},
-        **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 410, 413, 415, 422, 503),
     },
     **admits(Role.CALLER, Role.CASEWORKER, Role.ADMIN),
 )  # fmt: skip
@@ -135,7 +136,7 @@ async def report_outcome(
     status_code=201,
     responses={
         201: {"content": {JSON: {"example": {"attributes": ["sex"]}}}},
-        **problems(400, 401, 403, 404, 410, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 410, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY),
 )
@@ -207,7 +208,7 @@ def read_monitoring(request: Request, model: str) -> shapes.MonitoringShape:
     "ended is begun again as any canary is, by `POST /v1/models/{model}/stages`.",
     responses={
         200: {"content": {JSON: {"example": _RECORDED}}},
-        **problems(400, 401, 403, 404, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
     },
     **admits(*OWNERS),
 )
@@ -233,7 +234,7 @@ async def reset_monitoring(
     "stand. Recorded in the log without anything about a person.",
     responses={
         200: {"content": {JSON: {"example": {"reports": 1204}}}},
-        **problems(400, 401, 403, 404, 413, 415, 422, 503),
+        **problems(400, 401, 403, 404, 408, 413, 415, 422, 503),
     },
     **admits(Role.EQUALITY, Role.ADMIN),
 )

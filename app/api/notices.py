@@ -12,6 +12,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.case_steps import Step, record_step, route
 from app.api.decisions import DecisionId
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.of_case import model_of
 from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
@@ -27,7 +28,7 @@ from app.reveal import open_case
 from app.served import ServedModel
 from models.translations import CARD_LANGUAGE
 
-router = APIRouter(tags=["caseworker"])
+router = APIRouter(route_class=KeyedRoute, tags=["caseworker"])
 
 WRITERS = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
 TEXT = "We looked at your rent arrears and your notice to leave. ... You can ask us to look again."

@@ -183,21 +183,10 @@ async def _from_framework(request: Request, error: Exception) -> Response:
         return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
     if status == HTTPStatus.BAD_REQUEST:
         return problem_response(
-            request, errors.PROBLEMS[errors.InvalidJsonError], detail=_unread(error.__cause__)
+            request, errors.PROBLEMS[errors.InvalidJsonError], detail="the body cannot be read"
         )
     kind = ProblemType(status, "invalid-request", HTTPStatus(status).phrase, "See `/docs`.")
     return problem_response(request, kind, detail=HTTPStatus(status).phrase)
-
-
-def _unread(cause: BaseException | None) -> str:
-    """Return why the framework could not read a body, in our words: its own say nothing."""
-    if isinstance(cause, UnicodeDecodeError):
-        return "the body is not UTF-8"
-    if isinstance(cause, RecursionError):
-        return "the body is nested too deeply"
-    if isinstance(cause, ValueError):  # Python's limit on the digits of a whole number
-        return "a number in the body is too large"
-    return "the body cannot be read"
 
 
 def _offered(request: Request) -> set[str]:

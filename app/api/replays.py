@@ -16,6 +16,7 @@ from app.api.access import CurrentCaller, admits
 from app.api.decision_list import PageQuery
 from app.api.documents import JSON, problems
 from app.api.examples import DECISION, DECISION_ID
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded_once
 from app.domain import Role
@@ -29,7 +30,7 @@ from app.run_list import recorded_runs
 from audit.errors import UnknownRecordError
 from audit.records import Receipt
 
-router = APIRouter(tags=["log"])
+router = APIRouter(route_class=KeyedRoute, tags=["log"])
 
 RunId = Annotated[
     str, Path(description="As `grounds replay` and the list have it.", max_length=64,

@@ -46,7 +46,6 @@ _SAID = {
         f"documented names only: {ELSEWHERE}",
     ),
     "repeated": ("Is given more than once", "the parameter once"),
-    "json_invalid": ("The body is not valid JSON", "one JSON object, UTF-8"),
     "number_too_large": (
         "A number in the body is too large",
         "numbers from -1.7976931348623157e308 to 1.7976931348623157e308",

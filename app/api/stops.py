@@ -9,6 +9,7 @@ from pydantic import Field
 
 from app.api.access import CurrentCaller, admits
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded, until_numbered
 from app.api.schemas import Moment, Shape
@@ -21,7 +22,7 @@ from app.stops import Stop, StopState, resume_record, stop_record
 from app.visible import VISIBLE, VISIBLY
 from audit.records import NewRecord
 
-router = APIRouter(tags=["stops"])
+router = APIRouter(route_class=KeyedRoute, tags=["stops"])
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, description=VISIBLE), VISIBLY]
 STOPPERS = admits(Role.MODEL_OWNER, Role.ADMIN)

@@ -12,12 +12,13 @@ from app.api import case_schemas as shapes
 from app.api.access import CurrentCaller
 from app.api.case_steps import Step, record_step, route
 from app.api.decisions import DecisionId
+from app.api.keyed import KeyedRoute
 from app.api.parts import parts_of
 from app.case_events import RELEASED, TAKEN
 from app.cases import CaseFile
 from app.domain import Role
 
-router = APIRouter(tags=["caseworker"])
+router = APIRouter(route_class=KeyedRoute, tags=["caseworker"])
 
 
 @router.post(

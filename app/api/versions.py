@@ -10,6 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from app.api import version_schemas as shapes
 from app.api.access import CurrentCaller, admits
 from app.api.documents import JSON, problems
+from app.api.keyed import KeyedRoute
 from app.api.parts import Parts, parts_of
 from app.api.recording import recorded, until_numbered
 from app.domain import Role
@@ -19,7 +20,7 @@ from app.log_entries import EntryWork
 from app.registry_entries import Change, changes
 from audit.records import NewRecord
 
-router = APIRouter(prefix="/v1/models", tags=["versions"])
+router = APIRouter(route_class=KeyedRoute, prefix="/v1/models", tags=["versions"])
 
 CHANGERS = admits(Role.MODEL_OWNER, Role.ADMIN)
 READERS = admits(Role.MODEL_OWNER, Role.AUDITOR, Role.ADMIN)

@@ -164,10 +164,6 @@ def _by_status(texts: Texts) -> dict[int, tuple[str, ...]]:
             _("Go back, check what you filled in, and send it again."),
             nothing_recorded,
         ),
-        429: (
-            _("Too many people are doing this at once"),
-            _("Wait a minute and try again."),
-        ),
         500: (
             _("Sorry, something went wrong"),
             _("This is a fault of the service and not yours."),

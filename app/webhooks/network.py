@@ -15,8 +15,11 @@ import httpcore
 
 from app.webhooks.endpoints import Endpoint, WebhooksError
 
-_TRANSLATED = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
-"""IPv6 addresses that a gateway turns into IPv4 ones, private ones among them."""
+_ALLOTTED = ip_network("2000::/3")
+"""All of IPv6 that is given to anybody on the public internet. What is outside of it can be a wrapped IPv4
+address, which a gateway turns into a private one, or a site's own."""
+_DOCUMENTATION = ip_network("3fff::/20")
+"""Too new for Python 3.11 to know."""
 
 
 class DestinationError(Exception):
@@ -67,7 +70,7 @@ def is_public(address: str) -> bool:
         inner: IPv4Address | None = found.ipv4_mapped or found.sixtofour
         if inner is not None:
             return is_public(str(inner))
-        if found.teredo is not None or any(found in network for network in _TRANSLATED):
+        if found.teredo is not None or found not in _ALLOTTED or found in _DOCUMENTATION:
             return False
     return found.is_global and not found.is_multicast
 

@@ -109,8 +109,7 @@ def call(service: Started, operation: Operation, decision: str, **more: Any) -> 
             run_id="none",
             verification_id="none",
         ),
-        json={"case": tiny.CASE} if "requestBody" in operation.content else None,
-        **more,
+        **{"json": {"case": tiny.CASE} if "requestBody" in operation.content else None, **more},
     )
     return response
 
@@ -140,6 +139,20 @@ def test_without_a_key_only_the_public_operations_answer(service: Started, decis
             assert response.is_success, operation.id
         else:
             assert_problem(response, slug="unauthenticated", status=401)
+
+
+def test_nothing_of_a_body_is_read_before_the_key_is_good(service: Started, decision: str) -> None:
+    body = {"json": None, "content": b'{"not": '}
+    kind = {"Content-Type": "application/json"}
+    for operation in operations(service.app.openapi()):
+        if "requestBody" not in operation.content:
+            continue
+        response = call(service, operation, decision, headers=kind, **body)
+        assert_problem(response, slug="unauthenticated", status=401)
+        for role in set(Role) - MATRIX[operation.id]:
+            headers = {**kind, **service.key(role)}
+            response = call(service, operation, decision, headers=headers, **body)
+            assert_problem(response, slug="forbidden", status=403)
 
 
 def test_the_document_says_what_the_matrix_says(service: Started) -> None:

@@ -25,6 +25,7 @@ from app import cli
 from app.domain import Role
 from app.keys import KeyStore
 from app.settings import Settings, misspelt
+from app.terminal import say
 from audit.reader import LogReader
 from models.bundle import read
 from tests.app import tiny
@@ -117,6 +118,13 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     again = run("key", "revoke", caller.key_id, "--data-dir", tmp_path)
     assert again.returncode == 2
     assert again.stderr == f"grounds: no key in use has the id {caller.key_id}\n"
+
+
+def test_what_is_told_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    say("sound\x1b[2K\rforged: £2\u00a0000\u202e\x9b\n  two lines")
+    assert capsys.readouterr().out == (
+        "sound\\x1b[2K\\rforged: £2\u00a0000\\u202e\\x9b\n  two lines\n"
+    )
 
 
 def test_a_role_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -208,13 +208,16 @@ def test_a_body_that_says_it_is_not_coded_is_read(service: Started, coding: str)
     ("content", "slug", "status", "detail"),
     [
         (b"x" * 2**21, "body-too-large", 413, "1048576 bytes"),
-        (b'{"subject": "\xff"}', "invalid-json", 400, "not UTF-8"),
-        (b"[" * 100_000, "invalid-json", 400, "nested too deeply"),
-        (b'{"subject": ' + b"9" * 5000 + b"}", "invalid-json", 400, "too large"),
+        (b'{"subject": "\xff"}', "invalid-json", 400, "line 1, column"),
+        (b'{"subject": "\\ud800"}', "invalid-json", 400, "line 1, column"),
+        (b"[" * 100_000, "invalid-json", 400, "line 1, column"),
+        (b'{"subject": NaN}', "invalid-json", 400, "line 1, column 13"),
+        (b'{"subject": ' + b"9" * 5000 + b"}", "invalid-request", 422, "too large"),
+        (b'{"subject": "a", "subject": "b"}', "invalid-request", 422, "two members of one name"),
     ],
-    ids=["too large", "not UTF-8", "deep", "digits"],
+    ids=["too large", "not UTF-8", "half a character", "deep", "NaN", "digits", "twice"],
 )
-def test_what_the_framework_cannot_read_is_said_in_words(
+def test_every_route_reads_json_as_the_hot_one_does(
     service: Started, content: bytes, slug: str, status: int, detail: str
 ) -> None:
     response = service.client.post(
@@ -381,7 +384,13 @@ def test_a_body_in_pieces_is_refused_as_soon_as_it_is_too_large(service: Started
     assert taken > 1  # it was sent in pieces, with no Content-Length to go by
 
 
-def test_a_body_that_does_not_arrive_is_not_waited_for(service: Started) -> None:
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [(PATH, b"json"), ("/v1/stop", b"json"), ("/cases/search", b"x-www-form-urlencoded")],
+)
+def test_a_body_that_does_not_arrive_is_not_waited_for(
+    service: Started, path: str, kind: bytes
+) -> None:
     settings = service.settings.model_copy(update={"request_timeout_seconds": 0.01})
     messages: list[dict[str, Any]] = []
 
@@ -392,21 +401,27 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(service: Started) -> None
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(dict(message))
 
+    who = {**service.key(Role.ADMIN), **service.session(Role.ADMIN)}
     scope = {
         "type": "http",
         "method": "POST",
-        "path": PATH,
+        "path": path,
         "query_string": b"",
         "headers": [
-            (b"authorization", service.key(Role.CALLER)["Authorization"].encode()),
-            (b"content-type", b"application/json"),
+            *((name.lower().encode(), value.encode()) for name, value in who.items()),
+            (b"content-type", b"application/" + kind),
             (b"content-length", b"100"),
         ],
     }
     portal = service.client.portal
     assert portal is not None
+
+    async def ask() -> None:
+        async with asyncio.timeout(5):
+            await service.app(scope, receive, send)
+
     with service.replaced(settings=settings):
-        portal.call(service.app, scope, receive, send)
+        portal.call(ask)
     start, body = messages
     response = httpx.Response(start["status"], headers=start["headers"], content=body["body"])
     assert_problem(response, slug="request-timeout", status=408)

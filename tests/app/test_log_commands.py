@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing
@@ -155,6 +156,12 @@ def test_a_witness_runs_prints_its_key_and_cosigns(stopped: Stopped, tmp_path: P
         digest = sha256(Settings().log_origin.encode()).hexdigest()
         shown = httpx.get(f"{address}/{digest}/checkpoint", trust_env=False, timeout=60)
         assert shown.content == stopped.checkpoint + answer.content
+        port = int(address.rpartition(":")[2])
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=10) as endless,
+            pytest.raises(ConnectionError),
+        ):
+            endless.sendall(b"GET /key HTTP/1.1\r\nA: " + bytes([97]) * 2**25)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(20)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from itertools import count, repeat
 from pathlib import Path
 
 import httpx
@@ -115,6 +116,24 @@ def test_a_source_that_sends_too_much_or_nothing_is_no_log(monkeypatch: pytest.M
     monkeypatch.setenv(KEY_VARIABLE, "a.key")
     with pytest.raises(ServiceRefusedError, match="unencrypted"):
         HttpSource("http://log.example.org/log")
+
+
+def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    minutes = count()
+    drops = repeat(b"x", 1_000)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=drops)
+
+    source = HttpSource(
+        "https://log.example.org/log",
+        transport=httpx.MockTransport(answer),
+        clock=lambda: 60.0 * next(minutes),
+    )
+    with closing(source), pytest.raises(SourceError, match="took more than 300 s"):
+        source.get("checkpoint")
+    assert next(minutes) < 10
 
 
 def test_published_files_are_compared_with_the_log(tiny_models: Path, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.one_write import JoiningTransport, OneWriteProtocol
+from app.one_write import JoiningTransport
+from app.short_heads import ShortHeadsProtocol
 from tests.running import running
 
 ONCE = b"Host: h\r\nConnection: close\r\n\r\n"
@@ -100,10 +101,10 @@ APP = Starlette(
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[tuple[str, str]]:
-    """Uvicorn's own protocol, and ours."""
+    """Uvicorn's own protocol, and that of the service."""
     with (
         running(APP, http=HttpToolsProtocol) as own,
-        running(APP, http=OneWriteProtocol) as joined,
+        running(APP, http=ShortHeadsProtocol) as joined,
     ):
         yield own, joined
 

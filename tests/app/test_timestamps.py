@@ -1,13 +1,14 @@
 """An hourly timestamp by an authority of the tests' own: kept as an entry, carried by packs."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from app.domain import Role
@@ -29,15 +30,25 @@ class Served:
     def __init__(self, authority: Authority) -> None:
         self.authority = authority
         self.spoil = False
+        self.endless: float | None = None
+        """Seconds between the pieces of an answer that never ends."""
         self.asked = 0
 
     async def reply(self, request: Request) -> Response:
         assert request.headers["content-type"] == REQUEST_TYPE
         self.asked += 1
+        if self.endless is not None:
+            return StreamingResponse(self.pieces(self.endless), media_type=RESPONSE_TYPE)
         content = bytearray(await run_in_threadpool(self.authority.reply, await request.body()))
         if self.spoil:
             content[-1] ^= 1
         return Response(bytes(content), media_type=RESPONSE_TYPE)
+
+    @staticmethod
+    async def pieces(seconds: float) -> AsyncIterator[bytes]:
+        while True:
+            yield b"\0" * 1024
+            await asyncio.sleep(seconds)
 
 
 @pytest.fixture(scope="module")
@@ -137,5 +148,23 @@ def test_an_authority_that_cannot_be_reached_costs_no_decision(stamped: Started)
     assert stamped.client.get("/health/ready").json()["alarms"]
     assert stamped.ask(tiny.NAME, tiny.CASE).status_code == 201
     timestamps._url, timestamps._due = url, None
+    step(stamped)
+    assert stamped.client.get("/health/ready").json()["alarms"] == []
+
+
+@pytest.mark.parametrize(
+    ("between", "seconds", "alarm"), [(0, 10, "too long"), (0.02, 0.1, "TimeoutError")]
+)
+def test_an_authority_that_never_stops_answering_holds_up_no_checkpoint(
+    stamped: Started, served: Served, between: float, seconds: float, alarm: str
+) -> None:
+    timestamps = stamped.parts.checkpointer._timestamps
+    assert timestamps is not None
+    assert stamped.ask(tiny.NAME, tiny.CASE).status_code == 201
+    served.endless, timestamps._seconds, timestamps._due = between, seconds, None
+    step(stamped)
+    (told,) = stamped.client.get("/health/ready").json()["alarms"]
+    assert alarm in told
+    served.endless, timestamps._seconds, timestamps._due = None, 10.0, None
     step(stamped)
     assert stamped.client.get("/health/ready").json()["alarms"] == []

@@ -376,6 +376,8 @@ def test_a_private_address_is_not_reached_unless_it_is_meant(
         ("169.254.169.254", False), ("100.64.0.1", False), ("0.0.0.1", False), ("224.0.0.1", False),
         ("::1", False), ("fe80::1%eth0", False), ("fd00::1", False), ("::ffff:127.0.0.1", False),
         ("::ffff:8.8.8.8", True), ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False),
+        ("64:ff9b:1::a00:1", False), ("::127.0.0.1", False), ("::ffff:0:169.254.169.254", False),
+        ("fec0::1", False), ("5f00::1", False), ("3fff::1", False), ("2001:0:7f00:1::", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_public(address: str, public: bool) -> None:

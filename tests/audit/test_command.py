@@ -4,8 +4,10 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from audit.__main__ import main
@@ -54,6 +56,16 @@ def test_faults_give_one_and_name_the_entry(vkey: str, directory: Path) -> None:
     assert code == 1
     assert report["sound"] is False
     assert {fault["index"] for fault in report["faults"]} & {1, 2}
+
+
+def test_what_a_log_says_begins_no_line_of_the_report(vkey: str, directory: Path) -> None:
+    with closing(apsw.Connection(str(directory / "log.sqlite3"))) as connection:
+        connection.execute('CREATE TABLE "x\x1b[2K\nsound" (a)')
+    code, out, _ = run("verify", str(directory), "--vkey", vkey)
+    assert code == 1
+    assert "x\\x1b[2K\\nsound is not what" in out
+    assert "\x1b" not in out
+    assert "sound" not in out.splitlines()
 
 
 @pytest.mark.parametrize("arguments", [["--vkey", "nonsense"], []])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 
 import apsw
@@ -11,9 +10,7 @@ from playwright.sync_api import Browser, Response, expect
 from playwright.sync_api import Page as Window
 
 from app.domain import Role
-from app.ids import utc_now
 from app.index import store
-from app.sessions import FILE, MOST_VISITORS, SessionStore
 from tests.browser.checks import assert_accessible, assert_fits, assert_guarded
 from tests.browser.conftest import cookies_of_everybody
 from tests.browser.world import World, running_world
@@ -79,28 +76,3 @@ def test_an_index_that_cannot_be_read(failing: World, caseworker: Window, direct
     response = caseworker.goto(failing.fill("/decisions/{decision}"))
     assert response is not None
     assert response.ok
-
-
-def test_a_crowd_at_the_door(chromium: Browser, failing: World, directory: Path) -> None:
-    with closing(
-        SessionStore(
-            directory / "data" / FILE,
-            clock=utc_now,
-            idle=timedelta(minutes=20),
-            longest=timedelta(hours=8),
-        )
-    ) as sessions:
-        sessions.begin(back="/")
-    with closing(apsw.Connection(str(directory / "data" / FILE))) as connection, connection:
-        # As many more as may wait, all begun in this moment.
-        connection.executemany(
-            "INSERT INTO session(token_sha256, csrf, begun, seen, pending)"
-            " SELECT randomblob(32), csrf, begun, seen, pending FROM session"
-            " WHERE actor IS NULL LIMIT 1",
-            [()] * MOST_VISITORS,
-        )
-    window = chromium.new_page(base_url=failing.address)
-    response = window.goto("/sign-in")
-    assert response is not None
-    assert_says(window, response, status=429, heading="Too many people are doing this at once")
-    window.close()

@@ -25,7 +25,7 @@ from models.errors import (
     RowsRefusedError,
 )
 from models.lint import lint
-from models.rows import Sample
+from models.rows import Sample, parse_parquet
 from tests.models.feeds import feeds_of
 from tests.models.graphs import (
     REGRESSION,
@@ -183,6 +183,16 @@ def test_a_parquet_file_that_unpacks_to_too_much_is_refused(
     monkeypatch.setattr("models.rows._MAX_PARQUET_BYTES", 10)
     with pytest.raises(RowsRefusedError, match="want 1 to 100,000 rows of at most 10 bytes"):
         read(path)
+
+
+def test_a_text_that_a_parquet_file_repeats_counts_each_time() -> None:
+    rows = pa.table({"t": ["A" * 10_000] * 50_000})
+    file = pa.BufferOutputStream()
+    pq.write_table(rows, file, compression="zstd", store_schema=False)
+    content = file.getvalue().to_pybytes()
+    assert len(content) < 10_000  # for what takes 500 MB
+    with pytest.raises(RowsRefusedError, match="got rows of more than 134,217,728 bytes"):
+        parse_parquet("background.parquet", content, lambda found: found.remove_metadata())
 
 
 def test_a_prediction_that_the_card_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -372,7 +382,7 @@ def test_a_dropout_that_is_off_is_served(tmp_path: Path) -> None:
 def test_a_graph_of_too_many_nodes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.graph._MAX_NODES", 1)
+    monkeypatch.setattr("models.bounds.MAX_NODES", 1)
     with pytest.raises(GraphRefusedError, match="more than 1 nodes; want a smaller graph"):
         write(tmp_path / "b")
 

@@ -59,6 +59,8 @@ def test_a_written_card_reads_back_equal(told: Card) -> None:
         ("name: test", "name: Test Model", "name: String should match pattern"),
         ("owner: Test suite", "owner: ''", "owner: String should have at least 1"),
         ("owner: Test suite\n", "", "owner: Field required"),
+        ("owner: Test suite", 'owner: "a\\e[2K\\rb"', "text without '\\x1b', which shows it as"),
+        ("owner: Test suite", 'owner: "a \\u202eb"', "text without '\\u202e', which shows it as"),
         ("owner: Test suite", "owner: a\nowner: b", "key 'owner' appears twice"),
         ("owner: Test suite", "owner: a\ncolour: b", "colour: Extra inputs are not permitted"),
         ("owner: Test suite", "owner: a\n1: b", "key 1 is not text"),
