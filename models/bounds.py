@@ -5,7 +5,7 @@ itself, and leaves it to a loop when to stop: a file can so hold the process tha
 end it by overrunning its stack, where no exception says why.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.errors import GraphRefusedError
 
 MAX_NODES = 100_000
-"""Of a graph with every function in place of its calls."""
+"""Of a graph with functions in place of their calls, and a loop's body as often as it runs."""
 MAX_CALLS = 64
 """Functions that may be inside of one another: exporters nest a handful."""
 MAX_TREE_DEPTH = 2_000
@@ -28,15 +28,9 @@ Name = tuple[str, str]
 
 
 def check_bounds(model: onnx.ModelProto) -> None:
-    """Raise GraphRefusedError for a loop, too many nodes, and trees that are too deep or have rings."""
+    """Raise GraphRefusedError for too many nodes, loops that may go on, and trees too deep or in rings."""
     _Expansion(model).check()
     for node in walk(chain(model.graph.node, *(each.node for each in model.functions))):
-        if node.op_type == "Loop":
-            raise GraphRefusedError(
-                f"operator of node {node.name!r}",
-                got="Loop, which may never end",
-                want="a graph that does the same work for every row",
-            )
         if node.op_type.startswith("TreeEnsemble"):
             _check_depth(node)
 
@@ -47,13 +41,19 @@ def walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     while pending:
         node = pending.pop()
         yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                pending.extend(graph.node)
+        for graph in _subgraphs(node):
+            pending.extend(graph.node)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
 
 class _Expansion:
-    """How many nodes a graph has once every function stands in place of its calls."""
+    """How many nodes a graph has once functions stand in place of calls, and bodies of loops in each turn."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._graph = model.graph
@@ -65,9 +65,11 @@ class _Expansion:
 
     def check(self) -> None:
         """Raise GraphRefusedError where there are more than ``MAX_NODES``."""
-        self._size(self._graph.node, depth=0)
+        self._size(self._graph.node, _integers(self._graph.node, self._graph), depth=0)
 
-    def _size(self, nodes: Sequence[onnx.NodeProto], *, depth: int) -> int:
+    def _size(
+        self, nodes: Iterable[onnx.NodeProto], integers: Mapping[str, int], *, depth: int
+    ) -> int:
         if depth > MAX_CALLS:
             raise GraphRefusedError(
                 "functions in model.onnx",
@@ -75,18 +77,70 @@ class _Expansion:
                 want="functions that can be put in place of their calls",
             )
         count = 0
-        for node in walk(nodes):
+        for node in nodes:
             name = (_domain(node.domain), node.op_type)
             for function in self._functions.get(name, ()):  # several: its overloads
                 if name not in self._sizes:
-                    self._sizes[name] = self._size(function.node, depth=depth + 1)
+                    own = _integers(function.node)
+                    self._sizes[name] = self._size(function.node, own, depth=depth + 1)
                 count += self._sizes[name]
-            count += 1
+            bodies = [self._size(body.node, integers, depth=depth) for body in _subgraphs(node)]
+            turns = _turns(node, integers) if node.op_type == "Loop" else 1
+            count += turns * (1 + sum(bodies))
             if count > MAX_NODES:
                 raise GraphRefusedError(
                     "model.onnx", got=f"more than {MAX_NODES} nodes", want="a smaller graph"
                 )
         return count
+
+
+def _turns(node: onnx.NodeProto, integers: Mapping[str, int]) -> int:
+    """Return how often a loop's body runs at most. Raises GraphRefusedError where only a run tells."""
+    turns = integers.get(node.input[0]) if node.input else None
+    if turns is None:
+        raise GraphRefusedError(
+            f"operator of node {node.name!r}",
+            got="Loop, which may never end",
+            want="one whose number of turns is a constant of the graph",
+        )
+    return max(turns, 1)
+
+
+def _integers(
+    nodes: Sequence[onnx.NodeProto], graph: onnx.GraphProto | None = None
+) -> Mapping[str, int]:
+    """Return the whole numbers that names stand for, wherever they are read: of constants alone."""
+    every = list(walk(nodes))
+    bodies = [body for node in every for body in _subgraphs(node)]
+    constants = [
+        (node.output[0], attribute)
+        for node in every
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+    ]
+    said = [(name, attribute.i) for name, attribute in constants if attribute.name == "value_int"]
+    tensors = [(name, attribute.t) for name, attribute in constants if attribute.name == "value"]
+    for holder in (*bodies, *([] if graph is None else [graph])):
+        tensors += [(tensor.name, tensor) for tensor in holder.initializer]
+    said += [(name, value) for name, tensor in tensors for value in _integer(tensor)]
+    # A name may be told twice, in a body and around it: what else it may stand for counts.
+    other = {name for node in every if node.op_type != "Constant" for name in node.output}
+    other |= {told.name for body in bodies for told in body.input}
+    found: dict[str, int] = {}
+    for name, value in said:
+        if name not in other:
+            found[name] = max(value, found.get(name, value))
+    return found
+
+
+def _integer(tensor: onnx.TensorProto) -> Iterator[int]:
+    """Yield the whole number of a tensor of one, if it is one and stands in the file."""
+    if tensor.data_type != onnx.TensorProto.INT64 or [*tensor.dims] not in ([], [1]):
+        return
+    if len(tensor.raw_data) == 8:
+        yield int.from_bytes(tensor.raw_data, "little", signed=True)
+    elif len(tensor.int64_data) == 1:
+        yield tensor.int64_data[0]
 
 
 def _check_depth(node: onnx.NodeProto) -> None:

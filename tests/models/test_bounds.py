@@ -33,17 +33,30 @@ def with_functions(*bodies: Sequence[str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def with_loop() -> bytes:
-    model = onnx.load_model_from_string(logistic_model())
+def loop(turns: str, *inner: onnx.NodeProto, name: str = "on") -> onnx.NodeProto:
     body = helper.make_graph(
-        [helper.make_node("Identity", ["on"], ["still"])],
+        [helper.make_node("Identity", [f"{name}_in"], [f"{name}_out"]), *inner],
         "body",
-        [tensor("turn", TensorProto.INT64, []), tensor("on", TensorProto.BOOL, [])],
-        [tensor("still", TensorProto.BOOL, [])],
+        [
+            tensor(f"{name}_turn", TensorProto.INT64, []),
+            tensor(f"{name}_in", TensorProto.BOOL, []),
+        ],
+        [tensor(f"{name}_out", TensorProto.BOOL, [])],
     )
-    model.graph.node.append(helper.make_node("Loop", ["", "always"], [], name="on", body=body))
+    return helper.make_node("Loop", [turns, "always"], [], name=name, body=body)
+
+
+def with_loop(node: onnx.NodeProto, *more: onnx.NodeProto, **turns: int) -> bytes:
+    """Return a graph with a loop; ``turns`` are constants that it may read."""
+    model = onnx.load_model_from_string(logistic_model())
     model.graph.initializer.append(constant("always", [True], np.bool_))
+    for name, value in turns.items():
+        model.graph.initializer.append(constant(name, [value], np.int64))
+    model.graph.node.extend([*more, node])
     return bytes(model.SerializeToString())
+
+
+COUNTED = helper.make_node("Size", ["x"], ["counted"])
 
 
 def with_tree(true: Sequence[int], *, leaves: Sequence[int], version: int = 3) -> bytes:
@@ -80,7 +93,12 @@ def chain(count: int, *, version: int = 3) -> bytes:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (with_loop(), "'on': got Loop, which may never end"),
+        (with_loop(loop("")), "'on': got Loop, which may never end"),
+        (with_loop(loop("counted"), COUNTED), "'on': got Loop, which may never end"),
+        (with_loop(loop("counted"), COUNTED, counted=3), "'on': got Loop, which may never end"),
+        (with_loop(loop("n"), n=MAX_NODES), f"more than {MAX_NODES}"),
+        (with_loop(loop("n", loop("n", name="inner")), n=400), f"more than {MAX_NODES}"),
+        (with_loop(loop("n", loop("on_turn", name="inner")), n=4), "'inner': got Loop, which may"),
         (with_functions(["f0"]), "one that calls itself"),
         (with_functions(["f1"], ["f0"]), "one that calls itself"),
         (with_functions(*[[f"f{n}"] for n in range(1, MAX_CALLS + 1)], ["Abs"]), "inside of one"),
@@ -91,7 +109,7 @@ def chain(count: int, *, version: int = 3) -> bytes:
         (with_tree([1, 2, 1], leaves=[3], version=5), "or a node below itself"),
     ],
     ids=[
-        "loop", "own call", "ring of calls", "nested", "doubled", "deep", "deep 5", "ring", "ring 5",
+        "loop", "counted", "twice", "long", "nested loops", "growing", "own call", "ring of calls", "nested", "doubled", "deep", "deep 5", "ring", "ring 5",
     ],
 )  # fmt: skip
 def test_work_without_an_end_is_refused(model: bytes, message: str) -> None:
@@ -105,11 +123,14 @@ def test_work_without_an_end_is_refused(model: bytes, message: str) -> None:
     [
         with_functions(*[[f"f{n}"] for n in range(1, MAX_CALLS)], ["Abs"]),
         with_functions(*[[f"f{n}"] * 2 for n in range(1, 10)], ["Abs"]),
+        with_loop(loop("n"), n=1_000),
+        with_loop(loop("n", loop("n", name="inner")), n=100),
+        with_loop(loop("c"), helper.make_node("Constant", [], ["c"], value_int=9)),
         chain(MAX_TREE_DEPTH),
         chain(MAX_TREE_DEPTH, version=5),
         with_tree([2, 2, 3], leaves=[3]),  # two nodes with one child, as sets of categories have
     ],
-    ids=["nested", "doubled", "deep", "deep 5", "shared"],
+    ids=["nested", "doubled", "loop", "nested loops", "constant", "deep", "deep 5", "shared"],
 )
 def test_work_that_ends_is_not(model: bytes) -> None:
     assert read_graph(model).inputs
