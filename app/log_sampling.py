@@ -5,7 +5,11 @@ Keys are names of the code's (a kind of problem, a place in the code), never any
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from time import monotonic
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 MOST_A_MINUTE = 10
 MINUTE = 60.0
@@ -38,3 +42,26 @@ class Sampler:
             return 0
         minute.suppressed += 1
         return None
+
+
+_NAMES = ("event", "error", "what", "endpoint", "model")
+
+
+def sampled_faults(now: Callable[[], float] = monotonic) -> Processor:
+    """Return what leaves out log lines of what goes on beside the requests and fails again and again.
+
+    It looks at lines that name an ``error``. Problems of requests are sampled where they arise; an
+    ``entry`` is one thing to look at, and each is written.
+    """
+    sampler, lock = Sampler(now), Lock()
+
+    def process(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+        if "error" not in line or "suppressed" in line or "entry" in line:
+            return line
+        with lock:
+            suppressed = sampler.admit(*(str(line[name]) for name in _NAMES if name in line))
+        if suppressed is None:
+            raise structlog.DropEvent
+        return {**line, "suppressed": suppressed} if suppressed else line
+
+    return process

@@ -5,13 +5,15 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
 import uvicorn
 
 from app.client import KEY_VARIABLE
+from app.log_sampling import sampled_faults
+from app.log_stream import LogStream
 from app.main import StartRefusedError, create_app
 from app.memory import give_back_large_pieces
 from app.settings import Settings, misspelt
@@ -84,13 +86,14 @@ def configure_logs() -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    stream = cast("TextIO", LogStream(sys.stderr))
     structlog.configure(
-        processors=[*shared, structlog.processors.JSONRenderer(serializer=_json)],
+        processors=[sampled_faults(), *shared, structlog.processors.JSONRenderer(serializer=_json)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[

@@ -85,7 +85,8 @@ started=$(date +%s)
 python /opt/container_start.py serve </dev/null 2>"$GROUNDS_DATA_DIR/service.log" &
 service=$!
 check() { python -c "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"GROUNDS_PORT\"]}/health/ready', timeout=4)" 2>/dev/null; }
-until check; do
+# Its own word and not the port's alone, where something else may listen already.
+until grep -q '"event":"ready"' "$GROUNDS_DATA_DIR/service.log" && check; do
   kill -0 "$service" 2>/dev/null || { tail -n 5 "$GROUNDS_DATA_DIR/service.log"; exit 1; }
   sleep 0.5
 done

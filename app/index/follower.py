@@ -94,7 +94,7 @@ class Follower:
             try:
                 more = await asyncio.to_thread(self.step)
             except (AuditError, IndexStoreError) as err:
-                _log.error("index", error=type(err).__name__)
+                _log.error("index", error=type(err).__name__, reason=str(err))
                 more = False
             if more:
                 took = perf_counter() - begun

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -25,16 +26,14 @@ KEY = "idempotency-Dougal"
 BODY = {"case": {"amount": NUMBER, "count": 424242, "answer": TEXT}, "subject": SUBJECT}
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
-    """What the service would write to standard error, set up as ``grounds serve`` sets it up."""
-    written = StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
+@contextmanager
+def configured() -> Iterator[None]:
+    """Set logs up as ``grounds serve`` does, and take that back afterwards."""
     root, uvicorn, client = (logging.getLogger(name) for name in (None, "uvicorn.error", "httpx"))
     handlers, level, filters = root.handlers[:], root.level, uvicorn.filters[:]
     configure_logs()
     client.setLevel(logging.WARNING)  # the test's own client speaks of what it sent
-    yield written
+    yield
     client.setLevel(logging.NOTSET)
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -43,7 +42,16 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
     for name, module in sys.modules.items():
         if name.startswith("app."):
             # A logger keeps the first stream that it wrote to.
-            getattr(module, "_log", written).__dict__.pop("bind", None)
+            getattr(module, "_log", sys).__dict__.pop("bind", None)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[StringIO]:
+    """What the service would write to standard error."""
+    written = StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    with configured():
+        yield written
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def service(log: StringIO, tiny_models: Path, tmp_path: Path) -> Iterator[Starte
 
 
 def lines(log: StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in log.getvalue().splitlines()]
+    return [json.loads(line) for line in log.getvalue().splitlines() if line]
 
 
 def test_each_request_is_one_line_with_its_route_and_id(service: Started, log: StringIO) -> None:
@@ -103,3 +111,41 @@ def assert_silent(text: str, service: Started, identifier: str) -> None:
 def test_a_value_in_the_log_would_be_noticed(service: Started) -> None:
     with pytest.raises(AssertionError, match="Ermintrude"):
         assert_silent(f"for {SUBJECT}", service, "none")
+
+
+class Disk(StringIO):
+    """A place for log lines that can be full."""
+
+    full = False
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_a_full_disk_under_the_log_lines_ends_nothing(
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    with (
+        configured(),
+        start(Settings(models_dir=tiny_models, data_dir=tmp_path / "data")) as service,
+    ):
+        disk.full = True
+        assert service.ask(tiny.NAME, tiny.CASE).status_code == 201
+        logging.getLogger("uvicorn.error").error("a library's line")
+        disk.full = False
+        assert service.ask(tiny.NAME, tiny.CASE).status_code == 201
+    told = lines(disk)
+    lost = [line["lines"] for line in told if line["event"] == "log lines may be lost"]
+    assert lost == [2]
+    assert "request" in [line["event"] for line in told]
+
+
+def test_what_fails_each_second_is_written_ten_times_a_minute(log: StringIO) -> None:
+    for _ in range(25):
+        structlog.get_logger("grounds.index").error("index", error="IndexStoreError")
+    structlog.get_logger("grounds.index").error("index", error="DamagedLogError", entry=7)
+    assert [line["error"] for line in lines(log)] == ["IndexStoreError"] * 10 + ["DamagedLogError"]
