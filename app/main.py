@@ -359,12 +359,12 @@ async def _opened(
         try:
             await record_start(parts)
             async with working(
-                checkpointer=parts.checkpointer.run(),
-                breaker=parts.breaker.run(),
-                stops=parts.stops.run(),
-                registry=parts.registry.run(),
-                index=parts.index.run(),
-                webhooks=parts.webhooks.run(),
+                checkpointer=parts.checkpointer.run,
+                breaker=parts.breaker.run,
+                stops=parts.stops.run,
+                registry=parts.registry.run,
+                index=parts.index.run,
+                webhooks=parts.webhooks.run,
             ):
                 yield parts
         finally:

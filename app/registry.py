@@ -178,7 +178,9 @@ class Registry:
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
-        await asyncio.gather(follow(self.refresh, "registry"), self._keep_open())
+        async with asyncio.TaskGroup() as group:  # should one fail, both begin again
+            group.create_task(follow(self.refresh, "registry"))
+            group.create_task(self._keep_open())
 
     async def _keep_open(self) -> None:
         # Apart from following: a rollback must not wait until something else is open.

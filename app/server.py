@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import socket
 import sys
 from contextlib import suppress
@@ -31,6 +32,10 @@ KEEP_ALIVE_SECONDS = 75
 """How long an idle connection stays open: longer than a client or a load balancer keeps one for its next
 request, 60 seconds with most. Whoever sends at the moment in which we close gets no answer."""
 
+MOST_FILES = 65_536
+"""As many files and connections as the process lets itself have, where the system allows it. Most
+systems give 1,024 to begin with, and a crowd of idle connections would leave none for the log."""
+
 _log = structlog.get_logger("grounds.server")
 
 
@@ -38,6 +43,7 @@ def run(settings: Settings) -> int:
     """Serve until stopped; return the process' exit code."""
     configure_logs()
     give_back_large_pieces()
+    allow_many_files()
     for variable, like in misspelt(os.environ, known=[KEY_VARIABLE]).items():
         # Not refused: another version of Grounds may know it. Its value may be a secret.
         _log.warning("there is no such setting", variable=variable, did_you_mean=like)
@@ -62,6 +68,14 @@ def run(settings: Settings) -> int:
     with suppress(KeyboardInterrupt):  # uvicorn raises it again once it has stopped
         server.run(sockets)
     return 0 if server.started else STARTUP_FAILED
+
+
+def allow_many_files() -> None:
+    """Raise the limit of open files, as far as an unprivileged process may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

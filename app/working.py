@@ -1,24 +1,31 @@
-"""What goes on beside the requests: ended with the service, and told of when it fails."""
+"""What goes on beside the requests: ended with the service, and told of and begun again when it fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
+
+PAUSE_SECONDS = 5.0
+"""Before a work that failed begins again."""
 
 _log = structlog.get_logger("grounds.working")
 
 
 @asynccontextmanager
-async def working(**works: Coroutine[object, object, object]) -> AsyncIterator[None]:
+async def working(
+    *, pause: float = PAUSE_SECONDS, **works: Callable[[], Awaitable[object]]
+) -> AsyncIterator[None]:
     """Let works go on meanwhile, by name, and end them.
 
     What one of them may meet it sees to itself. Should one fail all the same, the service's log says so
-    at once: nobody waits for it, and nobody would notice.
+    at once and it begins again: nobody waits for it, and without it nothing is signed, or no limit
+    trips, until somebody happens to restart the service.
     """
-    tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
-    for task in tasks:
-        task.add_done_callback(_tell_of_failure)
+    tasks = [
+        asyncio.create_task(_again_and_again(name, work, pause=pause))
+        for name, work in works.items()
+    ]
     try:
         yield
     finally:
@@ -27,7 +34,14 @@ async def working(**works: Coroutine[object, object, object]) -> AsyncIterator[N
         await asyncio.wait(tasks)
 
 
-def _tell_of_failure(task: asyncio.Task[object]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        _log.error("stopped working", work=task.get_name(), error=type(error).__name__)
+async def _again_and_again(
+    name: str, work: Callable[[], Awaitable[object]], *, pause: float
+) -> None:
+    while True:
+        try:
+            await work()
+        except Exception as err:  # noqa: BLE001  # whatever it is: there is nobody further out
+            _log.error("stopped working", what=name, error=type(err).__name__, again_in=pause)
+            await asyncio.sleep(pause)
+        else:
+            return

@@ -109,6 +109,10 @@ class LogFullError(LogStateError):
     """The disk is full. The group was rolled back; appending may go on once there is room."""
 
 
+class TooManyFilesError(LogFullError):
+    """No file can be opened, since as many are open as may be. Nothing was begun; it may pass."""
+
+
 class SchemaVersionError(LogStateError):
     """The database was written by another version of the schema."""
 

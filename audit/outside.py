@@ -11,10 +11,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.errors import LogBrokenError, LogFullError, LogRolledBackError
+from audit.errors import (
+    LogBrokenError,
+    LogFullError,
+    LogRolledBackError,
+    LogStateError,
+    TooManyFilesError,
+)
 from audit.files import write_durably
 from audit.layout import CHECKPOINT_COUNT_FILE, CHECKPOINT_FILE
 
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 _COUNT = re.compile(rb"([1-9][0-9]{0,17}) ([1-9][0-9]{0,17})\n").fullmatch
 
 
@@ -34,13 +41,17 @@ class OutsideMemory:
         self._count_path = directory / CHECKPOINT_COUNT_FILE
 
     def note(self) -> bytes | None:
-        """Return the last signed checkpoint, None when the file is missing."""
+        """Return the last signed checkpoint, None when the file is missing.
+
+        Raises LogStateError when it cannot be read.
+        """
         return _read(self.path)
 
     def count(self) -> SignedCount | None:
         """Return how many were signed, None when the file is missing.
 
-        Raises LogRolledBackError when it is not as ``keep`` writes it.
+        Raises LogRolledBackError when it is not as ``keep`` writes it, LogStateError when it cannot
+        be read.
         """
         content = _read(self._count_path)
         if content is None:
@@ -53,13 +64,16 @@ class OutsideMemory:
         return SignedCount(int(found[1]), int(found[2]))
 
     def keep(self, note: bytes, signed: SignedCount) -> None:
-        """Remember a checkpoint that is stored. Raises LogFullError, LogBrokenError."""
+        """Remember a checkpoint that is stored. Raises LogFullError (and its kind), LogBrokenError."""
         try:
             write_durably(self.path, note)
             write_durably(self._count_path, b"%d %d\n" % (signed.count, signed.size))
         except OSError as err:
             if err.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise LogFullError(f"no room for the checkpoint file: {err}") from err
+            if err.errno in _TOO_MANY:
+                # No open file has failed, so both may be written anew, and flushed, the next time.
+                raise TooManyFilesError(f"the checkpoint file cannot be opened: {err}") from err
             raise LogBrokenError(f"the checkpoint file cannot be written: {err}") from err
 
 
@@ -68,3 +82,6 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as err:
+        kind = TooManyFilesError if err.errno in _TOO_MANY else LogStateError
+        raise kind(f"{path} cannot be read: {err}") from err

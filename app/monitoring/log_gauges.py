@@ -29,7 +29,10 @@ class LogGauges:
             self._uncovered_since = now
         since = self._uncovered_since
         self._metrics.checkpoint_age.set(0.0 if since is None else now - since)
-        self._metrics.log_bytes.set(_bytes_in(self._directory))
+        try:
+            self._metrics.log_bytes.set(_bytes_in(self._directory))
+        except OSError as err:
+            _log.error("size of the log unreadable", error=type(err).__name__, reason=str(err))
 
     def _is_covered(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """Taking in connections: a burst of clients, and an address that is not to be had."""
 
 import asyncio
+import resource
 import socket
 import time
 from pathlib import Path
@@ -10,7 +11,13 @@ import pytest
 import uvloop
 
 from app import server
-from app.server import ACCEPTED_A_TURN, KEEP_ALIVE_SECONDS, bound
+from app.server import (
+    ACCEPTED_A_TURN,
+    KEEP_ALIVE_SECONDS,
+    MOST_FILES,
+    allow_many_files,
+    bound,
+)
 from app.settings import Settings
 from tests.service import ServiceProcess
 
@@ -98,3 +105,14 @@ def test_an_address_in_use_is_said_before_anything_is_opened(
         assert server.run(settings) == server.STARTUP_FAILED
     assert "cannot listen" in capsys.readouterr().out
     assert not (tmp_path / "data").exists()
+
+
+def test_a_crowd_of_idle_connections_leaves_files_for_the_log() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

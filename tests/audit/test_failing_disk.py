@@ -4,12 +4,14 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
-from audit.errors import LogBrokenError, LogFullError, LogStateError
+from audit.errors import LogBrokenError, LogFullError, LogStateError, TooManyFilesError
 from audit.log import Log
 from audit.publish import publish
 from audit.reader import LogReader
@@ -159,6 +161,28 @@ def test_no_room_for_the_checkpoint_file_is_survived(
         with pytest.raises(LogFullError, match="checkpoint file"):
             log.checkpoint()
     monkeypatch.setattr(os, "fsync", real_fsync)
+    receipts += log.append([record()])
+    log.checkpoint()
+    check_open_log(log, acknowledged=receipts)
+
+
+@pytest.mark.parametrize("fails_at", [1, 2, 3, 4], ids=["file", "folder", "count", "folder again"])
+def test_as_many_open_files_as_there_may_be_is_survived(
+    open_log: OpenLog, record: MakeRecord, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    log = open_log()
+    receipts = log.append([record()])
+    real_open, calls = os.open, count(1)
+
+    def open_few(*arguments: Any, **options: Any) -> int:
+        if next(calls) >= fails_at:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real_open(*arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_few)
+    with pytest.raises(TooManyFilesError, match="Too many open files"):
+        log.checkpoint()
+    monkeypatch.setattr(os, "open", real_open)
     receipts += log.append([record()])
     log.checkpoint()
     check_open_log(log, acknowledged=receipts)
