@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
-from audit.errors import DamagedLogError, LogStateError, RecordRejectedError
+from audit.errors import (
+    DamagedLogError,
+    LogStateError,
+    LogUnavailableError,
+    RecordRejectedError,
+)
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
@@ -40,6 +45,10 @@ TURN_SECONDS = 0.005
 RECOVERY_SECONDS = 5.0
 """How long after a failed append the service says that it is not ready. Then it offers itself again:
 a full disk may have room by now, and without traffic nobody would find out."""
+
+STALL_SECONDS = 5.0
+"""How long one group may take before the service says that it is not ready: a store that hangs fails
+nothing for as long as it hangs."""
 
 
 def _nothing() -> None:
@@ -216,6 +225,8 @@ class Engine:
         self._accepting = False
         self._ended = False
         self._last_failure: _Failure | None = None
+        self._begun: float | None = None
+        """When the group was taken that is being appended."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -234,6 +245,9 @@ class Engine:
         failure = self._last_failure
         if failure is not None and monotonic() < failure.at + RECOVERY_SECONDS:
             return f"the last record could not be written ({failure.kind})"
+        begun = self._begun
+        if begun is not None and monotonic() >= begun + STALL_SECONDS:
+            return "the log has not taken a record for some seconds"
         return None
 
     def start(self) -> None:
@@ -356,6 +370,7 @@ class Engine:
     def _work(self) -> None:
         while not self._stopping or self._taken:
             self._take()
+            self._begun = monotonic()
             group = _Group()
             for entry in islice(self._taken, self._group_limit):
                 self._add(group, entry)
@@ -363,6 +378,7 @@ class Engine:
             for _ in range(group.size):
                 self._taken.popleft()
             self._taken.extendleft(reversed(group.postponed))
+            self._begun = None
             self._deliver([*group.settled, *settled])
 
     def _take(self) -> None:
@@ -398,6 +414,8 @@ class Engine:
             if earlier is None and isinstance(entry.made, _Drafted):
                 entry.made.prepared.check()
         except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
+            if isinstance(error, LogUnavailableError):
+                self._last_failure = _Failure(type(error).__name__, monotonic())
             group.settled.append((entry, error))
             return
         if earlier is not None:

@@ -15,7 +15,7 @@ from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Wo
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
 from audit.appender import More
-from audit.errors import DuplicateIdError, LogFullError
+from audit.errors import DuplicateIdError, LogFullError, LogUnavailableError
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
@@ -284,6 +284,57 @@ def test_a_full_disk_fails_the_group_and_is_recovered_from(
     assert faults[0] == "the last record could not be written (LogFullError)"
     assert faults[1] is None
     assert log.size == 1
+
+
+class Hanging(FullDisk):
+    """A log whose disk does not answer until it is let."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log, failures=0)
+        self.asked, self.let = threading.Event(), threading.Event()
+
+    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
+        self.asked.set()
+        assert self.let.wait(60)
+        return super().append_drafts(drafts, more)
+
+
+class Away(FullDisk):
+    """A log whose database is away already when an earlier answer is looked for."""
+
+    def find_idempotent(self, request: Idempotency) -> object:
+        raise LogUnavailableError("no answer in time")
+
+
+def test_a_database_that_is_away_when_an_earlier_answer_is_looked_for_is_a_fault(log: Log) -> None:
+    faults: list[str | None] = []
+    asked = Note(new_id(), idempotency=Idempotency(scope="a", key="k", fingerprint=b"f"))
+    (outcome,) = run(
+        Away(log, failures=0), [asked], check=lambda engine: faults.append(engine.fault)
+    )
+    assert isinstance(outcome, LogUnavailableError)
+    assert faults == ["the last record could not be written (LogUnavailableError)"]
+
+
+def test_while_a_store_hangs_nothing_is_ready(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging: Any = Hanging(log)
+    faults: list[str | None] = []
+
+    async def go() -> None:
+        engine = Engine(hanging, queue_limit=9, group_limit=9, on_group=lambda *_: None)
+        engine.start()
+        outcome = engine.submit(Note(new_id()))
+        await asyncio.to_thread(hanging.asked.wait, 60)
+        faults.append(engine.fault)
+        monkeypatch.setattr(engine_module, "STALL_SECONDS", 0.0)
+        faults.append(engine.fault)
+        hanging.let.set()
+        await outcome
+        faults.append(engine.fault)
+        await engine.stop()
+
+    asyncio.run(go())
+    assert faults == [None, "the log has not taken a record for some seconds", None]
 
 
 def test_after_a_broken_log_nothing_is_ready(log: Log) -> None:
