@@ -302,7 +302,7 @@ class Hanging(FullDisk):
 class Away(FullDisk):
     """A log whose database is away already when an earlier answer is looked for."""
 
-    def find_idempotent(self, request: Idempotency) -> object:
+    def find_idempotent(self, request: Idempotency) -> object:  # noqa: ARG002
         raise LogUnavailableError("no answer in time")
 
 
