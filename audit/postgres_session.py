@@ -166,7 +166,9 @@ class Session:
                 target_session_attrs="read-write" if self._writes else "any",
             )
         except asyncpg.TargetServerAttributeNotMatched as err:
-            raise asyncpg.PostgresConnectionError("the server is not a primary") from err
+            raise asyncpg.PostgresConnectionError(
+                "the server takes no writes: a standby, or default_transaction_read_only"
+            ) from err
         except (ValueError, asyncpg.ClientConfigurationError):
             # Without its cause: that may quote the address, and with it the password.
             raise LogStateError(f"the address of {self.name} is not one of PostgreSQL") from None
