@@ -3,6 +3,7 @@
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -44,6 +45,7 @@ def run(settings: Settings) -> int:
     configure_logs()
     give_back_large_pieces()
     allow_many_files()
+    stop_where_the_terminal_hangs_up()
     for variable, like in misspelt(os.environ, known=[KEY_VARIABLE]).items():
         # Not refused: another version of Grounds may know it. Its value may be a secret.
         _log.warning("there is no such setting", variable=variable, did_you_mean=like)
@@ -76,6 +78,12 @@ def allow_many_files() -> None:
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def stop_where_the_terminal_hangs_up() -> None:
+    """Let SIGHUP stop as SIGTERM does: by itself it ends a process in the middle of its answers."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # `nohup` ignores it
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def bound(host: str, port: int) -> list[socket.socket]:

@@ -1,4 +1,4 @@
-"""SIGTERM under load: requests under way are answered, and nothing that was answered is missing."""
+"""A stop under load: requests under way are answered, and nothing that was answered is missing."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from app.domain import Role
 from app.settings import Settings
@@ -23,7 +24,10 @@ STOPPED = (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError)
 """No new connection, or an idle one closed: that is a stop. A half-sent answer is not."""
 
 
-def test_a_stop_under_load_finishes_what_is_under_way(tiny_models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_under_load_finishes_what_is_under_way(
+    tiny_models: Path, tmp_path: Path, sent: signal.Signals
+) -> None:
     settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data")
     headers = {"Authorization": f"Bearer {make_keys(settings)[Role.CALLER]}"}
     answered: list[str] = []
@@ -54,7 +58,7 @@ def test_a_stop_under_load_finishes_what_is_under_way(tiny_models: Path, tmp_pat
         for caller in callers:
             caller.start()
         assert enough.wait(60), service.log_tail()
-        os.kill(service.pid, signal.SIGTERM)
+        os.kill(service.pid, sent)
         code = service.wait()
         for caller in callers:
             caller.join(30)
