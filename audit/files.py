@@ -23,12 +23,24 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         temporary.unlink()  # left by a crash; O_EXCL below must not follow what someone put there
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        _give_to_owner_of(path.parent, descriptor)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
     # fsync the directory too: after a power cut the rename itself may be lost.
     sync_directory(path.parent)
+
+
+def _give_to_owner_of(directory: Path, descriptor: int) -> None:
+    """Let what root replaces belong to whom the directory belongs, as SQLite does with its files.
+
+    A service that runs as somebody else could not read a key that was rotated with `sudo`.
+    """
+    if os.geteuid() == 0:
+        owner = directory.stat()
+        with suppress(PermissionError):  # a root without the right to do so
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def sync_directory(directory: Path) -> None:

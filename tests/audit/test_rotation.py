@@ -171,3 +171,17 @@ def test_a_changed_handing_over_is_refused(open_log: OpenLog) -> None:
             parse_rotation(
                 Leaf(KEY_ROTATED, leaf.id, leaf.timestamp, {**facts, **change}, None, None)
             )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_key_that_root_rotates_stays_the_services(open_log: OpenLog, record: MakeRecord) -> None:
+    log = open_log()
+    log.append([record()])
+    nobody = 65_534
+    for path in (log.directory, *log.directory.rglob("*")):
+        os.chown(path, nobody, nobody)
+    log.rotate_key()
+    log.checkpoint()
+    log.close()
+    owners = {path.name: path.stat().st_uid for path in log.directory.rglob("*")}
+    assert set(owners.values()) == {nobody}, owners
