@@ -83,7 +83,7 @@ def check_published(
     size = min(checkpoint.size, have)
     wanted = [*_resources(log, size)]
     strays: list[Fault] = []
-    wanted += _earlier(log, target, have, {resource.path for resource in wanted}, strays)
+    wanted += _earlier(log, target, {resource.path for resource in wanted}, strays)
     for done, resource in enumerate(wanted):
         progress(done, len(wanted))
         fault = _compared(target, resource)
@@ -162,22 +162,24 @@ def _others(target: Path) -> tuple[str, ...]:
 
 
 def _earlier(
-    log: LogReader, target: Path, size: int, wanted: Set[str], strays: list[Fault]
+    log: LogReader, target: Path, wanted: Set[str], strays: list[Fault]
 ) -> Iterator[_Resource]:
     """Yield the other files under ``tile`` that a log of this size has or once had.
 
     A partial tile stays until it is pruned, and whoever holds an older checkpoint reads it. What no
-    log of this size ever had is added to ``strays``.
+    log of this size ever had is added to ``strays``. The service may publish and prune meanwhile.
     """
-    for path in sorted((target / "tile").rglob("*")):
+    paths = sorted((target / "tile").rglob("*"))
+    size = log.size  # after listing: what is published by then is in the log
+    for path in paths:
         if not path.is_dir() and not path.name.endswith(UNFINISHED):
             name = path.relative_to(target).as_posix()
             if name not in wanted:
                 found = _named(log, name, size) if path.is_file() else None
-                if found is None:
-                    strays.append(Fault(None, "stray", name))
-                else:
+                if found is not None:
                     yield found
+                elif path.is_symlink() or path.exists():
+                    strays.append(Fault(None, "stray", name))
 
 
 def _named(log: LogReader, name: str, size: int) -> _Resource | None:

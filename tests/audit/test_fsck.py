@@ -10,7 +10,7 @@ import pytest
 
 from audit.fsck import check_published
 from audit.log import Log
-from audit.publish import publish
+from audit.publish import prune, publish
 from audit.records import NewRecord
 from audit.tiles import bundle_path, tile_path
 
@@ -164,3 +164,36 @@ def test_what_is_no_file_or_no_directory_is_a_fault_too(published: tuple[Log, Pa
     (public / "checkpoint").mkdir()
     (told,) = check_published(log, public).faults
     assert (told.kind, told.message) == ("checkpoint", "cannot be read: Is a directory")
+
+
+def test_a_service_that_prunes_meanwhile_is_no_fault(
+    published: tuple[Log, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, public = published
+    real_rglob = Path.rglob
+
+    def rglob(path: Path, pattern: str) -> Iterator[Path]:
+        yield from [*real_rglob(path, pattern)]
+        if pattern == "*":
+            prune(public)
+
+    monkeypatch.setattr(Path, "rglob", rglob)
+    assert (public / tile_path(0, 0, 41)).exists()
+    assert check_published(log, public).faults == ()
+    assert not (public / tile_path(0, 0, 41)).exists()
+
+
+def test_a_service_that_publishes_meanwhile_is_no_fault(
+    published: tuple[Log, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, public = published
+    real_rglob = Path.rglob
+
+    def rglob(path: Path, pattern: str) -> Iterator[Path]:
+        if path == public / "tile":
+            grow(log, 10, public)
+        return real_rglob(path, pattern)
+
+    monkeypatch.setattr(Path, "rglob", rglob)
+    assert check_published(log, public).faults == ()
+    assert log.size == 610
