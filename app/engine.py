@@ -22,12 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
-from audit.errors import (
-    DamagedLogError,
-    LogStateError,
-    LogUnavailableError,
-    RecordRejectedError,
-)
+from audit.errors import DamagedLogError, LogStateError, RecordRejectedError
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
@@ -414,7 +409,7 @@ class Engine:
             if earlier is None and isinstance(entry.made, _Drafted):
                 entry.made.prepared.check()
         except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
-            if isinstance(error, LogUnavailableError):
+            if isinstance(error, LogStateError) and not isinstance(error, DamagedLogError):
                 self._last_failure = _Failure(type(error).__name__, monotonic())
             group.settled.append((entry, error))
             return

@@ -15,7 +15,13 @@ from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Wo
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
 from audit.appender import More
-from audit.errors import DuplicateIdError, LogFullError, LogUnavailableError
+from audit.errors import (
+    DamagedLogError,
+    DuplicateIdError,
+    LogFullError,
+    LogStateError,
+    LogUnavailableError,
+)
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
@@ -300,20 +306,32 @@ class Hanging(FullDisk):
 
 
 class Away(FullDisk):
-    """A log whose database is away already when an earlier answer is looked for."""
+    """A log that cannot be read already when an earlier answer is looked for."""
+
+    def __init__(self, log: Log, error: Exception) -> None:
+        super().__init__(log, failures=0)
+        self._error = error
 
     def find_idempotent(self, request: Idempotency) -> object:  # noqa: ARG002
-        raise LogUnavailableError("no answer in time")
+        raise self._error
 
 
-def test_a_database_that_is_away_when_an_earlier_answer_is_looked_for_is_a_fault(log: Log) -> None:
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (LogUnavailableError("no answer in time"), "(LogUnavailableError)"),
+        (LogStateError("there is no such database"), "(LogStateError)"),
+        (DamagedLogError("this one key"), None),
+    ],
+)
+def test_a_log_that_cannot_be_read_for_an_earlier_answer_is_a_fault(
+    log: Log, error: Exception, fault: str | None
+) -> None:
     faults: list[str | None] = []
     asked = Note(new_id(), idempotency=Idempotency(scope="a", key="k", fingerprint=b"f"))
-    (outcome,) = run(
-        Away(log, failures=0), [asked], check=lambda engine: faults.append(engine.fault)
-    )
-    assert isinstance(outcome, LogUnavailableError)
-    assert faults == ["the last record could not be written (LogUnavailableError)"]
+    (outcome,) = run(Away(log, error), [asked], check=lambda engine: faults.append(engine.fault))
+    assert outcome is error
+    assert faults == [fault and f"the last record could not be written {fault}"]
 
 
 def test_while_a_store_hangs_nothing_is_ready(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
