@@ -19,7 +19,7 @@ from app.domain import OPERATOR
 from app.ids import new_id, utc_now
 from app.keeping import Keeping, keeping_of
 from app.keeping_errors import HeldCheckpointError, NotCoveredError
-from app.log_store import read_log, write_log
+from app.log_store import read_log, refuse_while_others_use_it, write_log
 from app.settings import Settings
 from app.terminal import DataDir, complain, out, progress, say, settings_in
 from app.visible import is_visible
@@ -161,6 +161,7 @@ def retention_run(data_dir: DataDir = None) -> None:
 @log_app.command("rotate-key")
 def log_rotate_key(data_dir: DataDir = None) -> None:
     """Give the log a new signing key (the service must be stopped). Both sign from now on."""
+    refuse_while_others_use_it(settings_in(data_dir))
     with _opened(data_dir) as (log, _):
         say(log.rotate_key())
 
@@ -168,6 +169,7 @@ def log_rotate_key(data_dir: DataDir = None) -> None:
 @log_app.command("retire-key")
 def log_retire_key(data_dir: DataDir = None) -> None:
     """Let the signing key before this one sign no more (the service must be stopped)."""
+    refuse_while_others_use_it(settings_in(data_dir))
     with _opened(data_dir) as (log, _):
         found = log.retire_key()
     out.print("the earlier key signs no more" if found else "there is no earlier key that signs")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.domain import Clock
 from app.settings import Settings
+from audit.errors import LogLockedError
 from audit.log import Log
 from audit.reader import LogReader
 from audit.scan import Source
@@ -54,3 +55,19 @@ def log_source(settings: Settings) -> Source:
 
 def _url(settings: Settings) -> str | None:
     return None if settings.log_url is None else settings.log_url.get_secret_value()
+
+
+def refuse_while_others_use_it(settings: Settings) -> None:
+    """Raise LogLockedError while a service, or another command, is connected to a shared log.
+
+    A log in a file has a lock of its own. A service goes on signing with the keys that it has read: what
+    it signs after a change of keys, nobody could open once the earlier key is retired.
+    """
+    if settings.log_url is not None:
+        from audit.postgres import PostgresStore  # only with the extra `postgres`
+
+        store = log_store(settings)
+        if isinstance(store, PostgresStore) and store.is_in_use():
+            raise LogLockedError(
+                f"{store.name} is in use: stop every service on this log first, and every command"
+            )

@@ -24,6 +24,7 @@ from audit.errors import (
 )
 from audit.postgres_session import (
     APPENDING,
+    APPLICATION_NAME,
     LOCKS,
     SIGNING,
     STORING,
@@ -73,6 +74,12 @@ INSERT INTO checkpoint SELECT $1, $2
 WHERE (SELECT max(size) FROM checkpoint) IS NOT DISTINCT FROM $3
 ON CONFLICT DO NOTHING"""
 
+_OTHERS = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = $1 AND pid <> pg_backend_pid()"
+)
+"""Connections of services and commands, this one left out."""
+
 
 @dataclass(frozen=True, slots=True)
 class PostgresStore:
@@ -94,6 +101,18 @@ class PostgresStore:
         connection = self.connect()
         try:
             return bool(connection.query("SELECT 1 FROM entry WHERE seq = 0"))
+        finally:
+            connection.close()
+
+    def is_in_use(self) -> bool:
+        """Return whether another process is connected to the log. Raises as ``connect``."""
+        connection = self.connect()
+        try:
+            for _ in range(20):  # the server notices a moment later that somebody has gone
+                if not connection.query(_OTHERS, APPLICATION_NAME):
+                    return False
+                time.sleep(0.1)
+            return True
         finally:
             connection.close()
 

@@ -43,8 +43,9 @@ CALL_SECONDS = 8.0
 """How long one call may take, of several statements perhaps, before this side gives up: less than the
 server's own limit for one, so that it is never the server that ends the wait for a standby and then
 reports success."""
+APPLICATION_NAME = "grounds"
 _SERVER_SETTINGS = {
-    "application_name": "grounds",
+    "application_name": APPLICATION_NAME,
     "search_path": f"{SCHEMA}, pg_temp",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
