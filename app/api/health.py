@@ -81,4 +81,5 @@ def _measure(parts: Parts) -> None:
 
 
 def _fault(parts: Parts) -> str | None:
-    return parts.engine.fault or parts.registry.fault or parts.checkpointer.fault
+    # A database that is away first: it is why a record could not be written too.
+    return parts.checkpointer.fault or parts.engine.fault or parts.registry.fault
