@@ -219,7 +219,7 @@ class Witnesses:
 
     def _fault(self, state: WitnessState, kind: FaultKind, detail: str) -> None:
         self._metrics.witness_failures.labels(state.name, kind).inc()
-        if (state.fault, state.detail) != (kind, detail):  # once, not every second
+        if state.fault != kind:  # once, not every second: the detail may name sizes, which grow
             _log.error("witness", witness=state.name, kind=kind, reason=detail)
         self._states[state.name] = replace(state, fault=kind, detail=detail)
 

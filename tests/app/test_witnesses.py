@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
 from app.api.witness import create_witness_app
 from app.metrics import Metrics
@@ -187,6 +188,26 @@ def test_a_log_that_was_set_back_is_refused_and_raises_the_alarm(setting: Settin
     setting.run(shorter)
     setting.run(another_history)
     assert setting.failures("a", "conflict") == setting.failures("b", "conflict") == 2
+
+
+def test_a_witness_that_stays_in_conflict_is_told_of_once(setting: Setting) -> None:
+    """The log grows meanwhile, and what is said of it with it."""
+    setting.grow()
+
+    async def collect(witnesses: Witnesses) -> None:
+        await witnesses.collect(setting.grow(20))
+
+    set_back(setting, lambda: setting.run(collect))
+
+    async def again(witnesses: Witnesses) -> None:
+        with capture_logs() as lines:
+            for _ in range(4):
+                await witnesses.collect(setting.grow())
+        told = [line["witness"] for line in lines if line["event"] == "witness"]
+        assert sorted(told) == ["a", "b"]
+        assert f"the log has {setting.log.size}" in witnesses.alarms[0]
+
+    setting.run(again)
 
 
 @pytest.mark.parametrize(
