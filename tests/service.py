@@ -105,6 +105,7 @@ def port_of(held: socket.socket) -> int:
 def _serve(settings: Settings, log: Path) -> None:
     from app.server import run
 
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under `nohup`
     with log.open("ab", buffering=0) as sink:
         os.dup2(sink.fileno(), sys.stderr.fileno())
     sys.exit(run(settings))
