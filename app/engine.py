@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("grounds.engine")
 
-MOST_TOGETHER = 32
+MOST_TOGETHER = 64
 """How many pieces of work are prepared together."""
 TURN_SECONDS = 0.005
 """About how long, before the event loop sees to its sockets again: fewer where each takes longer."""
+A_CASE_SECONDS = 0.0002
+"""How long each takes, as long as nobody knows."""
 
 RECOVERY_SECONDS = 5.0
 """How long after a failed append the service says that it is not ready. Then it offers itself again:
@@ -208,7 +210,7 @@ class Engine:
         self._on_group = on_group
         self._arrived: deque[_Waiting] = deque()
         """Not yet prepared; of the event loop's thread alone."""
-        self._each_seconds = 0.0
+        self._each_seconds = A_CASE_SECONDS
         """How long each took to prepare, of those prepared last."""
         self._queue: SimpleQueue[Sequence[_Waiting] | None] = SimpleQueue()
         """Prepared together, on the way to the engine's thread."""

@@ -26,7 +26,6 @@ from app.api.lean import parse_body
 from app.api.parts import Parts
 from app.demo.asking import request_body
 from app.domain import Caller, Role
-from app.engine import MOST_TOGETHER
 from app.ids import new_id, utc_now
 from app.keys import KeyStore
 from app.main import create_app
@@ -42,6 +41,7 @@ MODEL = "housing-support"
 POLICY = Path(__file__).parent.parent / "app" / "demo" / "policy.yaml"
 CASES = 500
 AT_ONCE = 64
+IN_STEP = 32
 RUNS = 5
 
 Stage: TypeAlias = Callable[[int], object]
@@ -173,7 +173,7 @@ def _stages(parts: Parts, bodies: Sequence[bytes]) -> list[tuple[str, float]]:
     ]
     found += [
         (f"score to payload, {count} in step", _in_step(parts, lines, count))
-        for count in (1, MOST_TOGETHER)
+        for count in (1, IN_STEP)
     ]
     found += [
         (f"append, a group of {size}, sealing included", _append(parts, payloads, size))

@@ -241,7 +241,7 @@ def test_what_takes_long_is_prepared_a_little_at_a_time(log: Log) -> None:
         await engine.stop()
 
     asyncio.run(go())
-    assert groups == [32, *[1] * 8]
+    assert groups == [25, *[1] * 15]
 
 
 @dataclass(frozen=True)
