@@ -148,6 +148,11 @@ def _by_status(texts: Texts) -> dict[int, tuple[str, ...]]:
             _("If you followed a link, the page may have moved."),
         ),
         405: (_("This page cannot be used in that way"), _("Go back and try again.")),
+        408: (
+            _("What you sent did not arrive in time"),
+            _("Check your connection, then go back and send it again."),
+            nothing_recorded,
+        ),
         409: (
             _("This cannot be done now"),
             _("The case has changed, or another step has to come first."),

@@ -384,34 +384,30 @@ def test_a_body_in_pieces_is_refused_as_soon_as_it_is_too_large(service: Started
     assert taken > 1  # it was sent in pieces, with no Content-Length to go by
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [(PATH, b"json"), ("/v1/stop", b"json"), ("/cases/search", b"x-www-form-urlencoded")],
-)
-def test_a_body_that_does_not_arrive_is_not_waited_for(
-    service: Started, path: str, kind: bytes
-) -> None:
-    settings = service.settings.model_copy(update={"request_timeout_seconds": 0.01})
+def never_whole(service: Started, path: str, kind: str, accept: str) -> httpx.Response:
+    """Send a head whose body does not come."""
     messages: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        await asyncio.Event().wait()  # the rest never comes
+        await asyncio.Event().wait()
         raise AssertionError
 
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(dict(message))
 
-    who = {**service.key(Role.ADMIN), **service.session(Role.ADMIN)}
+    headers = {
+        **service.key(Role.ADMIN),
+        **service.session(Role.ADMIN),
+        "Content-Type": f"application/{kind}",
+        "Content-Length": "100",
+        "Accept": accept,
+    }
     scope = {
         "type": "http",
         "method": "POST",
         "path": path,
         "query_string": b"",
-        "headers": [
-            *((name.lower().encode(), value.encode()) for name, value in who.items()),
-            (b"content-type", b"application/" + kind),
-            (b"content-length", b"100"),
-        ],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
     portal = service.client.portal
     assert portal is not None
@@ -420,11 +416,32 @@ def test_a_body_that_does_not_arrive_is_not_waited_for(
         async with asyncio.timeout(5):
             await service.app(scope, receive, send)
 
+    settings = service.settings.model_copy(update={"request_timeout_seconds": 0.01})
     with service.replaced(settings=settings):
         portal.call(ask)
     start, body = messages
-    response = httpx.Response(start["status"], headers=start["headers"], content=body["body"])
+    return httpx.Response(start["status"], headers=start["headers"], content=body["body"])
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [(PATH, "json"), ("/v1/stop", "json"), ("/cases/search", "x-www-form-urlencoded")],
+)
+def test_a_body_that_does_not_arrive_is_not_waited_for(
+    service: Started, path: str, kind: str
+) -> None:
+    response = never_whole(service, path, kind, "application/json")
     assert_problem(response, slug="request-timeout", status=408)
+
+
+def test_a_form_that_does_not_arrive_is_said_to_be_late_and_no_fault_of_the_service(
+    service: Started,
+) -> None:
+    page = never_whole(service, "/cases/search", "x-www-form-urlencoded", "text/html")
+    assert page.status_code == 408
+    assert "What you sent did not arrive in time" in page.text
+    assert "Nothing was recorded." in page.text
+    assert "fault of the service" not in page.text
 
 
 def test_a_body_of_just_the_limit_is_read(service: Started) -> None:
