@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -15,7 +14,7 @@ import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from app import __version__, keys, practice
+from app import __version__, collector, keys, practice
 from app.admission import Admission
 from app.agreements import AgreementsError, load_agreements
 from app.api import (
@@ -228,10 +227,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
                 ) as parts,
             ):
                 app.state.parts = parts
-                # What is loaded by now stays: keep the collector from walking it again and again.
-                gc.collect()
-                gc.freeze()
-                gc.enable()
+                collector.settle()
                 let_go_of_starters()
                 _log.info("ready", models=sorted(parts.served), log_entries=parts.log.size)
                 started = True

@@ -5,7 +5,6 @@ with no key, leaf, tree or checkpoint.
 """
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -21,6 +20,7 @@ from queue import SimpleQueue
 import apsw
 import asyncpg
 
+from app import collector
 from app.engine import Engine, Prepared
 from app.ids import utc_now
 from audit.log import Log
@@ -149,8 +149,7 @@ async def _clients(submit: Submit, seconds: float) -> Load:
             if sent >= start:
                 latencies.append(time.perf_counter() - sent)
 
-    gc.collect()
-    gc.freeze()  # as the service does once it is warm
+    collector.settle()
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return Load(time.perf_counter() - start, latencies)
 
