@@ -18,6 +18,7 @@ from app.custody import Custody
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.metrics import Metrics
+from app.outside import PLAIN
 from app.settings import Settings
 from app.timestamps import Timestamps, read_root_file
 from app.witnesses import Witnesses, load_policy_file
@@ -212,10 +213,7 @@ async def outside_client(settings: Settings) -> AsyncIterator[httpx.AsyncClient 
         yield None
         return
     # No proxy or credentials of the environment: whom to ask is the policy's to say.
-    # Nothing compressed: it could unpack to more than anybody wants to hold.
-    async with httpx.AsyncClient(
-        trust_env=False, follow_redirects=False, headers={"Accept-Encoding": "identity"}
-    ) as client:
+    async with httpx.AsyncClient(trust_env=False, follow_redirects=False, headers=PLAIN) as client:
         yield client
 
 

@@ -7,6 +7,7 @@ checked (OpenID Connect Core 1.0, section 3.1.3.7; RFC 7636, RFC 9207). (5) Clai
 and roles. Nothing else of the token is kept.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -29,6 +30,7 @@ from app.addresses import is_protected
 from app.domain import Clock, Role
 from app.errors import ProviderError, SignInRefusedError
 from app.keys import ACTOR
+from app.outside import PLAIN, AnswerTooLongError, ask
 from app.sessions import Pending, SignInError
 from app.settings import Settings
 
@@ -36,6 +38,8 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 """Signatures that only the provider can make: no shared secret, and never none."""
 LEEWAY_SECONDS = 60
 TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 256 * 1024
+"""Of what a provider says of itself, its keys or a token: the largest in use have some tens of KB."""
 KEYS_AGAIN_SECONDS = 60
 """How often an unknown key may make the service ask for the provider's keys again."""
 
@@ -190,10 +194,7 @@ class Provider:
         else:  # RFC 6749, section 2.3.1: both parts are encoded first
             auth = httpx.BasicAuth(quote(self.terms.client_id, ""), quote(self._secret, ""))
         metadata = await self._known()
-        try:
-            response = await self._client.post(metadata.token_endpoint, data=form, auth=auth)
-        except httpx.HTTPError as err:
-            raise ProviderError("the provider does not answer") from err
+        response = await self._answer("POST", metadata.token_endpoint, data=form, auth=auth)
         if response.status_code in {httpx.codes.BAD_REQUEST, httpx.codes.FORBIDDEN}:
             raise SignInRefusedError("the provider does not take the code")
         token = _object(response).get("id_token")
@@ -260,9 +261,15 @@ class Provider:
         return Person(actor, roles)
 
     async def _asked(self, address: str) -> Mapping[str, Any]:
+        return _object(await self._answer("GET", address))
+
+    async def _answer(self, method: str, address: str, **request: Any) -> httpx.Response:
         try:
-            return _object(await self._client.get(address))
-        except httpx.HTTPError as err:
+            async with asyncio.timeout(TIMEOUT_SECONDS):  # in all, not for each piece
+                return await ask(self._client, method, address, most=MAX_ANSWER_BYTES, **request)
+        except AnswerTooLongError as err:
+            raise ProviderError("the provider's answer is too long") from err
+        except (TimeoutError, httpx.HTTPError) as err:
             raise ProviderError("the provider does not answer") from err
 
 
@@ -273,7 +280,9 @@ async def provider_of(settings: Settings, *, clock: Clock) -> AsyncIterator[Prov
         yield None
         return
     terms, secret = read_terms(settings.sign_in_file)
-    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as client:
+    async with httpx.AsyncClient(
+        timeout=TIMEOUT_SECONDS, follow_redirects=False, headers=PLAIN
+    ) as client:
         yield Provider(terms, secret, client, clock=clock)
 
 

@@ -21,6 +21,7 @@ from app.domain import Clock, NewId
 from app.engine import Engine, Prepared
 from app.errors import AppError
 from app.metrics import Metrics
+from app.outside import ask
 from audit.checkpoint import unverified_checkpoint
 from audit.errors import AuditError, DamagedLogError, TimestampError
 from audit.leaf import format_timestamp
@@ -150,20 +151,19 @@ class Timestamps:
         )
 
         request = request_for(note)
-        content = b""
         # In all, not for each piece: signing and publishing wait for this.
-        async with (
-            asyncio.timeout(self._seconds),
-            self._client.stream(
-                "POST", self._url, content=request.content, headers={"Content-Type": REQUEST_TYPE}
-            ) as answer,
-        ):
-            if answer.status_code != httpx.codes.OK:
-                raise TimestampError(f"the authority answered {answer.status_code}")
-            async for piece in answer.aiter_raw():
-                content += piece
-                if len(content) > MAX_RESPONSE_BYTES:
-                    raise TimestampError("the authority's answer is too long")
+        async with asyncio.timeout(self._seconds):
+            answer = await ask(
+                self._client,
+                "POST",
+                self._url,
+                most=MAX_RESPONSE_BYTES,
+                content=request.content,
+                headers={"Content-Type": REQUEST_TYPE},
+            )
+        if answer.status_code != httpx.codes.OK:
+            raise TimestampError(f"the authority answered {answer.status_code}")
+        content = answer.content
         return content, verify_timestamp(content, note, roots=self._roots, nonce=request.nonce)
 
 

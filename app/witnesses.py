@@ -16,6 +16,7 @@ import httpx
 import structlog
 
 from app.metrics import Metrics
+from app.outside import AnswerTooLongError, ask
 from audit.checkpoint import Checkpoint, parse_size, unverified_checkpoint
 from audit.errors import AuditError, NoteError, TrustPolicyError
 from audit.files import write_durably
@@ -198,17 +199,16 @@ class Witnesses:
         except AuditError as err:
             raise WitnessFaultError("refused", f"no proof from size {old}: {err}") from err
         lines = "".join(f"{encode_base64(node)}\n" for node in proof)
-        async with self._client.stream(
-            "POST",
-            f"{(known.url or '').rstrip('/')}/add-checkpoint",
-            content=f"old {old}\n{lines}\n".encode() + note,
-        ) as response:
-            content = b""
-            async for piece in response.aiter_raw():
-                content += piece
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise WitnessFaultError("refused", "its answer is too long")
-        return httpx.Response(response.status_code, content=content)
+        try:
+            return await ask(
+                self._client,
+                "POST",
+                f"{(known.url or '').rstrip('/')}/add-checkpoint",
+                most=MAX_ANSWER_BYTES,
+                content=f"old {old}\n{lines}\n".encode() + note,
+            )
+        except AnswerTooLongError as err:
+            raise WitnessFaultError("refused", "its answer is too long") from err
 
     @staticmethod
     def _last_size(response: httpx.Response) -> int:

@@ -247,6 +247,13 @@ def test_an_answer_of_another_provider_is_refused(browser: Browser) -> None:
     assert_problem(browser.get(mixed), slug="sign-in-refused", status=403)
 
 
+def test_an_answer_without_an_end_is_not_read_to_the_end(
+    browser: Browser, provider: Provider
+) -> None:
+    provider.claims = {**provider.claims, "padding": "a" * 300_000}
+    assert_problem(browser.sign_in(), slug="provider-unavailable", status=503)
+
+
 def test_a_new_key_of_the_provider_is_found(
     desk: Started, browser: Browser, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

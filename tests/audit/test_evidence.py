@@ -198,6 +198,18 @@ def test_a_pack_verifies_offline_where_nothing_of_ours_is(case: Case) -> None:
     assert elsewhere(case.tmp_path, folder / "verify.py").returncode == 1
 
 
+def test_whoever_stops_reading_along_gets_no_verdict_and_no_traceback(case: Case) -> None:
+    script = unpacked(case) / "verify.py"
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert (process.returncode, said) == (1, b"")
+
+
 @pytest.mark.parametrize(
     ("page", "inside", "written"),
     [
