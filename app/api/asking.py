@@ -5,11 +5,12 @@ The same for a request of its own and for a line of a batch.
 
 import hashlib
 import re
+from typing import Any
 
 import orjson
 from pydantic import ValidationError
 
-from app.api import schemas
+from app.api import examples, schemas
 from app.api.parts import Parts
 from app.api.problems import faults_of_validation
 from app.domain import Caller
@@ -23,6 +24,32 @@ from audit.records import Idempotency
 
 MAX_KEY_LENGTH = 255
 KEY_PATTERN = "[!-~]+"
+
+
+def parameters(*, new: str, longest_key: int) -> list[dict[str, Any]]:
+    """Return the parameters for the API's document; ``new`` is what takes a key of its own."""
+    return [
+        {
+            "name": "model",
+            "in": "path",
+            "required": True,
+            "description": "The model's name, as in `GET /v1/models`.",
+            "schema": {"type": "string"},
+            "example": examples.MODEL_NAME,
+        },
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": f"Any text of yours that is new for each new {new}.",
+            "schema": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": longest_key,
+                "pattern": f"^{KEY_PATTERN}$",
+            },
+        },
+    ]
 
 
 def application_steps(

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.api import examples
 from app.api.access import authorise
-from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, check_key
+from app.api.asking import MAX_KEY_LENGTH, check_key, parameters
 from app.api.batch_answer import MOST_LINES, NDJSON, BatchAnswer
 from app.api.decisions import ADVISED_ROLES, LeanRoute
 from app.api.documents import problems
@@ -43,28 +43,7 @@ router = APIRouter(route_class=LeanRoute, tags=["decisions"])
     openapi_extra={
         "x-roles": [role.value for role in ADVISED_ROLES],
         "security": [{"key": []}],
-        "parameters": [
-            {
-                "name": "model",
-                "in": "path",
-                "required": True,
-                "description": "The model's name, as in `GET /v1/models`.",
-                "schema": {"type": "string"},
-                "example": examples.MODEL_NAME,
-            },
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "description": "Any text of yours that is new for each new batch.",
-                "schema": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": LONGEST_KEY,
-                    "pattern": f"^{KEY_PATTERN}$",
-                },
-            },
-        ],
+        "parameters": parameters(new="batch", longest_key=LONGEST_KEY),
         "requestBody": {
             "required": True,
             "content": {

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from app import records
 from app.api import examples, schemas
 from app.api.access import CurrentCaller, admits, admitted
-from app.api.asking import KEY_PATTERN, MAX_KEY_LENGTH, application_steps, idempotency_of
+from app.api.asking import MAX_KEY_LENGTH, application_steps, idempotency_of, parameters
 from app.api.documents import JSON, problems
 from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
@@ -90,28 +90,7 @@ router = APIRouter(tags=["decisions"])
     openapi_extra={
         "x-roles": [role.value for role in ADVISED_ROLES],
         "security": [{"key": []}],
-        "parameters": [
-            {
-                "name": "model",
-                "in": "path",
-                "required": True,
-                "description": "The model's name, as in `GET /v1/models`.",
-                "schema": {"type": "string"},
-                "example": examples.MODEL_NAME,
-            },
-            {
-                "name": "Idempotency-Key",
-                "in": "header",
-                "required": False,
-                "description": "Any text of yours that is new for each new case.",
-                "schema": {
-                    "type": "string",
-                    "minLength": 1,
-                    "maxLength": MAX_KEY_LENGTH,
-                    "pattern": f"^{KEY_PATTERN}$",
-                },
-            },
-        ],
+        "parameters": parameters(new="case", longest_key=MAX_KEY_LENGTH),
         "requestBody": {
             "required": True,
             "content": {
