@@ -31,9 +31,9 @@ WELSH = CardWords(
             missing="dim ffigur ar gyfer ad-daliadau dyled",
         ),
         "rent_arrears": _field("Ôl-ddyledion rhent", "ôl-ddyledion rhent o {value}"),
-        "adults": _field("Oedolion yn y cartref", "oedolion yn y cartref: {value}"),
-        "children": _field("Plant yn y cartref", "plant yn y cartref: {value}"),
-        "spare_bedrooms": _field("Ystafelloedd gwely sbâr", "ystafelloedd gwely sbâr: {value}"),
+        "adults": _field("Oedolion yn y cartref", "{value} yn y cartref", "oedolyn"),
+        "children": _field("Plant yn y cartref", "{value} yn y cartref", "plentyn"),
+        "spare_bedrooms": _field("Ystafelloedd gwely sbâr", "{value}", "ystafell wely sbâr"),
         "months_at_address": _field(
             "Misoedd yn y cyfeiriad hwn", "{value} yn y cyfeiriad hwn", "mis"
         ),
@@ -45,7 +45,8 @@ WELSH = CardWords(
         ),
         "previous_awards": _field(
             "Dyfarniadau yn y tair blynedd diwethaf",
-            "dyfarniadau yn y tair blynedd diwethaf: {value}",
+            "{value} yn y tair blynedd diwethaf",
+            "dyfarniad",
         ),
         "home_adapted": _field(
             "Cartref wedi ei addasu",
