@@ -7,6 +7,7 @@ a number, however it is written, and that is all), and what the graph's input ty
 
 import difflib
 import math
+import re
 import struct
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from models.errors import CardRefusedError, FieldFault
 
 MAX_TEXT = 1_000
 """The longest text accepted where the card allows unknown categories, in characters."""
+_REORDERING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""In a sentence they would break the line or turn the words and figures after them around (UAX #9)."""
 MAX_SHOWN = 50
 """How many categories a message lists before it stops."""
 
@@ -231,6 +234,9 @@ def _text(field: Field) -> Check:
             raise FaultFoundError(_unknown_category(field, value))
         if len(value) > MAX_TEXT or not _is_unicode(value):
             message = f"want valid Unicode text of at most {MAX_TEXT} characters"
+            raise FaultFoundError(_fault(field, "not_representable", message, got=value))
+        if _REORDERING.search(value):
+            message = "want text without control characters or marks that turn its direction"
             raise FaultFoundError(_fault(field, "not_representable", message, got=value))
         flags.append(unknown)
         return value
