@@ -129,6 +129,10 @@ class DamagedLogError(LogStateError):
     """Stored bytes contradict each other. Run ``verify`` to learn which entries are concerned."""
 
 
+class OvertakenError(AuditError):
+    """Another process has appended the entry without which a group was to be appended; it was not."""
+
+
 class RecordRejectedError(AuditError):
     """One record of a group cannot be appended; nothing of the group was."""
 

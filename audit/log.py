@@ -153,13 +153,17 @@ class Log(LogReader):
         """
         return self._appender.draft(records)
 
-    def append_drafts(self, drafts: Sequence[Draft], more: More = no_more) -> list[Receipt]:
+    def append_drafts(
+        self, drafts: Sequence[Draft], more: More = no_more, unless: str | None = None
+    ) -> list[Receipt]:
         """Append what was drafted before, in order: as ``append``, which does both.
 
         Once other writers are kept out, which can take as long as several groups, ``more`` is asked
-        for drafts that came meanwhile: they are appended after the others.
+        for drafts that came meanwhile: they are appended after the others. ``unless`` is an identifier
+        that nobody has used as far as is known here: when another process has, nothing is appended,
+        and OvertakenError raised.
         """
-        return self._appender.append(drafts, more)
+        return self._appender.append(drafts, more, unless)
 
     def erase_subject(
         self,
