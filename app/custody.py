@@ -163,12 +163,16 @@ class Custody:
             self._unpurged = not done.purged
             return done
         recommendations = {log.receipt(record_id).index for record_id in record_ids}
+        # All but the newest entries are looked through before others are kept from appending.
+        size = log.catch_up()
+        ids = [*record_ids, *(row.id for row in following(log, recommendations))]
         return self._erase_records(
             log,
-            [*record_ids, *following(log, recommendations)],
+            ids,
             basis=basis,
             actor=actor,
             new_id=new_id,
+            late=lambda: [row.seq for row in following(log, recommendations, beyond=size)],
         )
 
     def purge_if_needed(self, log: Log) -> None:
@@ -193,7 +197,7 @@ class Custody:
         erased: list[int] = []
         held = 0
         purged = True
-        size = log.size
+        size = log.catch_up()
         for start in range(0, size, _CHUNK):
             due = self._due(start, min(start + _CHUNK, size), now)
             kept = self._held_by([index for index, _ in due])
@@ -213,10 +217,22 @@ class Custody:
         return Expired(tuple(erased), held, purged)
 
     def _erase_records(
-        self, log: Log, record_ids: Sequence[str], *, basis: str, actor: str, new_id: NewId
+        self,
+        log: Log,
+        record_ids: Sequence[str],
+        *,
+        basis: str,
+        actor: str,
+        new_id: NewId,
+        late: Callable[[], Sequence[int]] = list,
     ) -> Erasure:
         done = log.erase_records(
-            record_ids, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
+            record_ids,
+            basis=basis,
+            actor=actor,
+            new_id=new_id,
+            check=self.check_erasable,
+            late=late,
         )
         self._unpurged = not done.purged
         return done

@@ -128,8 +128,18 @@ class Log(LogReader):
         """Return the number of durable entries, without asking the database.
 
         Where several processes append, those are not counted that others appended since the last
-        append or checkpoint here.
+        append or ``catch_up`` here.
         """
+        return self._appender.size
+
+    def catch_up(self) -> int:
+        """Take in what other processes have appended; return the number of durable entries.
+
+        Raises as ``append``.
+        """
+        if self._rows.head().size > self._appender.size:
+            with self._appender.exclusively():
+                pass
         return self._appender.size
 
     @property
@@ -198,15 +208,17 @@ class Log(LogReader):
         actor: str,
         new_id: Callable[[], str],
         check: Check = lambda _indexes: None,
+        late: Callable[[], Sequence[int]] = list,
     ) -> Erasure:
         """Erase the payloads of single records; as ``erase_subject``.
 
-        Records that never had a payload, or were erased before, are passed over. Raises
-        UnknownRecordError.
+        ``late`` is asked for the indexes of further ones, while nobody can append. Records that never
+        had a payload, or were erased before, are passed over. Raises UnknownRecordError.
         """
-        indexes = sorted({self.receipt(record_id).index for record_id in record_ids})
+        named = {self.receipt(record_id).index for record_id in record_ids}
 
         def find() -> list[int]:
+            indexes = sorted({*named, *late()})
             present = [index for index in indexes if self._rows.record_key(index) is not None]
             check(present)
             return present

@@ -6,20 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
+from app.api.witness import create_witness_app
 from app.domain import Caller, Role
 from app.engine import Earlier, Engine, Outcome, Prepared, Recorded
 from app.errors import IdempotencyConflictError
 from app.ids import utc_now
+from app.metrics import Metrics
 from app.refusals import AdviceStoppedError
 from app.stops import Stops, stop_record
+from app.witnesses import Witnesses, load_policy_file
 from audit.appender import More
 from audit.errors import UnknownRecordError
 from audit.group import Draft
 from audit.log import Log
 from audit.postgres import PostgresStore
 from audit.records import Idempotency, NewRecord, Receipt
+from audit.witness import Witness, add_log
 from tests.postgres import Server, server_or_skip
 
 ORIGIN = "example.org/replicas"
@@ -151,3 +156,34 @@ def test_a_request_that_another_service_records_meanwhile_has_its_answer(
     assert isinstance(own, Recorded)
     assert isinstance(bare, Recorded)
     assert second.size == 1 + 3 + 2
+
+
+def test_a_witness_that_another_service_has_asked_meanwhile_is_not_in_conflict(
+    logs: tuple[Log, Log], tmp_path: Path
+) -> None:
+    """The one that was asked for an older checkpoint said that the database was set back."""
+    first, second = logs
+    witness = Witness.open(tmp_path / "witness", clock=utc_now, name="w.example")
+    add_log(tmp_path / "witness", first.verifier_key)
+    policy = tmp_path / "policy"
+    policy.write_text(
+        f"log {first.verifier_key}\nwitness w {witness.vkey} http://w.example\nquorum w\n"
+    )
+
+    async def ask() -> list[str]:
+        transport = httpx.ASGITransport(create_witness_app(witness))
+        async with httpx.AsyncClient(transport=transport) as client:
+            trusted = load_policy_file(policy, origin=ORIGIN)
+            one, two = (Witnesses(log, trusted, metrics=Metrics([]), client=client) for log in logs)
+            older = first.checkpoint()
+            first.append([NewRecord("event", f"e{number}", {}) for number in range(5)])
+            await one.collect(first.checkpoint())
+            assert second.size == 1, "it has not looked"
+            await two.collect(older)
+            return two.alarms
+
+    try:
+        alarms = asyncio.run(ask())
+    finally:
+        witness.close()
+    assert not any("set back" in alarm for alarm in alarms)
