@@ -23,6 +23,7 @@ from audit.errors import (
     DamagedLogError,
     DuplicateIdempotencyError,
     DuplicateIdError,
+    FollowsErasedError,
     LogBrokenError,
     LogRolledBackError,
     LogStateError,
@@ -117,6 +118,7 @@ class Appender:
                 raise OvertakenError(f"an entry {unless} is there by now")
             records = [draft.record for draft in group]
             check_records(records)
+            self._check_followed(records)
             outdated = any(draft.erasures != self._erasures for draft in group)
             if outdated:
                 group = self.draft(records)
@@ -199,6 +201,13 @@ class Appender:
         with self._lock:
             self._closed = True
             self._writer.close()
+
+    def _check_followed(self, records: Sequence[NewRecord]) -> None:
+        """Refuse what follows an erased entry: nobody else can erase one by now."""
+        for position, record in enumerate(records):
+            index = record.follows
+            if index is not None and self._rows.erasure_of(index) is not None:
+                raise FollowsErasedError(position=position, index=index)
 
     def _look_up(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
         """Return those of the drafts' subjects that are stored, and not remembered here, by handle."""

@@ -141,6 +141,13 @@ class RecordRejectedError(AuditError):
         self.position = position
 
 
+class FollowsErasedError(RecordRejectedError):
+    """The record would say more about an entry whose content has been erased."""
+
+    def __init__(self, *, position: int, index: int) -> None:
+        super().__init__(f"entry {index}, which it follows, is erased", position=position)
+
+
 class DuplicateIdError(RecordRejectedError):
     """The record's id is taken, in the log or earlier in the same group."""
 

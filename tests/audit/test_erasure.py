@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from audit import merkle, schema
+from audit.errors import FollowsErasedError
 from audit.log import Log
 from audit.reader import LogReader
 from audit.records import Erasure, Idempotency
@@ -74,6 +75,24 @@ def test_what_is_erased_while_it_is_read_is_erased_and_not_damaged(
         match = reader.find_idempotent(request)
         assert match is not None
         assert (match.id, match.same_request) == ("b", None)
+
+
+@on_both_stores
+def test_what_says_more_about_an_erased_entry_is_refused(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    """Whenever it was drafted: else it would stay, under a key that the erasure knew nothing of."""
+    log = open_log()
+    (about,) = log.append([record(subject="s")])
+    more = replace(record(subject="s"), follows=about.index)
+    log.append([replace(more, id="in-time")])
+    drafts = log.draft([record(), more])
+    erase(log, "s", new_id)
+    with pytest.raises(FollowsErasedError, match=f"entry {about.index}") as refused:
+        log.append_drafts(drafts)
+    assert refused.value.position == 1
+    assert log.records_of("s") == []
+    check_open_log(log, acknowledged=log.append([record(subject="s")]))
 
 
 def test_an_erased_subject_cannot_be_read_and_others_can(
