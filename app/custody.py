@@ -78,7 +78,9 @@ class Custody:
     def alarms(self) -> list[str]:
         """Return what is wrong at present."""
         if self._unpurged:
-            return ["erased bytes are still in the write-ahead log: another process reads it"]
+            return [
+                "erased bytes are still in files: a process reads them, or PostgreSQL must clean up"
+            ]
         return []
 
     @property

@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,7 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from app.domain import Role
+from app.monitoring.entries import BREAKER, Event
 from app.settings import Settings
+from tests.app import tiny
 from tests.app.governed import Governed
 from tests.postgres import server_or_skip
 from tests.started import Started, start
@@ -43,11 +44,15 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("several")
+    tiny.write(directory / "models" / tiny.NAME)
+    (directory / "models" / tiny.NAME / "monitoring.yaml").write_text(
+        "limits:\n  calibration_gap: {limit: 0.1, action: stop}\n"
+    )
     with server_or_skip() as server, server.database() as database:
         first = Settings(
-            models_dir=tiny_models,
+            models_dir=directory / "models",
             store_dir=directory / "store",
             data_dir=directory / "one",
             log_url=SecretStr(database.url),
@@ -108,3 +113,31 @@ def test_a_decision_is_erased_with_the_steps_that_another_service_has_just_recor
     done = pair.idle_post(f"/v1/decisions/{decision}/erasure", BASIS)
     assert done.status_code == 200
     assert step in done.json()["erased"]
+
+
+def test_a_limit_that_trips_at_one_service_stops_the_other_until_it_is_reset(pair: Pair) -> None:
+    one = pair.busy
+    parts = one.started.parts
+    tripped = {
+        "model": parts.model(tiny.NAME).facts["model"],
+        "state": "tripped",
+        "limit": "calibration_gap",
+        "subject": "",
+    }
+    parts.log.append([Event(BREAKER, parts.new_id(), tripped, {}).prepare().record])
+
+    def asked() -> int:
+        return pair.idle.ask(tiny.NAME, tiny.CASE).status_code
+
+    def stance() -> str | None:
+        watched = pair.idle_get(f"/v1/models/{tiny.NAME}/monitoring", Role.MODEL_OWNER)
+        found: str | None = watched.json()["stance"]
+        return found
+
+    assert eventually(lambda: stance() == "stop")
+    assert asked() == 503
+    path = f"/v1/models/{tiny.NAME}/monitoring/reset"
+    reset = one.post(path, {"reason": "Mended."}, one.person("root", Role.ADMIN))
+    assert reset.status_code == 200
+    assert eventually(lambda: stance() is None)
+    assert asked() == 201
