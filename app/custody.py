@@ -126,6 +126,7 @@ class Custody:
 
     def lifting_record(self, *, new_id: NewId, hold_id: str, basis: str, actor: str) -> NewRecord:
         """Return the entry that lifts a hold. Raises UnknownHoldError."""
+        self._log.catch_up()  # another service may have set it a moment ago
         if all(hold.id != hold_id for hold in self.holds()):
             raise UnknownHoldError
         return NewRecord(HOLD_LIFTED, new_id(), {"hold": hold_id, "basis": basis, "actor": actor})

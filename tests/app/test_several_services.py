@@ -141,3 +141,12 @@ def test_a_limit_that_trips_at_one_service_stops_the_other_until_it_is_reset(pai
     assert reset.status_code == 200
     assert eventually(lambda: stance() is None)
     assert asked() == 201
+
+
+def test_a_hold_is_listed_and_lifted_at_once_by_another_service(pair: Pair) -> None:
+    decision, _ = pair.decided()
+    one = pair.busy
+    hold = one.post(f"/v1/decisions/{decision}/hold", BASIS, one.person("root", Role.ADMIN))
+    assert pair.idle_post(f"/v1/holds/{hold.json()['id']}/lift", BASIS).status_code == 200
+    hold = one.post(f"/v1/decisions/{decision}/hold", BASIS, one.person("root", Role.ADMIN))
+    assert hold.json()["id"] in pair.idle_get("/v1/holds").text
