@@ -14,6 +14,7 @@ from app.monitoring.entries import OUTCOME
 from app.records import RECOMMENDATION, REPLAY, SHADOW
 from audit.leaf import Leaf, parse_leaf
 from audit.reader import LogReader
+from audit.rows import EntryRow
 
 FOLLOWING = frozenset((SHADOW, OUTCOME, REPLAY, *get_args(EventType)))
 """Entries about one recommendation that have content of their own."""
@@ -33,14 +34,16 @@ def case_of(index: int, leaf: Leaf) -> int | None:
     return of if leaf.type in FOLLOWING and isinstance(of, int) else None
 
 
-def following(log: LogReader, recommendations: Collection[int]) -> Iterator[str]:
-    """Yield the identifiers of the entries that follow these recommendations, given by index.
+def following(
+    log: LogReader, recommendations: Collection[int], *, beyond: int = 0
+) -> Iterator[EntryRow]:
+    """Yield the entries that follow these recommendations, given by index.
 
-    Reads every leaf after the first of them.
+    Reads every leaf after the first of them, from the index ``beyond`` on.
     """
     if not recommendations:
         return
-    start = min(recommendations) + 1
+    start = max(beyond, min(recommendations) + 1)
     size = log.size
     while start < size:
         stop = min(start + _CHUNK, size)
@@ -48,5 +51,5 @@ def following(log: LogReader, recommendations: Collection[int]) -> Iterator[str]
             # Most leaves name another entry, or none: no need to parse those.
             named = any(int(each) in recommendations for each in _OF.findall(row.leaf))
             if named and case_of(row.seq, parse_leaf(row.leaf)) in recommendations:
-                yield row.id
+                yield row
         start = stop

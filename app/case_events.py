@@ -88,6 +88,7 @@ def event_record(
         facts=bound,
         payload=payload + b" " * (-len(payload) % _SIZE_CLASS_BYTES),
         subject=decision.content.subject,
+        follows=decision.receipt.index,
     )
 
 

@@ -142,6 +142,8 @@ class Checkpointer:
         try:
             await asyncio.to_thread(self._clock_watch.look)
             await asyncio.to_thread(self._custody.purge_if_needed, self._log)
+            # A service that records nothing itself would not hear what others record.
+            await asyncio.to_thread(self._log.catch_up)
             note = await asyncio.to_thread(self._log.checkpoint_in_turn)
         except AuditError as err:
             self._signing_fault = f"no checkpoint can be signed ({type(err).__name__})"

@@ -301,6 +301,8 @@ def key_revoke(
     with _key_store(data_dir) as store:
         store.revoke(key_id, clock=utc_now)
     say(f"{key_id} is revoked")
+    if Settings().log_url is not None:
+        complain("Here alone: revoke it at every other service on this log too.")
 
 
 @contextmanager

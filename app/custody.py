@@ -78,7 +78,9 @@ class Custody:
     def alarms(self) -> list[str]:
         """Return what is wrong at present."""
         if self._unpurged:
-            return ["erased bytes are still in the write-ahead log: another process reads it"]
+            return [
+                "erased bytes are still in files: a process reads them, or PostgreSQL must clean up"
+            ]
         return []
 
     @property
@@ -124,6 +126,7 @@ class Custody:
 
     def lifting_record(self, *, new_id: NewId, hold_id: str, basis: str, actor: str) -> NewRecord:
         """Return the entry that lifts a hold. Raises UnknownHoldError."""
+        self._log.catch_up()  # another service may have set it a moment ago
         if all(hold.id != hold_id for hold in self.holds()):
             raise UnknownHoldError
         return NewRecord(HOLD_LIFTED, new_id(), {"hold": hold_id, "basis": basis, "actor": actor})
@@ -163,12 +166,16 @@ class Custody:
             self._unpurged = not done.purged
             return done
         recommendations = {log.receipt(record_id).index for record_id in record_ids}
+        # All but the newest entries are looked through before others are kept from appending.
+        size = log.catch_up()
+        ids = [*record_ids, *(row.id for row in following(log, recommendations))]
         return self._erase_records(
             log,
-            [*record_ids, *following(log, recommendations)],
+            ids,
             basis=basis,
             actor=actor,
             new_id=new_id,
+            late=lambda: [row.seq for row in following(log, recommendations, beyond=size)],
         )
 
     def purge_if_needed(self, log: Log) -> None:
@@ -193,7 +200,7 @@ class Custody:
         erased: list[int] = []
         held = 0
         purged = True
-        size = log.size
+        size = log.catch_up()
         for start in range(0, size, _CHUNK):
             due = self._due(start, min(start + _CHUNK, size), now)
             kept = self._held_by([index for index, _ in due])
@@ -213,10 +220,22 @@ class Custody:
         return Expired(tuple(erased), held, purged)
 
     def _erase_records(
-        self, log: Log, record_ids: Sequence[str], *, basis: str, actor: str, new_id: NewId
+        self,
+        log: Log,
+        record_ids: Sequence[str],
+        *,
+        basis: str,
+        actor: str,
+        new_id: NewId,
+        late: Callable[[], Sequence[int]] = list,
     ) -> Erasure:
         done = log.erase_records(
-            record_ids, basis=basis, actor=actor, new_id=new_id, check=self.check_erasable
+            record_ids,
+            basis=basis,
+            actor=actor,
+            new_id=new_id,
+            check=self.check_erasable,
+            late=late,
         )
         self._unpurged = not done.purged
         return done

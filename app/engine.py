@@ -22,13 +22,20 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
-from audit.errors import DamagedLogError, LogStateError, RecordRejectedError
+from audit.errors import (
+    DamagedLogError,
+    DuplicateIdempotencyError,
+    LogStateError,
+    OvertakenError,
+    RecordRejectedError,
+)
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
 
 if TYPE_CHECKING:
     from app.answers import Assessment
+    from app.stops import Stops
 
 _log = structlog.get_logger("grounds.engine")
 
@@ -177,6 +184,9 @@ class _Group:
     postponed: list[_Waiting] = field(default_factory=list)
     """To wait for another of this group."""
     keys: set[tuple[str, str]] = field(default_factory=set)
+    unless: str | None = None
+    """The next stop's identifier, from before the first was checked: once it is taken, nothing of this
+    group may be recorded without being checked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +208,14 @@ class Engine:
         group_limit: int,
         on_group: Callable[[int, float], None],
         prepare: Callable[[Sequence[Work]], list[Made]] | None = None,
+        stops: "Stops | None" = None,
     ) -> None:
         """``on_group`` hears size and commit time, in seconds, of every group appended.
 
-        ``prepare`` prepares several pieces of work, in order; without it each is prepared alone.
+        ``prepare`` prepares several pieces of work, in order; without it each is prepared alone. With
+        ``stops`` no record comes after a stop in the log that its check did not know of.
         """
+        self._stops = stops
         self._prepare = prepare or alone
         self._log = log
         self._queue_limit = queue_limit
@@ -368,7 +381,7 @@ class Engine:
         while not self._stopping or self._taken:
             self._take()
             self._begun = monotonic()
-            group = _Group()
+            group = _Group(unless=self._next_stop())
             for entry in islice(self._taken, self._group_limit):
                 self._add(group, entry)
             settled = self._append(group)
@@ -439,8 +452,12 @@ class Engine:
         start = perf_counter()
         try:
             receipts = self._log.append_drafts(
-                [made.draft for _, made in ready], partial(self._add_late, group)
+                [made.draft for _, made in ready], partial(self._add_late, group), group.unless
             )
+        except OvertakenError:
+            return [*self._check_again(group), *self._append(group)]
+        except DuplicateIdempotencyError as error:
+            return [*self._answered_elsewhere(group, error), *self._append(group)]
         except RecordRejectedError as error:
             # One record at fault must not cost the others theirs.
             refused, _ = ready.pop(error.position)
@@ -455,6 +472,50 @@ class Engine:
             (entry, Recorded(made.prepared.answer, receipt))
             for (entry, made), receipt in zip(ready, receipts, strict=True)
         ]
+
+    def _next_stop(self) -> str | None:
+        return None if self._stops is None else self._stops.next_id
+
+    def _check_again(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
+        """Take out of a group what the stops that came meanwhile forbid; it may be appended then."""
+        settled: list[tuple[_Waiting, Outcome | Exception]] = []
+        ready, group.ready = group.ready, []
+        try:
+            if self._stops is not None:
+                self._stops.refresh()
+            group.unless = self._next_stop()
+        except Exception as error:  # noqa: BLE001  # as when the group cannot be appended
+            self._last_failure = _Failure(type(error).__name__, monotonic())
+            return [(entry, _as_unrecorded(error)) for entry, _ in ready]
+        for entry, made in ready:
+            try:
+                made.prepared.check()
+            except Exception as error:  # noqa: BLE001  # reaches the one who waits
+                settled.append((entry, error))
+            else:
+                group.ready.append((entry, made))
+        return settled
+
+    def _answered_elsewhere(
+        self, group: _Group, refused: DuplicateIdempotencyError
+    ) -> list[tuple[_Waiting, Outcome | Exception]]:
+        """Take out of a group what another service has recorded since its keys were looked up."""
+        settled: list[tuple[_Waiting, Outcome | Exception]] = []
+        ready, group.ready = group.ready, []
+        for position, (entry, made) in enumerate(ready):
+            key = entry.work.idempotency
+            outcome: Outcome | Exception | None = None
+            try:
+                outcome = None if key is None else self._find_earlier(key)
+            except Exception as error:  # noqa: BLE001  # reaches the one who waits
+                outcome = error
+            if outcome is None and position == refused.position:
+                outcome = refused
+            if outcome is None:
+                group.ready.append((entry, made))
+            else:
+                settled.append((entry, outcome))
+        return settled
 
     def _count(self, ready: list[tuple[_Waiting, _Drafted]], seconds: float) -> None:
         """Tell whoever counts. Records are durable by now: no miscount may cost their answers."""

@@ -63,7 +63,7 @@ class UnknownVerificationError(AppError):
     """No verification of the log has this identifier."""
 
     def __init__(self) -> None:
-        super().__init__("no such verification is under way or on record")
+        super().__init__("no such verification is under way here or on record")
 
 
 class ErasedDecisionError(AppError):

@@ -118,6 +118,7 @@ class KeyStore:
                     agreement,
                 ),
             )
+            self._fold()
         return f"{PREFIX}_{key_id}_{secret}"
 
     def authenticate(self, text: str) -> Caller | None:
@@ -165,12 +166,18 @@ class KeyStore:
                 "UPDATE access_key SET revoked = ? WHERE id = ? AND revoked IS NULL",
                 (timestamp(clock()), key_id),
             )
-        if self._connection.changes() != 1:
+            changed = self._connection.changes()
+            self._fold()
+        if changed != 1:
             raise KeyStoreError(f"no key in use has the id {key_id}")
 
     def close(self) -> None:
         """Close the store."""
         self._connection.close()
+
+    def _fold(self) -> None:
+        """Bring what was written into the file itself, which operators copy from service to service."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class TurnKeys:

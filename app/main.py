@@ -437,6 +437,7 @@ def assemble(
         group_limit=settings.group_limit,
         on_group=metrics.observe_group,
         prepare=service.prepare,
+        stops=stops,
     )
     practice_cases = PracticeCases()
     for model in served.values():

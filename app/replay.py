@@ -181,6 +181,7 @@ def replay_record(
                 }
             ),
             subject=stored.content.subject,
+            follows=stored.receipt.index,
         ),
         answer=answer,
         result=verdict_name(verdict),

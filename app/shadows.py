@@ -26,7 +26,7 @@ from app.policy import PolicyError
 from app.records import SHADOW
 from app.served import ServedModel
 from app.service import Application, advise, explain
-from audit.errors import AuditError
+from audit.errors import AuditError, FollowsErasedError
 from audit.leaf import Facts
 from audit.reader import LogReader
 from audit.records import NewRecord
@@ -120,7 +120,10 @@ class Shadows:
             self._count((served,), result)
 
     async def _record(self, records: list[NewRecord]) -> None:
-        await asyncio.gather(*[self._engine.submit(EntryWork(record)) for record in records])
+        works = [self._engine.submit(EntryWork(record)) for record in records]
+        for done in await asyncio.gather(*works, return_exceptions=True):
+            if isinstance(done, BaseException) and not isinstance(done, FollowsErasedError):
+                raise done
 
     def _looked(self, seen: Seen) -> list[tuple[ServedModel, str, NewRecord]]:
         found = []
@@ -188,6 +191,7 @@ class Shadows:
             facts=facts,
             payload=payload + b" " * (-len(payload) % SIZE_CLASS_BYTES),
             subject=application.subject,
+            follows=receipt.index,
         )
 
     def _count(self, shadows: tuple[ServedModel, ...], result: str) -> None:

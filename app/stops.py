@@ -72,6 +72,11 @@ class Stops:
         """What is known at this moment."""
         return self._numbered.state
 
+    @property
+    def next_id(self) -> str:
+        """The identifier of the next control entry: while nobody has taken it, this is the state."""
+        return control_id(self.state.count + 1)
+
     def check(self, model: str, *, manual_route: str | None) -> None:
         """Raise AdviceStoppedError while this model's advice, or all advice, is stopped."""
         if self.state.stops and self.covers(model):

@@ -105,6 +105,7 @@ class Verifications:
         current = self._current
         if current is not None and current.id == identifier:
             return current
+        self._log.catch_up()
         for index, leaf in self._rare.entries():
             if leaf.id == identifier:
                 return self._on_record(index, identifier)

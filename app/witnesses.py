@@ -171,11 +171,11 @@ class Witnesses:
             old = self._last_size(response)
             self._states[known.name] = replace(self._states[known.name], size=old)
             if old > checkpoint.size:
-                if old > self._log.size:
+                size = await asyncio.to_thread(self._log.catch_up)
+                if old > size:
                     raise WitnessFaultError(
                         "conflict",
-                        f"it cosigned {old} entries, the log has {self._log.size}: the database "
-                        "was set back",
+                        f"it cosigned {old} entries, the log has {size}: the database was set back",
                     )
                 raise WitnessFaultError("refused", f"it has cosigned {old} entries meanwhile")
             response = await self._send(known, old, note, checkpoint)

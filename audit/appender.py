@@ -23,9 +23,11 @@ from audit.errors import (
     DamagedLogError,
     DuplicateIdempotencyError,
     DuplicateIdError,
+    FollowsErasedError,
     LogBrokenError,
     LogRolledBackError,
     LogStateError,
+    OvertakenError,
     ProofError,
     RecordRejectedError,
 )
@@ -86,7 +88,7 @@ class Appender:
         with self._lock:
             try:
                 # Head, tiles and entries are read in several steps.
-                self._writer.begin(self._tree.size, _nobody)
+                self._writer.begin(self._tree.size, _nobody, None)
                 self._tree = self._load_tree()
             finally:
                 self._writer.roll_back()
@@ -98,7 +100,9 @@ class Appender:
         timestamp = format_timestamp(self._clock())
         return self._groups.draft(records, timestamp=timestamp, erasures=erasures)
 
-    def append(self, drafts: Sequence[Draft], more: More = no_more) -> list[Receipt]:
+    def append(
+        self, drafts: Sequence[Draft], more: More = no_more, unless: str | None = None
+    ) -> list[Receipt]:
         """Append drafts in order, all or none: see ``Log.append_drafts``."""
         self.check_usable()
         if not drafts:
@@ -109,9 +113,12 @@ class Appender:
             group.extend(more())
             return self._groups.unknown(group)
 
-        with self.exclusively(unknown) as news:
+        with self.exclusively(unknown, unless) as news:
+            if news is not None and news.is_taken:
+                raise OvertakenError(f"an entry {unless} is there by now")
             records = [draft.record for draft in group]
             check_records(records)
+            self._check_followed(records)
             outdated = any(draft.erasures != self._erasures for draft in group)
             if outdated:
                 group = self.draft(records)
@@ -120,17 +127,18 @@ class Appender:
 
     @contextmanager
     def exclusively(
-        self, subjects: Callable[[], Sequence[bytes]] = _nobody
+        self, subjects: Callable[[], Sequence[bytes]] = _nobody, unless: str | None = None
     ) -> Iterator[News | None]:
         """Keep all other writers out, and take in what they have appended.
 
-        Once they are out ``subjects`` is asked for the handles of those to look up.
+        Once they are out ``subjects`` is asked for the handles of those to look up; ``unless`` is an
+        identifier to look for.
         """
         with self._lock:
             self.check_usable()
             with self.stopping():
                 try:
-                    news = self._writer.begin(self._tree.size, subjects)
+                    news = self._writer.begin(self._tree.size, subjects, unless)
                     if news is not None:
                         self._take_in(news)
                     yield news
@@ -193,6 +201,13 @@ class Appender:
         with self._lock:
             self._closed = True
             self._writer.close()
+
+    def _check_followed(self, records: Sequence[NewRecord]) -> None:
+        """Refuse what follows an erased entry: nobody else can erase one by now."""
+        for position, record in enumerate(records):
+            index = record.follows
+            if index is not None and self._rows.erasure_of(index) is not None:
+                raise FollowsErasedError(position=position, index=index)
 
     def _look_up(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
         """Return those of the drafts' subjects that are stored, and not remembered here, by handle."""

@@ -129,12 +129,23 @@ class DamagedLogError(LogStateError):
     """Stored bytes contradict each other. Run ``verify`` to learn which entries are concerned."""
 
 
+class OvertakenError(AuditError):
+    """Another process has appended the entry without which a group was to be appended; it was not."""
+
+
 class RecordRejectedError(AuditError):
     """One record of a group cannot be appended; nothing of the group was."""
 
     def __init__(self, message: str, *, position: int) -> None:
         super().__init__(f"record {position} of the group: {message}")
         self.position = position
+
+
+class FollowsErasedError(RecordRejectedError):
+    """The record would say more about an entry whose content has been erased."""
+
+    def __init__(self, *, position: int, index: int) -> None:
+        super().__init__(f"entry {index}, which it follows, is erased", position=position)
 
 
 class DuplicateIdError(RecordRejectedError):

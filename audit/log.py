@@ -128,8 +128,18 @@ class Log(LogReader):
         """Return the number of durable entries, without asking the database.
 
         Where several processes append, those are not counted that others appended since the last
-        append or checkpoint here.
+        append or ``catch_up`` here.
         """
+        return self._appender.size
+
+    def catch_up(self) -> int:
+        """Take in what other processes have appended; return the number of durable entries.
+
+        Raises as ``append``.
+        """
+        if self._rows.head().size > self._appender.size:
+            with self._appender.exclusively():
+                pass
         return self._appender.size
 
     @property
@@ -153,13 +163,17 @@ class Log(LogReader):
         """
         return self._appender.draft(records)
 
-    def append_drafts(self, drafts: Sequence[Draft], more: More = no_more) -> list[Receipt]:
+    def append_drafts(
+        self, drafts: Sequence[Draft], more: More = no_more, unless: str | None = None
+    ) -> list[Receipt]:
         """Append what was drafted before, in order: as ``append``, which does both.
 
         Once other writers are kept out, which can take as long as several groups, ``more`` is asked
-        for drafts that came meanwhile: they are appended after the others.
+        for drafts that came meanwhile: they are appended after the others. ``unless`` is an identifier
+        that nobody has used as far as is known here: when another process has, nothing is appended,
+        and OvertakenError raised.
         """
-        return self._appender.append(drafts, more)
+        return self._appender.append(drafts, more, unless)
 
     def erase_subject(
         self,
@@ -194,15 +208,17 @@ class Log(LogReader):
         actor: str,
         new_id: Callable[[], str],
         check: Check = lambda _indexes: None,
+        late: Callable[[], Sequence[int]] = list,
     ) -> Erasure:
         """Erase the payloads of single records; as ``erase_subject``.
 
-        Records that never had a payload, or were erased before, are passed over. Raises
-        UnknownRecordError.
+        ``late`` is asked for the indexes of further ones, while nobody can append. Records that never
+        had a payload, or were erased before, are passed over. Raises UnknownRecordError.
         """
-        indexes = sorted({self.receipt(record_id).index for record_id in record_ids})
+        named = {self.receipt(record_id).index for record_id in record_ids}
 
         def find() -> list[int]:
+            indexes = sorted({*named, *late()})
             present = [index for index in indexes if self._rows.record_key(index) is not None]
             check(present)
             return present

@@ -45,6 +45,7 @@ _LOCK = f"SELECT pg_advisory_xact_lock({LOCKS}, {APPENDING})"
 _NEWS = """
 SELECT size, frontier, root,
   EXISTS (SELECT FROM erased WHERE erasure >= $1),
+  EXISTS (SELECT FROM entry WHERE id = $4),
   ARRAY(SELECT leaf_hash FROM entry
         WHERE seq >= $1 AND seq < size AND size - $1 <= $2 ORDER BY seq),
   found.*
@@ -171,15 +172,17 @@ class PostgresWriter:
         """Check that the tables are of this version. They are made by ``grounds log migrate``."""
         postgres_schema.check_version(self._session)
 
-    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News:
+    def begin(
+        self, known: int, subjects: Callable[[], Sequence[bytes]], sought: str | None
+    ) -> News:
         """Take the lock on appending, and return what others appended; see ``audit.store``."""
 
         async def begin(connection: Connection) -> News:
             if connection.is_in_transaction():
                 await connection.execute("ROLLBACK")
             await connection.execute(f"{_BEGIN}; {_LOCK}")
-            size, frontier, root, erased, hashes, *found = await connection.fetchrow(
-                _NEWS, known, _MOST_NEWS, subjects()
+            size, frontier, root, erased, taken, hashes, *found = await connection.fetchrow(
+                _NEWS, known, _MOST_NEWS, subjects(), sought
             )
             rows = zip(*found, strict=True) if found[0] else ()
             return News(
@@ -187,6 +190,7 @@ class PostgresWriter:
                 tuple(hashes) if size - known <= _MOST_NEWS else None,
                 {row[1]: SubjectRow(*row) for row in rows if 0 <= row[0] < size},
                 erased,
+                taken,
             )
 
         self._begun = True

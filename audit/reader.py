@@ -7,6 +7,7 @@ from audit import merkle, tiles
 from audit.checkpoint import Checkpoint, open_checkpoint, unverified_checkpoint
 from audit.digests import body_digest, idempotency_digest, subject_handle
 from audit.envelope import (
+    PayloadDigests,
     RecordKey,
     open_envelope,
     unwrap_record_key,
@@ -60,6 +61,10 @@ class LogReader:
     def size(self) -> int:
         """Return the number of durable entries."""
         return self._rows.head().size
+
+    def catch_up(self) -> int:
+        """Return the number of durable entries, whoever appended them."""
+        return self.size
 
     @property
     def verifier_key(self) -> str:
@@ -141,9 +146,13 @@ class LogReader:
         leaf = _leaf(row)
         if leaf.idempotency is None:
             raise DamagedLogError(f"entry {index} has an idempotency key its leaf does not know")
-        if self._rows.erasure_of(index) is not None:
+        try:
+            salt = self.record_key(index).salt
+        except DamagedLogError:
+            if self._rows.erasure_of(index) is None:
+                raise
             return IdempotencyMatch(index, row.id, same_request=None)
-        body = body_digest(self.record_key(index).salt, request.fingerprint)
+        body = body_digest(salt, request.fingerprint)
         same = hmac.compare_digest(body, leaf.idempotency.body)
         return IdempotencyMatch(index, row.id, same_request=same)
 
@@ -256,23 +265,13 @@ class LogReader:
         payload: bytes | None = None
         erased = False
         if leaf.payload is not None:
-            envelope = self._rows.envelope(row.seq)
-            if envelope is not None:
-                try:
-                    payload = open_envelope(
-                        envelope,
-                        record_id=row.id,
-                        record_key=self.record_key(row.seq),
-                        commitments=leaf.payload,
-                    )
-                except EnvelopeError as err:
-                    raise DamagedLogError(f"entry {row.seq}: {err}") from err
-            elif self._rows.erasure_of(row.seq) is not None:
+            try:
+                payload = self._payload(row, leaf.payload)
+            except DamagedLogError:
+                # Looked at last: another process may erase it between two of the looks before.
+                if self._rows.erasure_of(row.seq) is None:
+                    raise
                 erased = True
-            else:
-                raise DamagedLogError(
-                    f"the payload of entry {row.seq} is missing and was not erased"
-                )
         return StoredRecord(
             index=row.seq,
             id=row.id,
@@ -284,6 +283,20 @@ class LogReader:
             payload=payload,
             erased=erased,
         )
+
+    def _payload(self, row: EntryRow, commitments: PayloadDigests) -> bytes:
+        envelope = self._rows.envelope(row.seq)
+        if envelope is None:
+            raise DamagedLogError(f"the payload of entry {row.seq} is missing and was not erased")
+        try:
+            return open_envelope(
+                envelope,
+                record_id=row.id,
+                record_key=self.record_key(row.seq),
+                commitments=commitments,
+            )
+        except EnvelopeError as err:
+            raise DamagedLogError(f"entry {row.seq}: {err}") from err
 
     def _found(self, record_id: str) -> EntryRow:
         row = self._rows.find_entry(record_id)

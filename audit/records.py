@@ -41,6 +41,8 @@ class NewRecord:
     subject: str | None = field(default=None, repr=False)
     """Whose data the payload is: what one erasure erases together. None: a key of its own."""
     idempotency: Idempotency | None = field(default=None, repr=False)
+    follows: int | None = None
+    """The entry that the payload says more about: once that one is erased, this one is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,3 +59,5 @@ class News:
     """The subjects that were asked for and are there, by handle."""
     erased: bool
     """Whether records were erased: then what is remembered of subjects' keys may be gone."""
+    is_taken: bool
+    """Whether an entry has the identifier that was asked for."""

@@ -163,7 +163,12 @@ class SqliteWriter:
         with self._using, converted("the schema cannot be made"):
             schema.migrate(self._connection)
 
-    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> None:  # noqa: ARG002
+    def begin(
+        self,
+        known: int,  # noqa: ARG002
+        subjects: Callable[[], Sequence[bytes]],
+        sought: str | None,  # noqa: ARG002
+    ) -> None:
         """Keep nobody out and return nothing: this process alone writes, and the log sees to its threads."""
         subjects()
 

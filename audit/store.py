@@ -42,10 +42,13 @@ class Writer(Protocol):
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""
         ...
 
-    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News | None:
+    def begin(
+        self, known: int, subjects: Callable[[], Sequence[bytes]], sought: str | None
+    ) -> News | None:
         """Keep all other writers out until ``commit`` or ``roll_back``.
 
-        Once they are out ``subjects`` is asked for handles. Returns what others have appended after
+        Once they are out ``subjects`` is asked for handles, and ``sought`` is an identifier to look
+        for. Returns what others have appended after
         the first ``known`` entries, with those of the subjects that are there; None where nobody else
         can append. Raises LogStateError when that cannot be.
         """

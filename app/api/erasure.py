@@ -213,7 +213,9 @@ async def erase_decision(
 )
 def list_holds(request: Request) -> HoldList:
     """Return the holds in force."""
-    return HoldList(holds=[_shown(hold) for hold in parts_of(request).custody.holds()])
+    parts = parts_of(request)
+    parts.log.catch_up()
+    return HoldList(holds=[_shown(hold) for hold in parts.custody.holds()])
 
 
 @router.post(

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from app.api.parts import Parts
 from app.engine import Earlier, Outcome, Recorded, Unfinished, Work
-from app.errors import TimedOutError
-from audit.errors import DuplicateIdError
+from app.errors import ErasedDecisionError, TimedOutError
+from audit.errors import DuplicateIdError, FollowsErasedError
 
 Made = TypeVar("Made")
 
@@ -24,6 +24,8 @@ async def recorded(parts: Parts, work: Work) -> Recorded | Earlier:
     timer = asyncio.get_running_loop().call_later(seconds, _expire, submitted, seconds)
     try:
         outcome = await submitted
+    except FollowsErasedError as err:
+        raise ErasedDecisionError("the decision was erased meanwhile") from err
     finally:
         timer.cancel()
     if not isinstance(outcome, Unfinished):

@@ -85,8 +85,8 @@ async def list_stops(request: Request) -> StopList:
     "/v1/stop",
     operation_id="stop_advice",
     summary="Stop advice",
-    description="From the moment this answers nothing is advised here, and within a second nowhere: "
-    "calls are refused with the manual route in the problem's text. It stays so across restarts. "
+    description="From the moment this answers nothing more is advised, by this service or another one on "
+    "its log: calls are refused with the manual route in the problem's text. It stays so across restarts. "
     "Recorded cases can still be decided. The same stop again, by the same person for the same "
     "reason, is the one in force and no second one.",
     status_code=201,

@@ -16,6 +16,7 @@ from app.api.recording import recorded, until_numbered
 from app.domain import Role
 from app.errors import UnknownModelError
 from app.lifecycle import RegistryState, VersionId, allowed_stages
+from app.lifecycle_refusals import StageRefusedError
 from app.log_entries import EntryWork
 from app.registry_entries import Change, changes
 from audit.records import NewRecord
@@ -230,11 +231,22 @@ async def compare_shadow(
 
 
 async def _change(parts: Parts, model: str, make: Make) -> shapes.Versions:
-    """Record a change made for the newest state; made again when another came first."""
+    """Record a change made for the newest state; made again when another came first.
+
+    Raises StageRefusedError when that one changed what advises: whoever asked did not know of it, and
+    two rollbacks at once would go back two versions.
+    """
+    met: list[tuple[VersionId | None, VersionId | None]] = []
 
     async def attempt() -> shapes.Versions:
         with ExitStack() as held:
             state = await run_in_threadpool(parts.registry.refresh)
+            of = state.model(model)
+            met.append((of.active, of.canary))
+            if met[0] != met[-1]:
+                raise StageRefusedError(
+                    "somebody else changed what advises at the same moment: look at the versions first"
+                )
             record = await run_in_threadpool(make, state, held)
             await recorded(parts, EntryWork(record))
             await run_in_threadpool(parts.registry.refresh)

@@ -25,6 +25,8 @@ class Event:
     payload: Mapping[str, object]
     subject: str | None = None
     """Whose data it is, so that it is erased with the rest."""
+    follows: int | None = None
+    """The recommendation that it says more about."""
 
     @property
     def idempotency(self) -> Idempotency | None:
@@ -44,6 +46,7 @@ class Event:
                 facts=self.facts,
                 payload=content,
                 subject=self.subject,
+                follows=self.follows,
             ),
             answer=content,
             result=self.type,
@@ -61,4 +64,5 @@ def outcome_event(
         facts={"of": of, "model": model},
         payload={"decision": decision, "outcome": outcome, "actor": actor, "at": at},
         subject=subject,
+        follows=of,
     )

@@ -90,7 +90,7 @@ def prov(
     with closing(read_log(settings_in(data_dir))) as log:
         check_visible(log, decision, reader=OPERATOR)
         made = log.read(decision)
-        later = map(log.read, following(log, {made.index}))
+        later = (log.read(row.id) for row in following(log, {made.index}))
         typer.echo(_json(prov_document(log, made, later)), nl=False)
 
 

@@ -1,7 +1,7 @@
 """Whatever erases a case erases all of it: the advice, every later step, letters, outcomes, replays."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 from app.case_entries import FOLLOWING, case_of
 from app.domain import Role
+from app.engine import Engine, Work
 from app.ids import new_id
 from app.retention import Period
 from audit.errors import UnderHoldError
@@ -24,6 +25,7 @@ from tests.app.governed import Governed, governed
 from tests.app.test_cli import here
 from tests.app.test_custody import Clock, clock, custody_of, log  # noqa: F401 (fixtures)
 from tests.app.test_notices import LETTER
+from tests.problems import assert_problem
 from tests.started import Started, start
 
 MARK = "Xyzzy"
@@ -228,3 +230,51 @@ def test_what_names_another_kind_of_entry_is_of_no_case(log: Log) -> None:  # no
     log.append([NewRecord("read", "r", {"of": 1}), NewRecord("notice", "n", {"of": [1]})])
     leaves = [parse_leaf(row.leaf) for row in log.entries(0, log.size)]
     assert [case_of(at, leaf) for at, leaf in enumerate(leaves)] == [None] * 3
+
+
+class Erasing:
+    """The engine, before whose next record somebody else erases something."""
+
+    def __init__(self, engine: Engine, erase: Callable[[], object]) -> None:
+        self._engine, self._erase = engine, [erase]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def submit(self, work: Work) -> Any:
+        while self._erase:
+            self._erase.pop()()
+        return self._engine.submit(work)
+
+
+@pytest.mark.parametrize(
+    ("step", "body"),
+    [
+        ("caseworker-decision", {"outcome": "yes", "reason": REASON}),
+        ("outcome", {"outcome": 1}),
+        ("replay", {}),
+    ],
+)
+def test_a_step_that_was_checked_before_its_case_was_erased_is_not_recorded(
+    tmp_path: Path, step: str, body: dict[str, Any]
+) -> None:
+    """Else its content stayed, and no page or answer would have told of it."""
+    with governed(tmp_path) as service:
+        decision = service.ask(subject="person-1").json()["id"]
+        parts = service.started.parts
+
+        def erase() -> None:
+            parts.custody.erase(
+                parts.log, basis="b", actor="a", new_id=new_id, record_ids=[decision]
+            )
+
+        who = {
+            "caseworker-decision": service.person("ann"),
+            "outcome": service.machine,
+            "replay": service.started.key(Role.AUDITOR),
+        }[step]
+        with service.started.replaced(engine=Erasing(parts.engine, erase)):
+            refused = service.step(decision, step, who, **body)
+        assert_problem(refused, slug="erased", status=410)
+        index = parts.log.receipt(decision).index
+        assert of_cases(parts.log, index) == {index}

@@ -69,11 +69,13 @@ class FullDisk:
     def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         return self._log.draft(records)
 
-    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
+    def append_drafts(
+        self, drafts: Sequence[Draft], more: More, unless: str | None
+    ) -> list[Receipt]:
         if self._failures:
             self._failures -= 1
             raise LogFullError("no room")
-        return self._log.append_drafts(drafts, more)
+        return self._log.append_drafts(drafts, more, unless)
 
     def find_idempotent(self, request: Idempotency) -> object:
         return self._log.find_idempotent(request)
@@ -126,10 +128,12 @@ class Waited:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
 
-    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
+    def append_drafts(
+        self, drafts: Sequence[Draft], more: More, unless: str | None
+    ) -> list[Receipt]:
         if not self.groups:
             self._arrive()
-        receipts = self._log.append_drafts(drafts, more)
+        receipts = self._log.append_drafts(drafts, more, unless)
         self.groups.append(len(receipts))
         return receipts
 
@@ -299,10 +303,12 @@ class Hanging(FullDisk):
         super().__init__(log, failures=0)
         self.asked, self.let = threading.Event(), threading.Event()
 
-    def append_drafts(self, drafts: Sequence[Draft], more: More) -> list[Receipt]:
+    def append_drafts(
+        self, drafts: Sequence[Draft], more: More, unless: str | None
+    ) -> list[Receipt]:
         self.asked.set()
         assert self.let.wait(60)
-        return super().append_drafts(drafts, more)
+        return super().append_drafts(drafts, more, unless)
 
 
 class Away(FullDisk):

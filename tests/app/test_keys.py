@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -133,6 +134,22 @@ def test_another_process_sees_a_key_at_once(path: Path, store: KeyStore) -> None
     other.revoke(text.split("_")[1], clock=clock)
     assert store.authenticate(text) is None
     other.close()
+
+
+def test_a_copy_of_the_file_has_every_key_while_a_service_has_it_open(
+    path: Path, store: KeyStore, tmp_path: Path
+) -> None:
+    with closing(KeyStore(path)) as command:
+        kept, ended = (
+            command.create(name=name, role=Role.CALLER, clock=clock) for name in ("kept", "ended")
+        )
+        command.revoke(ended.split("_")[1], clock=clock)
+    assert store.authenticate(kept) is not None
+    copy = tmp_path / "copy.sqlite3"
+    shutil.copy(path, copy)
+    with closing(KeyStore(copy)) as other:
+        assert other.authenticate(kept) == store.authenticate(kept)
+        assert other.authenticate(ended) is None
 
 
 def test_those_who_come_in_one_turn_are_looked_up_once(store: KeyStore) -> None:

@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from app.changing import Changing
 from app.domain import Role
 from app.lifecycle import (
     STAGES,
@@ -33,7 +35,7 @@ from app.lifecycle_refusals import StageRefusedError
 from app.main import StartRefusedError
 from app.settings import Settings
 from audit.errors import DamagedLogError
-from audit.records import StoredRecord
+from audit.records import NewRecord, StoredRecord
 from models.bundle import PROXIES
 from models.card import Card
 from models.card_sections import Risk
@@ -612,3 +614,49 @@ def test_nationality_as_a_field_is_refused(owner: Owner, tmp_path: Path) -> None
     answer = owner.register(owner.submit(tmp_path / "n"))
     problem = assert_problem(answer, slug="bundle-not-servable", status=422)
     assert "no protected attribute among the fields" in problem["detail"]
+
+
+class Overtaken:
+    """Makes a rollback's entry, before which somebody else does something, once."""
+
+    def __init__(self, changing: Changing, other: Callable[[], object]) -> None:
+        self._changing, self._other = changing, [other]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._changing, name)
+
+    def rollback(self, *asked: Any) -> NewRecord:
+        made = self._changing.rollback(*asked)
+        while self._other:
+            self._other.pop()()
+        return made
+
+
+def test_of_two_rollbacks_at_once_one_is_made_and_the_other_told(
+    service: Started, owner: Owner, tmp_path: Path
+) -> None:
+    made = []
+    for version in ("2", "3"):
+        made.append(owner.submit_policy(tmp_path, {**tiny.policy(), "version": version}))
+        changed = owner.post("policy", {"policy": made[-1], "reason": "A test."})
+        assert changed.status_code == 200, changed.text
+    others: list[httpx.Response] = []
+
+    def roll_back() -> httpx.Response:
+        return owner.post("rollback", {"reason": "Odd figures."})
+
+    changing = Overtaken(service.parts.changing, lambda: others.append(roll_back()))
+    with service.replaced(changing=changing):
+        refused = roll_back()
+    assert [each.status_code for each in others] == [200]
+    assert_problem(refused, slug="stage-not-allowed", status=409)
+    assert service.parts.lineup(tiny.NAME).live.policy_digest == made[0], "one version back"
+    # The near miss: something else that is recorded meanwhile costs nothing.
+    other_policy = {**tiny.policy(), "version": "4"}
+    fourth = Submitted(
+        service.parts.lineup(tiny.NAME).live.bundle.digest,
+        owner.submit_policy(tmp_path, other_policy),
+    )
+    changing = Overtaken(service.parts.changing, lambda: owner.register(fourth))
+    with service.replaced(changing=changing):
+        assert roll_back().status_code == 200

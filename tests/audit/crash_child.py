@@ -73,8 +73,10 @@ class CrashingWriter:
     def prepare_schema(self) -> None:
         self._inner.prepare_schema()
 
-    def begin(self, known: int, subjects: Callable[[], Sequence[bytes]]) -> News | None:
-        return self._inner.begin(known, subjects)
+    def begin(
+        self, known: int, subjects: Callable[[], Sequence[bytes]], sought: str | None
+    ) -> News | None:
+        return self._inner.begin(known, subjects, sought)
 
     def commit(self, group: Group, *, old: Head, new: Head) -> None:
         self._fate.meet("before-commit")

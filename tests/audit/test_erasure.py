@@ -3,19 +3,21 @@
 import itertools
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
 import pytest
 
 from audit import merkle, schema
+from audit.errors import FollowsErasedError
 from audit.log import Log
 from audit.reader import LogReader
 from audit.records import Erasure, Idempotency
 from audit.sqlite import SqliteStore
+from audit.store import Connection, SqlRow, SqlValue
 from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
@@ -32,6 +34,65 @@ def new_id() -> NewId:
 
 def erase(log: Log, subject: str, new_id: NewId) -> Erasure:
     return log.erase_subject(subject, basis="GDPR Art. 17(1)(a)", actor="dpo-1", new_id=new_id)
+
+
+class Interrupted:
+    """A reader's connection, before whose query for a key another process does something, once."""
+
+    def __init__(self, inner: Connection, other: Callable[[], object]) -> None:
+        self._inner, self._other = inner, [other]
+
+    def query(self, statement: str, *parameters: SqlValue) -> Sequence[SqlRow]:
+        if "wrapped FROM record_key" in statement and self._other:
+            self._other.pop()()
+        return self._inner.query(statement, *parameters)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@on_both_stores
+def test_what_is_erased_while_it_is_read_is_erased_and_not_damaged(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    log = open_log()
+    request = Idempotency("caller", "key", b"body")
+    for name in ("a", "b"):
+        log.append([replace(record(subject=name), id=name, idempotency=request)])
+        request = replace(request, key="other") if name == "a" else request
+
+    def reading(subject: str) -> LogReader:
+        reader = LogReader.open_readonly(log.directory, origin=ORIGIN, store=log.store)
+        reader._rows._connection = Interrupted(
+            reader._rows._connection, lambda: erase(log, subject, new_id)
+        )
+        return reader
+
+    with closing(reading("a")) as reader:
+        found = reader.read("a")
+        assert (found.erased, found.payload) == (True, None)
+    with closing(reading("b")) as reader:
+        match = reader.find_idempotent(request)
+        assert match is not None
+        assert (match.id, match.same_request) == ("b", None)
+
+
+@on_both_stores
+def test_what_says_more_about_an_erased_entry_is_refused(
+    open_log: OpenLog, record: MakeRecord, new_id: NewId
+) -> None:
+    """Whenever it was drafted: else it would stay, under a key that the erasure knew nothing of."""
+    log = open_log()
+    (about,) = log.append([record(subject="s")])
+    more = replace(record(subject="s"), follows=about.index)
+    log.append([replace(more, id="in-time")])
+    drafts = log.draft([record(), more])
+    erase(log, "s", new_id)
+    with pytest.raises(FollowsErasedError, match=f"entry {about.index}") as refused:
+        log.append_drafts(drafts)
+    assert refused.value.position == 1
+    assert log.records_of("s") == []
+    check_open_log(log, acknowledged=log.append([record(subject="s")]))
 
 
 def test_an_erased_subject_cannot_be_read_and_others_can(

@@ -28,6 +28,7 @@ from audit.errors import (
     LogRolledBackError,
     LogStateError,
     LogUnavailableError,
+    OvertakenError,
     SchemaVersionError,
 )
 from audit.keys import create_keys
@@ -507,7 +508,7 @@ def test_a_replica_that_hangs_with_the_lock_holds_nobody_up_for_ever(
     open_replica: OpenReplica, database: Database
 ) -> None:
     log, other = open_replica(), open_replica()
-    log._writer.begin(log.size, list)
+    log._writer.begin(log.size, list, None)
     with pytest.raises(LogUnavailableError, match="LockNotAvailable"):
         other.append([event("waits")])
     database.execute(
@@ -781,3 +782,16 @@ def _killed_round(
         for line in output.read_text().splitlines(keepends=True)
         if line.endswith("\n")
     ]
+
+
+def test_nothing_is_appended_once_another_replica_has_used_an_identifier(
+    open_replica: OpenReplica,
+) -> None:
+    first, second = open_replica(), open_replica()
+    second.append_drafts(second.draft([event("a")]), unless="stop.1")
+    first.append([event("stop.1")])
+    with pytest.raises(OvertakenError, match=r"stop\.1"):
+        second.append_drafts(second.draft([event("b")]), unless="stop.1")
+    assert second.size == 3, "what the other appended is taken in, and nothing more"
+    receipts = second.append_drafts(second.draft([event("b")]), unless="stop.2")
+    check_open_log(second, acknowledged=receipts)
