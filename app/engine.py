@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from app.errors import EngineStoppedError, IdempotencyConflictError, OverloadedError
+from app.stops import Stops, is_stop
 from audit.errors import (
     DamagedLogError,
     DuplicateIdempotencyError,
@@ -35,7 +36,6 @@ from audit.records import Idempotency, NewRecord, Receipt
 
 if TYPE_CHECKING:
     from app.answers import Assessment
-    from app.stops import Stops
 
 _log = structlog.get_logger("grounds.engine")
 
@@ -187,6 +187,8 @@ class _Group:
     unless: str | None = None
     """The next stop's identifier, from before the first was checked: once it is taken, nothing of this
     group may be recorded without being checked again."""
+    ends: bool = False
+    """Whether its last record is a stop: what comes after that is checked once the stop is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ class Engine:
         group_limit: int,
         on_group: Callable[[int, float], None],
         prepare: Callable[[Sequence[Work]], list[Made]] | None = None,
-        stops: "Stops | None" = None,
+        stops: Stops | None = None,
     ) -> None:
         """``on_group`` hears size and commit time, in seconds, of every group appended.
 
@@ -216,6 +218,8 @@ class Engine:
         ``stops`` no record comes after a stop in the log that its check did not know of.
         """
         self._stops = stops
+        self._stop_is_news = False
+        """Whether a stop was recorded here that the checks do not know yet."""
         self._prepare = prepare or alone
         self._log = log
         self._queue_limit = queue_limit
@@ -383,6 +387,8 @@ class Engine:
             self._begun = monotonic()
             group = _Group(unless=self._next_stop())
             for entry in islice(self._taken, self._group_limit):
+                if group.ends:
+                    break
                 self._add(group, entry)
             settled = self._append(group)
             for _ in range(group.size):
@@ -406,7 +412,7 @@ class Engine:
         self._take()
         before = len(group.ready)
         for entry in list(islice(self._taken, group.size, self._group_limit)):
-            if entry.work.idempotency is not None:
+            if entry.work.idempotency is not None or group.ends:
                 break
             self._add(group, entry)
         return [made.draft for _, made in group.ready[before:]]
@@ -432,6 +438,7 @@ class Engine:
             group.settled.append((entry, earlier))
         elif isinstance(entry.made, _Drafted):
             group.ready.append((entry, entry.made))
+            group.ends = self._stops is not None and is_stop(entry.made.prepared.record)
             if key is not None:
                 group.keys.add((key.scope, key.key))
         else:
@@ -446,6 +453,10 @@ class Engine:
         return Earlier(found.id)
 
     def _append(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
+        settled = self._check_again(group) if self._stop_is_news else []
+        return [*settled, *self._append_checked(group)]
+
+    def _append_checked(self, group: _Group) -> list[tuple[_Waiting, Outcome | Exception]]:
         ready = group.ready
         if not ready:
             return []
@@ -467,6 +478,7 @@ class Engine:
             told = _as_unrecorded(error)
             return [(entry, told) for entry, _ in ready]
         self._last_failure = None
+        self._stop_is_news = group.ends
         self._count(ready, perf_counter() - start)
         return [
             (entry, Recorded(made.prepared.answer, receipt))
@@ -484,6 +496,7 @@ class Engine:
             if self._stops is not None:
                 self._stops.refresh()
             group.unless = self._next_stop()
+            self._stop_is_news = False
         except Exception as error:  # noqa: BLE001  # as when the group cannot be appended
             self._last_failure = _Failure(type(error).__name__, monotonic())
             return [(entry, _as_unrecorded(error)) for entry, _ in ready]

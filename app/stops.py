@@ -100,6 +100,11 @@ def control_id(number: int) -> str:
     return f"{_PREFIX}.{number}"
 
 
+def is_stop(record: NewRecord) -> bool:
+    """Return whether a record stops advice."""
+    return record.type == STOPPED
+
+
 def stop_record(
     state: StopState, *, model: str | None, reason: str, actor: Caller, at: str
 ) -> NewRecord:

@@ -204,10 +204,11 @@ class Appender:
 
     def _check_followed(self, records: Sequence[NewRecord]) -> None:
         """Refuse what follows an erased entry: nobody else can erase one by now."""
+        followed = {record.follows for record in records if record.follows is not None}
+        erased = self._rows.erased_among(list(followed))
         for position, record in enumerate(records):
-            index = record.follows
-            if index is not None and self._rows.erasure_of(index) is not None:
-                raise FollowsErasedError(position=position, index=index)
+            if record.follows in erased:
+                raise FollowsErasedError(position=position, index=record.follows)
 
     def _look_up(self, drafts: Sequence[Draft]) -> dict[bytes, SubjectRow]:
         """Return those of the drafts' subjects that are stored, and not remembered here, by handle."""

@@ -1,6 +1,6 @@
 """Reading the log's rows, whichever engine holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from audit.errors import DamagedLogError, ProofError
 from audit.merkle import HASH_SIZE
@@ -85,16 +85,9 @@ class RowReader:
     def find_subjects(self, handles: Sequence[bytes]) -> dict[bytes, SubjectRow]:
         """Return the subjects' rows that there are, by handle."""
         found: dict[bytes, SubjectRow] = {}
-        for start in range(0, len(handles), _MOST_AT_ONCE):
-            chunk = list(handles[start : start + _MOST_AT_ONCE])
-            # Filled up, so that an engine that prepares statements meets only two of them.
-            width = 1 if len(chunk) == 1 else _MOST_AT_ONCE
-            chunk += chunk[-1:] * (width - len(chunk))
-            places = ", ".join(f"${number}" for number in range(1, width + 1))
-            where = f"handle IN ({places}) AND {_within('subject')}"
-            for row in self._rows(f"{_SUBJECTS} WHERE {where}", *chunk):
-                subject = _subject(row)
-                found[subject.handle] = subject
+        for row in self._among(_SUBJECTS, "handle", handles, f" AND {_within('subject')}"):
+            subject = _subject(row)
+            found[subject.handle] = subject
         return found
 
     def records_of(self, subject: int) -> list[int]:
@@ -110,6 +103,11 @@ class RowReader:
         """Return the index of the erasure entry that erased this entry's payload."""
         rows = self._rows("SELECT erasure FROM erased WHERE seq = $1", seq)
         return _integer(rows[0][0]) if rows else None
+
+    def erased_among(self, seqs: Sequence[int]) -> set[int]:
+        """Return which of these entries are erased."""
+        rows = self._among("SELECT seq FROM erased", "seq", seqs)
+        return {_integer(seq) for (seq,) in rows}
 
     def find_idempotency(self, key: bytes) -> int | None:
         """Return the index of the entry that used this idempotency key."""
@@ -165,6 +163,18 @@ class RowReader:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _among(
+        self, select: str, column: str, values: Sequence[SqlValue], also: str = ""
+    ) -> Iterator[SqlRow]:
+        """Yield the rows of a query whose ``column`` is one of ``values``."""
+        for start in range(0, len(values), _MOST_AT_ONCE):
+            chunk = list(values[start : start + _MOST_AT_ONCE])
+            # Filled up, so that an engine that prepares statements meets only two of them.
+            width = 1 if len(chunk) == 1 else _MOST_AT_ONCE
+            chunk += chunk[-1:] * (width - len(chunk))
+            places = ", ".join(f"${number}" for number in range(1, width + 1))
+            yield from self._rows(f"{select} WHERE {column} IN ({places}){also}", *chunk)
 
     def _column(self, statement: str, *parameters: SqlValue) -> list[bytes]:
         return [_bytes(value) for (value,) in self._rows(statement, *parameters)]

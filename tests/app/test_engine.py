@@ -11,9 +11,13 @@ from typing import Any
 import pytest
 
 from app import engine as engine_module
+from app.domain import Caller, Role
 from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Work, alone
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
+from app.log_entries import EntryWork
+from app.refusals import AdviceStoppedError
+from app.stops import Stops, stop_record
 from audit.appender import More
 from audit.errors import (
     DamagedLogError,
@@ -25,6 +29,8 @@ from audit.errors import (
 from audit.group import Draft
 from audit.log import Log
 from audit.records import Idempotency, NewRecord, Receipt
+
+STOPPED_AT = "2026-11-27T12:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,46 @@ def test_what_comes_while_other_writers_are_waited_for_joins_the_group(log: Log)
     assert [type(each) for each in outcomes] == [
         *(Recorded, Recorded, PermissionError, Recorded, Recorded)
     ]
+
+
+@dataclass(frozen=True)
+class Advice(Note):
+    """Work that a stop forbids."""
+
+    stops: Stops | None = None
+
+    def prepare(self) -> Prepared:
+        def check() -> None:
+            assert self.stops is not None
+            self.stops.check("tiny", manual_route=None)
+
+        return Prepared(NewRecord("note", self.id, {}, self.text), self.text, "noted", check=check)
+
+
+@pytest.mark.parametrize("group_limit", [64, 1])
+def test_no_advice_comes_after_a_stop_in_the_log(log: Log, group_limit: int) -> None:
+    """Though it was asked for in the same moment: in one group with the stop, or the next."""
+    stops = Stops(log)
+    owner = Caller("key-1", Role.MODEL_OWNER)
+    record = stop_record(stops.state, model="tiny", reason="Odd.", actor=owner, at=STOPPED_AT)
+    work: list[Work] = [
+        Advice(new_id(), stops=stops),
+        EntryWork(record),
+        Advice(new_id(), stops=stops),
+        Note(new_id()),
+    ]
+
+    async def go() -> list[Outcome | BaseException]:
+        engine = Engine(
+            log, queue_limit=9, group_limit=group_limit, on_group=lambda *_: None, stops=stops
+        )
+        engine.start()
+        found = await asyncio.gather(*map(engine.submit, work), return_exceptions=True)
+        await engine.stop()
+        return found
+
+    found = asyncio.run(go())
+    assert [type(each) for each in found] == [Recorded, Recorded, AdviceStoppedError, Recorded]
 
 
 class Faulty:
