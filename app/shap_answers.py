@@ -101,6 +101,10 @@ class FieldGame:
             errors.append(uncertainty.reshape(len(chunk), rows).mean(axis=1))
         return np.concatenate(worths), np.concatenate(errors)
 
+    def uncertainty(self, rows: Feeds) -> Numbers:
+        """Return how far off the margin of each row may be, told by its own scores, shape (rows,)."""
+        return self._margins(self.bundle.session.run_batch(rows))[1]
+
     def _margins(self, scores: NDArray[Any]) -> tuple[Numbers, Numbers]:
         """Return the margin behind each score, and its uncertainty: infinite where it is not told."""
         target = self.bundle.positive_score
@@ -109,7 +113,7 @@ class FieldGame:
         with np.errstate(divide="ignore", invalid="ignore"):
             match self.link:
                 case "identity":
-                    margins = own
+                    margins = own.copy()
                     error = SCORE_ERROR * np.maximum(np.abs(own), 1.0)
                     error += self.trees * TREE_ERROR * np.abs(own)
                 case "logistic":
@@ -127,7 +131,12 @@ class FieldGame:
                     raise NotComparableError(
                         f"cross-check: got the link {self.link}, want one that can be turned round"
                     )
-        return margins, error + MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+            error += MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+        untold = ~np.isfinite(error)
+        # Not infinite themselves: what is added up with them must not be their scale.
+        margins[untold] = 0.0
+        error[untold] = np.inf
+        return margins, error
 
 
 def check_installed() -> None:
@@ -206,8 +215,7 @@ class _Asked:
         from_scores = 2 * self._largest_error
         # A score without a link is as certain as its own float32, however small the values beside it.
         scale = max(1.0, float(np.abs(values).max())) if self._game.link != "identity" else np.inf
-        # Not turned round: an error of NaN is no answer. Nor is an infinite one, beside values as large.
-        if from_scores == np.inf or not from_scores <= COARSEST * scale:
+        if from_scores > COARSEST * scale:
             return None
         return Answer(values, error + from_scores, from_scores <= FINE * scale)
 

@@ -99,9 +99,9 @@ class Slanted:
         return explanation._replace(values=values)
 
 
-def maker(bundle: Bundle, slant: float = 0.0) -> Make:
+def maker(bundle: Bundle, slant: float = 0.0, fields: tuple[int, int] = (0, 1)) -> Make:
     make = partial(explain_against, bundle, Settings())
-    return lambda background, targets: Slanted(make(background, targets), slant)
+    return lambda background, targets: Slanted(make(background, targets), slant, fields)
 
 
 def test_few_fields_are_enumerated_against_the_whole_background(
@@ -195,6 +195,20 @@ def test_where_no_row_is_told_finely_those_that_are_told_coarsely_count(tmp_path
     slanted = maker(bundle, 0.05)
     with pytest.raises(AcceptanceRefusedError):
         cross_check(bundle, Slanted(explainer, 0.05), slanted)
+
+
+def test_where_no_row_is_told_two_fields_at_a_time_are(tmp_path: Path) -> None:
+    """Some background rows score 0 or 1, and are in every row's base value."""
+    bundle, explainer = opened(tmp_path, sigmoid_of([16.0, -12.0, 9.0]), TWO)
+    scores = bundle.session.run_batch(bundle.background.feeds)
+    assert np.any(scores == 1.0)
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert "2 fields at a time" in found.against
+    assert found.rows > 5
+    assert found.largest_difference < found.allowed_difference < 0.1
+    for fields in ((0, 1), (1, 2), (2, 0)):
+        with pytest.raises(AcceptanceRefusedError):
+            cross_check(bundle, explainer, maker(bundle, 0.2, fields))
 
 
 def test_a_class_that_is_all_but_impossible_leaves_a_softmax_comparable(tmp_path: Path) -> None:
