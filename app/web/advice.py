@@ -117,7 +117,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             if contrast is not None
             else _own_unit(served, texts)
         ),
-        is_share=in_probability or contrast is not None,
+        is_share=(in_probability or contrast is not None)
+        and (served is None or served.is_probability),
         chart_title=title,
         sides=sides,
         sampling=_sampling(explanation, factors, texts),

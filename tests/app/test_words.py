@@ -158,6 +158,30 @@ def test_what_is_not_a_probability_is_said_in_its_own_unit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "size", "together", "estimate"),
+    [
+        ("weeks", "2.5 weeks", "3 weeks", "12.25 weeks"),
+        ("£ a week", "£2.5 a week", "£3 a week", "£12.25 a week"),
+        ("%", "2.5 points", "3 points", "12.25%"),
+        (None, "2.5", "3", "12.25"),
+    ],
+)
+def test_a_number_is_told_in_the_cards_unit(
+    unit: str | None, size: str, together: str, estimate: str
+) -> None:
+    count = MOST_REASONS + 2
+    names = [field(f"f{n}", wording=f"f{n} of {{value}}") for n in range(count)]
+    numbers = [2.5] * MOST_REASONS + [1.5] * 2
+    told = Teller(names, unit).tell(moved(numbers, in_probability=False))
+    assert told.supporting[0] == f"F0 of 3 raised the estimate by {size}."
+    assert told.supporting[-1] == f"2 other factors together raised the estimate by {together}."
+    said = summary(
+        advice(score=12.25, near=False), is_probability=False, base_probability=None, unit=unit
+    )
+    assert said.endswith(f"Its estimate for this case is {estimate}.")
+
+
+@pytest.mark.parametrize(
     ("number", "words"),
     [
         (0.0, "0"),
