@@ -23,6 +23,8 @@ MOST_WRITTEN_OUT = 1e15
 """Larger numbers have their first digits and a power of ten."""
 LEAST_WRITTEN_OUT = 1e-9
 """And so have smaller ones."""
+NOTHING = 1e-12
+"""What is less than this share of the largest contribution is a rounding of float64, and no factor."""
 MOST_DIGITS = 17
 """As many as tell every number apart."""
 EVERY_SCORE = (-inf, inf)
@@ -172,10 +174,13 @@ class Teller:
 
 
 def rank(contributions: Sequence[float]) -> list[int]:
-    """Return the places of those that made a difference, largest first; ties keep their order."""
+    """Return the places of those that made a difference, largest first; ties keep their order.
+
+    What made one of at most NOTHING made none.
+    """
     sizes = [*map(abs, contributions)]
     ordered = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
-    while ordered and not sizes[ordered[-1]]:
+    while ordered and sizes[ordered[-1]] <= NOTHING * sizes[ordered[0]]:
         ordered.pop()
     return ordered
 

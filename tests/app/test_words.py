@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import Advice, Rule
-from app.words import MOST_REASONS, Moved, Teller, Told, figure, percent, points, rank, summary
+from app.words import (
+    MOST_REASONS,
+    NOTHING,
+    Moved,
+    Teller,
+    Told,
+    figure,
+    percent,
+    points,
+    rank,
+    summary,
+)
 from models.card import Value
 from models.wording import phrase
 from tests.app.test_policy import ruled, starts
@@ -247,7 +258,8 @@ moves_drawn = st.builds(
 @given(moves_drawn)
 def test_at_most_seven_are_named_and_all_that_count_are_counted(given: Moved) -> None:
     told = tell(given)
-    counting = [each for each in given.contributions if each != 0]
+    least = NOTHING * max(map(abs, given.contributions), default=0.0)
+    counting = [each for each in given.contributions if abs(each) > least]
     lines = told.supporting + told.opposing
     together = [re.match(r"(\d+) other factors?\b", line) for line in lines]
     named = sum(match is None for match in together)
@@ -290,6 +302,14 @@ def test_what_is_said_adds_up_to_the_change_as_nearly_as_it_is_rounded(given: Mo
 
 def test_ties_keep_the_cards_order() -> None:
     assert rank([0.2, -0.2, 0.0, 0.2, 0.3]) == [4, 0, 1, 3]
+
+
+def test_what_is_left_of_rounding_is_no_factor() -> None:
+    """A million less a million is 1e-10, and moves nothing."""
+    assert rank([4e6, -7e-12, 5e-6]) == [0, 2]
+    told = tell(moved([4e6, -7e-12], in_probability=False))
+    assert told.supporting == ["F0 of 3 raised the estimate by 4,000,000."]
+    assert told.opposing == []
 
 
 def test_eight_reasons_end_in_the_one_that_is_left() -> None:
