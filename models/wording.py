@@ -145,8 +145,8 @@ def _number(value: float) -> str:
         return f"{value:.3g}"
     if value % 1 == 0:
         return f"{int(value):,}"
-    text = f"{value:,.2f}"
-    if size >= 0.9995 or float(text) == value:  # of three digits that is 1
+    text, digits = f"{value:,.2f}", f"{value:.3g}"
+    if size >= 0.9995 or float(text) == float(digits):  # of three digits that is 1
         return text
-    text = f"{value:.3g}"
+    text = digits
     return f"{Decimal(text):f}" if size >= LEAST_WRITTEN_OUT else text
