@@ -5,6 +5,7 @@ margin and lower its probability, because it raises another's more.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import yaml
 from onnx import TensorProto, helper
 
 from app.domain import Role
+from app.served import open_model
 from app.settings import Settings
 from models.build import write_bundle
+from models.bundle import read
 from models.card import Output
+from models.errors import GraphRefusedError
 from models.rows import Sample
 from tests.app import tiny
 from tests.models.graphs import card, constant, field, make_model, tensor
@@ -101,6 +105,17 @@ def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
         sides = "Bars to the right counted for “A”, striped bars to the left for “B”."
         assert page.text.count(sides) == 2
         assert "No factor spoke against it." in page.text
+
+
+def test_shares_of_a_softmax_are_no_regression(tmp_path: Path) -> None:
+    """What is told of a class is told against another; numbers without names have none."""
+    write(tmp_path / "classes", 3)
+    files = read(tmp_path / "classes" / "bundle")
+    output = Output(task="regression", meaning="a share", number=1)
+    regression = replace(files, card=files.card.model_copy(update={"output": output}))
+    samples = tuple(Sample(each.case, each.scores[1], each.scores) for each in files.samples)
+    with pytest.raises(GraphRefusedError, match="want the task classification"):
+        open_model(replace(regression, samples=samples), Settings())
 
 
 def test_a_number_behind_a_logistic_is_told_as_the_share_that_it_is(tmp_path: Path) -> None:
