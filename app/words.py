@@ -214,7 +214,7 @@ def summary(
 
 def _subject(field: Field) -> Callable[[Value], str]:
     """Return what makes the words that a sentence about the field begins with."""
-    if field.type in ("number", "integer") and not field.value_wording:
+    if field.type in ("number", "integer") and not (field.value_wording or field.may_be_missing):
         first = field.wording[:1]
         if first.strip("{"):  # every phrase begins with it, and is not empty
             return phraser(field.model_copy(update={"wording": first.upper() + field.wording[1:]}))

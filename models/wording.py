@@ -21,7 +21,7 @@ def phraser(field: Field, *, exact: bool = False) -> Phraser:
     """Return what makes the words for this field having a value; None is a missing value.
 
     ``value_wording`` wins; otherwise ``{value}`` in ``wording`` is replaced, and a wording without
-    it is followed by the value.
+    it is followed by the value. A missing value has no place in it, and is told by the field's label.
     """
     whole = field.value_wording
     shown = formatter(field, exact=exact)
@@ -29,10 +29,13 @@ def phraser(field: Field, *, exact: bool = False) -> Phraser:
     repeated = "{value}" in after
     if not found:
         before += ": "
-    if not whole and not repeated:
+    missing = whole.get("missing", f"no value for {field.label}")
+    if not whole and not repeated and not field.may_be_missing:
         return lambda value: f"{before}{shown(value)}{after}"
 
     def words(value: Value) -> str:
+        if value is None:
+            return missing
         if whole:
             key = _key(value)
             if key in whole:
@@ -133,8 +136,6 @@ def _exact_number(value: float) -> str:
 
 
 def _key(value: Value) -> str:
-    if value is None:
-        return "missing"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -233,6 +233,14 @@ def test_a_whole_number_that_can_only_be_a_year_is_written_as_one(
     assert format_value(field("built", **limits), 1998.0) == words.replace("1998", "1,998")
 
 
+@pytest.mark.parametrize("wording", ["income of {value}", "{value} coming in", "income"])
+def test_a_missing_value_has_words_although_the_card_gives_it_none(wording: str) -> None:
+    told = field("x", label="Weekly income", wording=wording, may_be_missing=True)
+    assert phrase(told, None) == "no value for Weekly income"
+    said = told.model_copy(update={"value_wording": {"missing": "no figure for income"}})
+    assert phrase(said, None) == "no figure for income"
+
+
 def test_a_phrase_for_the_value_itself_wins() -> None:
     told = field(
         "x",
