@@ -6,7 +6,7 @@ With more, it is every coalition of a few fields at a time, while the others kee
 row in case and background alike; so every kind of field is met, and the answer stays exact.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.served import is_black_box
 from app.shap_answers import (
+    FINE,
     REPEATS,
     STANDARD_ERRORS,
     Answer,
@@ -89,6 +90,15 @@ class _Compared:
     allowed: Numbers
 
 
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """What came of contests."""
+
+    told: tuple[_Compared, ...]
+    """The rows with an independent answer, finely told unless none is."""
+    residual: float
+
+
 def cross_check(
     bundle: Bundle,
     explainer: Explainer,
@@ -105,13 +115,40 @@ def cross_check(
     targets = _targets(bundle, explainer)
     place = targets.index(bundle.positive_score)
     contests, how = _contests(bundle, explainer, make, cases, targets)
+    met = _meet(bundle, contests, place, advance)
+    if not met.told:
+        contests, how = _pairs(bundle, explainer, make, cases, targets)
+        met = _meet(bundle, contests, place, advance)
+    told = met.told
+    if not told:
+        raise NotComparableError(
+            f"cross-check: got {len(cases)} rows whose scores are all too near 0 or 1 to tell "
+            f"{explainer.unit} in float32; want at least one that is not, among samples or background"
+        )
+    rows = len({each.row for each in told})
+    left_out = len(cases) - rows
+    return Acceptance(
+        method=explainer.method,
+        against=how
+        + ("; contributions less their mean over classes" if len(targets) > 1 else "")
+        + (f"; {left_out} rows with scores too near 0 or 1 left out" if left_out else ""),
+        rows=rows,
+        largest_difference=max(float(np.abs(each.got - each.want).max()) for each in told),
+        allowed_difference=max(float(each.allowed.max()) for each in told),
+        unit=explainer.unit,
+        largest_residual=met.residual,
+    )
+
+
+def _meet(bundle: Bundle, contests: Sequence[_Contest], place: int, advance: Advance) -> _Met:
+    """Return what came of all rows. Raises AcceptanceRefusedError at the first that is too far off."""
     fine: list[_Compared] = []
     coarse: list[_Compared] = []
-    seen, residual = 0, 0.0
+    seen, residual, total = 0, 0.0, sum(len(contest.rows) for contest in contests)
     for contest in contests:
         players = list(contest.game.players)
         for number, case in zip(contest.rows, contest.cases, strict=True):
-            advance(seen, len(cases))
+            advance(seen, total)
             seen += 1
             scored = bundle.session.run_row(case)
             explanation = contest.explainer.explain(
@@ -132,28 +169,10 @@ def cross_check(
             if answer.is_fine:
                 _check(bundle, compared)
             (fine if answer.is_fine else coarse).append(compared)
-    advance(len(cases), len(cases))
-    told = fine or coarse
-    rows = len(told)
+    advance(total, total)
     for compared in () if fine else coarse:
         _check(bundle, compared)
-    if rows == 0:
-        raise NotComparableError(
-            f"cross-check: got {len(cases)} rows whose scores are all too near 0 or 1 to tell "
-            f"{explainer.unit} in float32; want at least one that is not"
-        )
-    left_out = len(cases) - rows
-    return Acceptance(
-        method=explainer.method,
-        against=how
-        + ("; contributions less their mean over classes" if len(targets) > 1 else "")
-        + (f"; {left_out} rows with scores too near 0 or 1 left out" if left_out else ""),
-        rows=rows,
-        largest_difference=max(float(np.abs(each.got - each.want).max()) for each in told),
-        allowed_difference=max(float(each.allowed.max()) for each in told),
-        unit=explainer.unit,
-        largest_residual=residual,
-    )
+    return _Met(tuple(fine or coarse), residual)
 
 
 def check_repeated(recorded: Acceptance, repeated: Acceptance) -> None:
@@ -295,6 +314,52 @@ def _groups(
         )
 
 
+def _pairs(
+    bundle: Bundle, explainer: Explainer, make: Make, cases: list[Feeds], targets: tuple[int, ...]
+) -> tuple[list[_Contest], str]:
+    """Return contests of two fields each, near the row whose scores tell most of its margins.
+
+    Where float32 scores reach 0 or 1 on the way from many a row to another, as with classes that are all
+    but apart, hybrids of whole rows tell nothing. Rows that differ in two fields may.
+    """
+    trees, every = count_trees(bundle.model), tuple(range(len(bundle.slots)))
+    game = FieldGame(bundle, bundle.background.feeds, every, explainer.link, trees)
+    all_cases = stack(cases)
+    uncertain = game.uncertainty(all_cases)
+    anchor = cases[int(uncertain.argmin())]
+    limit = max(float(uncertain.min()), FINE / 2)
+    order = np.random.default_rng(0).permutation(len(every))
+    contests = []
+    for first in range(0, len(every), 2):
+        players = tuple(sorted({int(order[first]), int(order[first - 1])}))
+        held = _held(bundle, all_cases, anchor, players)
+        rows = np.flatnonzero(game.uncertainty(held) <= limit)
+        others = _held(bundle, bundle.background.feeds, anchor, players)
+        near = np.flatnonzero(game.uncertainty(others) <= limit)
+        background = _spaced(_taken(others, near), GROUP_BACKGROUND, 0) if len(near) else anchor
+        made = _made(explainer, make, background, targets)
+        if not _is_alike(made, explainer):
+            continue
+        contests.append(
+            _Contest(
+                explainer=made,
+                game=FieldGame(bundle, background, players, explainer.link, trees),
+                rows=tuple(int(row) for row in rows),
+                cases=tuple(_taken(held, rows[n : n + 1]) for n in range(len(rows))),
+                answer=enumerated,
+            )
+        )
+    return contests, (
+        "shap's Exact explainer through onnxruntime, 2 fields at a time with the others held at the values "
+        f"of the row whose scores tell most, {len(contests)} groups, against at most "
+        f"{GROUP_BACKGROUND} background rows each"
+    )
+
+
+def _taken(rows: Feeds, chosen: NDArray[np.int64]) -> Feeds:
+    return {name: column[chosen] for name, column in rows.items()}
+
+
 def _held(bundle: Bundle, rows: Feeds, anchor: Feeds, players: tuple[int, ...]) -> Feeds:
     """Return the rows with the one row ``anchor``'s values in every field but the players."""
     count = len(next(iter(rows.values())))
@@ -313,8 +378,7 @@ def _spaced(background: Feeds, most: int, start: int) -> Feeds:
     rows = len(next(iter(background.values())))
     if rows <= most:
         return background
-    chosen: NDArray[np.int64] = (np.arange(most) * rows // most + start) % rows
-    return {name: column[chosen] for name, column in background.items()}
+    return _taken(background, (np.arange(most) * rows // most + start) % rows)
 
 
 def _made(

@@ -68,7 +68,8 @@ class AnswerForm:
         arm: Arm | None,
     ) -> None:
         card = bundle.card
-        self.teller = words.Teller(card.fields)
+        self.unit = card.output.unit
+        self.teller = words.Teller(card.fields, self.unit)
         self.names = tuple(field.name for field in card.fields)
         self.labels = tuple(field.label for field in card.fields)
         self.model = _fragment(
@@ -160,7 +161,10 @@ def answer_steps(
     }
     head["explanation"] = {
         "summary": words.summary(
-            advice, is_probability=served.is_probability, base_probability=base_probability
+            advice,
+            is_probability=served.is_probability,
+            base_probability=base_probability,
+            unit=form.unit,
         ),
         "strongest_reasons": told.strongest,
         "reasons_for": told.supporting,
@@ -307,7 +311,8 @@ def account_of(served: "ServedModel", explanation: Explanation) -> Account:
         contrast=None,
         rescaled=(
             rescale(contributions[row], base=float(bases[row]), link=explanation.terms.link)
-            if served.is_probability
+            # A number behind a logistic is a share too, and log-odds are no unit of its.
+            if served.is_probability or explanation.terms.link == "logistic"
             else None
         ),
     )

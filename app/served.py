@@ -106,6 +106,12 @@ def open_model(
         plan = _plan(plain, targets=(plain.positive_score,))
     explainer = _build(plan, bundle, bundle.background.feeds, settings)
     if explainer.link.startswith("softmax"):
+        if not files.card.output.classes:
+            raise GraphRefusedError(
+                f"score output {', '.join(map(repr, plain.output.scores))}",
+                got="the shares of a softmax for a regression",
+                want="the task classification, and a class for each share",
+            )
         # A class' probability moves with every class' margin, so all of them are explained.
         plan = _plan(plain, targets=tuple(range(plain.session.n_scores)))
         explainer = _build(plan, bundle, bundle.background.feeds, settings)

@@ -21,6 +21,11 @@ SCORE_ERROR = 2.0**-22
 """Two float32 steps at 1: how far a graph's own arithmetic may leave a score from its margin."""
 MARGIN_ERROR = 1e-6
 """Of the margin's size: sums of hundreds of float32 leaves or weights."""
+LEAST_SHARE = 1e-2
+"""A softmax's scores are known to their own rounding, and taken to be no surer than this one is. Seen:
+4e-6 in the logarithm of the smallest of all."""
+LEAST_NORMAL = 2.0**-126
+"""Below it float32 numbers lose digits, and then are zero."""
 TREE_ERROR = 2.0**-26
 """Of the score's size, for each tree: a forest's float32 sum of so many votes. Seen: two thirds of it."""
 FINE = 1e-4
@@ -96,15 +101,19 @@ class FieldGame:
             errors.append(uncertainty.reshape(len(chunk), rows).mean(axis=1))
         return np.concatenate(worths), np.concatenate(errors)
 
+    def uncertainty(self, rows: Feeds) -> Numbers:
+        """Return how far off the margin of each row may be, told by its own scores, shape (rows,)."""
+        return self._margins(self.bundle.session.run_batch(rows))[1]
+
     def _margins(self, scores: NDArray[Any]) -> tuple[Numbers, Numbers]:
-        """Return the margin behind each score, and its uncertainty: infinite at 0 and 1."""
+        """Return the margin behind each score, and its uncertainty: infinite where it is not told."""
         target = self.bundle.positive_score
         numbers = scores.astype(np.float64)
         own = numbers[:, target]
         with np.errstate(divide="ignore", invalid="ignore"):
             match self.link:
                 case "identity":
-                    margins = own
+                    margins = own.copy()
                     error = SCORE_ERROR * np.maximum(np.abs(own), 1.0)
                     error += self.trees * TREE_ERROR * np.abs(own)
                 case "logistic":
@@ -113,12 +122,21 @@ class FieldGame:
                 case "softmax" | "softmax_zero":
                     logs = np.log(numbers)
                     margins = logs[:, target] - logs.mean(axis=1)
-                    error = SCORE_ERROR / numbers.min(axis=1)
+                    least = numbers.min(axis=1)
+                    # An exponential over a sum keeps its digits however small it is.
+                    error = SCORE_ERROR / np.maximum(least, LEAST_SHARE)
+                    error += MARGIN_ERROR * np.abs(logs).max(axis=1)
+                    error[least < LEAST_NORMAL] = np.inf
                 case _:
                     raise NotComparableError(
                         f"cross-check: got the link {self.link}, want one that can be turned round"
                     )
-        return margins, error + MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+            error += MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+        untold = ~np.isfinite(error)
+        # Not infinite themselves: what is added up with them must not be their scale.
+        margins[untold] = 0.0
+        error[untold] = np.inf
+        return margins, error
 
 
 def check_installed() -> None:
@@ -197,8 +215,7 @@ class _Asked:
         from_scores = 2 * self._largest_error
         # A score without a link is as certain as its own float32, however small the values beside it.
         scale = max(1.0, float(np.abs(values).max())) if self._game.link != "identity" else np.inf
-        # Not turned round: an error of NaN is no answer.
-        if not from_scores <= COARSEST * scale:
+        if from_scores > COARSEST * scale:
             return None
         return Answer(values, error + from_scores, from_scores <= FINE * scale)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from app.domain import Advice, Contrast
 from models.card import Field, Value
-from models.wording import phraser
+from models.wording import phraser, with_unit
 
 MOST_REASONS = 7
 """People stop reading beyond about seven factors; the rest are named together."""
@@ -23,6 +23,8 @@ MOST_WRITTEN_OUT = 1e15
 """Larger numbers have their first digits and a power of ten."""
 LEAST_WRITTEN_OUT = 1e-9
 """And so have smaller ones."""
+NOTHING = 1e-12
+"""What is less than this share of the largest contribution is a rounding of float64, and no factor."""
 MOST_DIGITS = 17
 """As many as tell every number apart."""
 EVERY_SCORE = (-inf, inf)
@@ -111,7 +113,9 @@ class Moved(NamedTuple):
 class Teller:
     """Tells the reasons of one card's fields; what depends on the card alone is made once."""
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    def __init__(self, fields: Sequence[Field], unit: str | None = None) -> None:
+        """``unit``: what the model's own numbers are in, where they are no probabilities."""
+        self._unit = unit
         self._subjects = tuple(_subject(field) for field in fields)
 
     def tell(self, moved: Moved) -> Told:
@@ -133,9 +137,9 @@ class Teller:
             raising = [place for place in rest if contributions[place] > 0]
             lowering = [place for place in rest if contributions[place] < 0]
             if raising:
-                up.append(_together(moved, raising))
+                up.append(self._together(moved, raising))
             if lowering:
-                down.append(_together(moved, lowering))
+                down.append(self._together(moved, lowering))
         strongest = sentences[:MOST_STRONGEST]
         return Told(up, down, strongest) if moved.supported_by > 0 else Told(down, up, strongest)
 
@@ -147,26 +151,53 @@ class Teller:
             return f"{subject} {_side(moved.contrast, contribution)}."
         direction = "raised" if contribution > 0 else "lowered"
         if moved.changes is None:
-            return f"{subject} {direction} the estimate by {figure(abs(contribution))}."
+            return f"{subject} {direction} the estimate by {self._size(contribution)}."
         return f"{subject} {direction} the estimate by {points(moved.changes[place])}."
+
+    def _together(self, moved: Moved, others: Sequence[int]) -> str:
+        count = f"{len(others)} other factors together" if len(others) > 1 else "1 other factor"
+        first = moved.contributions[others[0]]
+        if moved.contrast is not None:
+            return f"{count} {_side(moved.contrast, first)}."
+        direction = "raised" if first > 0 else "lowered"
+        if moved.changes is None:
+            size = self._size(sum([moved.contributions[place] for place in others]))
+        else:
+            size = points(sum([moved.changes[place] for place in others]))
+        return f"{count} {direction} the estimate by {size}."
+
+    def _size(self, change: float) -> str:
+        """Return a change in the model's own unit, unsigned."""
+        number = figure(abs(change))
+        # Of a percentage, "by 3%" would be another change.
+        return f"{number} points" if self._unit == "%" else with_unit(number, self._unit)
 
 
 def rank(contributions: Sequence[float]) -> list[int]:
-    """Return the places of those that made a difference, largest first; ties keep their order."""
+    """Return the places of those that made a difference, largest first; ties keep their order.
+
+    What made one of at most NOTHING made none.
+    """
     sizes = [*map(abs, contributions)]
     ordered = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
-    while ordered and not sizes[ordered[-1]]:
+    while ordered and sizes[ordered[-1]] <= NOTHING * sizes[ordered[0]]:
         ordered.pop()
     return ordered
 
 
-def summary(advice: Advice, *, is_probability: bool, base_probability: float | None) -> str:
+def summary(
+    advice: Advice,
+    *,
+    is_probability: bool,
+    base_probability: float | None,
+    unit: str | None = None,
+) -> str:
     """Return the recommendation and its estimate in two or three sentences."""
     if is_probability and base_probability is None:
         estimate = f"Its estimate for this case is {percent(advice.score, within=advice.within)}."
     elif base_probability is None:
         number = figure(advice.score, digits=4, within=advice.within)
-        estimate = f"Its estimate for this case is {number}."
+        estimate = f"Its estimate for this case is {with_unit(number, unit)}."
     else:
         share = percent(advice.score, within=advice.within)
         estimate = (
@@ -183,7 +214,7 @@ def summary(advice: Advice, *, is_probability: bool, base_probability: float | N
 
 def _subject(field: Field) -> Callable[[Value], str]:
     """Return what makes the words that a sentence about the field begins with."""
-    if field.type in ("number", "integer") and not field.value_wording:
+    if field.type in ("number", "integer") and not (field.value_wording or field.may_be_missing):
         first = field.wording[:1]
         if first.strip("{"):  # every phrase begins with it, and is not empty
             return phraser(field.model_copy(update={"wording": first.upper() + field.wording[1:]}))
@@ -201,19 +232,6 @@ def _subject(field: Field) -> Callable[[Value], str]:
         known = {value: subject(value) for value in values}
         return lambda value: known[value] if value in known else subject(value)
     return subject
-
-
-def _together(moved: Moved, others: Sequence[int]) -> str:
-    count = f"{len(others)} other factors together" if len(others) > 1 else "1 other factor"
-    first = moved.contributions[others[0]]
-    if moved.contrast is not None:
-        return f"{count} {_side(moved.contrast, first)}."
-    direction = "raised" if first > 0 else "lowered"
-    if moved.changes is None:
-        size = figure(abs(sum([moved.contributions[place] for place in others])))
-    else:
-        size = points(sum([moved.changes[place] for place in others]))
-    return f"{count} {direction} the estimate by {size}."
 
 
 def _side(contrast: Contrast, contribution: float) -> str:

@@ -221,10 +221,11 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     if graph.encoders:
         encoding = Session(files.model, output, probe=samples[0].feeds, taps=graph.encoders)
         check_categories(files.card, schema.slots, encoding, samples[0].feeds)
-    check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
     feeds = stack([row.feeds for row in background])
     scores = session.settle_batches(stack([row.feeds for row in (*background, *samples)]))
+    # Before the samples: of a graph that ends too early they would only say that it differs.
     _check_probabilities(output, scores[: len(background)])
+    check_samples(files.card, output, session, files.samples, [row.feeds for row in samples])
     bundle = Bundle(
         card=files.card,
         digest=files.digest,
@@ -329,7 +330,7 @@ def _check_probabilities(output: OutputMap, scores: Scores) -> None:
         raise GraphRefusedError(
             f"score output {', '.join(map(repr, output.scores))}",
             got=f"scores from {low:.6g} to {high:.6g} over the background",
-            want="probabilities, from 0 to 1",
+            want="probabilities, from 0 to 1: the graph has to end with its softmax or logistic function",
         )
 
 

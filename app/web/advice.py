@@ -11,7 +11,7 @@ from typing import Any
 from app.served import ServedModel
 from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
-from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number
+from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number, rank
 from explainers.uncertainty import tenths
 from models.card import Output
 from models.wording import formatter
@@ -73,6 +73,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
     _ = texts.gettext
     explanation, recommendation = body["explanation"], body["recommendation"]
     factors = sorted(explanation["contributions"], key=lambda row: -abs(row["contribution"]))
+    moving = len(rank([row["contribution"] for row in factors]))
+    factors[moving:] = [{**row, "contribution": 0.0} for row in factors[moving:]]
     in_probability = explanation["base_probability"] is not None
     contrast = None if in_probability else explanation["contrast"]
     title, sides = _title(contrast, texts), _sides(contrast, texts)
@@ -117,7 +119,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             if contrast is not None
             else _own_unit(served, texts)
         ),
-        is_share=in_probability or contrast is not None,
+        is_share=(in_probability or contrast is not None)
+        and (served is None or served.is_probability),
         chart_title=title,
         sides=sides,
         sampling=_sampling(explanation, factors, texts),

@@ -19,7 +19,13 @@ from app.checking import build_bundle, check_bundle
 from app.cli import app
 from app.served import explain_against, open_model
 from app.settings import Settings
-from app.shap_answers import CrossCheckMissingError, FieldGame, NotComparableError, permuted
+from app.shap_answers import (
+    CrossCheckMissingError,
+    FieldGame,
+    NotComparableError,
+    enumerated,
+    permuted,
+)
 from explainers.explainer import Explainer, Feeds
 from explainers.explanation import Explanation, Vector
 from models.acceptance import Acceptance, write_acceptance
@@ -93,9 +99,9 @@ class Slanted:
         return explanation._replace(values=values)
 
 
-def maker(bundle: Bundle, slant: float = 0.0) -> Make:
+def maker(bundle: Bundle, slant: float = 0.0, fields: tuple[int, int] = (0, 1)) -> Make:
     make = partial(explain_against, bundle, Settings())
-    return lambda background, targets: Slanted(make(background, targets), slant)
+    return lambda background, targets: Slanted(make(background, targets), slant, fields)
 
 
 def test_few_fields_are_enumerated_against_the_whole_background(
@@ -157,6 +163,15 @@ def weighted(weights: list[list[float]], offsets: list[float], *more: NodeProto)
     )
 
 
+TWO = Output(task="classification", meaning="a class", classes=(0, 1), positive_class=1)
+
+
+def sigmoid_of(weights: list[float], offset: float = 0.0) -> bytes:
+    """Return a graph with the probabilities of two classes, of which a linear form is the log-odds."""
+    sigmoid = helper.make_node("Sigmoid", ["z"], ["scores"])
+    return weighted([[-each, each] for each in weights], [-offset, offset], sigmoid)
+
+
 def test_a_large_number_with_small_contributions_is_compared_as_float32_tells_it(
     tmp_path: Path,
 ) -> None:
@@ -173,19 +188,55 @@ def test_a_large_number_with_small_contributions_is_compared_as_float32_tells_it
 
 def test_where_no_row_is_told_finely_those_that_are_told_coarsely_count(tmp_path: Path) -> None:
     """A class that is always rare leaves every row's log-odds uncertain by more than 1e-4."""
+    bundle, explainer = opened(tmp_path, sigmoid_of([0.5, 0.2, 0.3], -6.0), TWO)
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert found.rows == 21
+    assert found.largest_difference < 1e-3 < found.allowed_difference < 1e-2
+    slanted = maker(bundle, 0.05)
+    with pytest.raises(AcceptanceRefusedError):
+        cross_check(bundle, Slanted(explainer, 0.05), slanted)
+
+
+def test_where_no_row_is_told_two_fields_at_a_time_are(tmp_path: Path) -> None:
+    """Some background rows score 0 or 1, and are in every row's base value."""
+    bundle, explainer = opened(tmp_path, sigmoid_of([16.0, -12.0, 9.0]), TWO)
+    scores = bundle.session.run_batch(bundle.background.feeds)
+    assert np.any(scores == 1.0)
+    found = cross_check(bundle, explainer, maker(bundle))
+    assert "2 fields at a time" in found.against
+    assert found.rows > 5
+    assert found.largest_difference < found.allowed_difference < 0.1
+    for fields in ((0, 1), (1, 2), (2, 0)):
+        with pytest.raises(AcceptanceRefusedError):
+            cross_check(bundle, explainer, maker(bundle, 0.2, fields))
+
+
+def test_a_class_that_is_all_but_impossible_leaves_a_softmax_comparable(tmp_path: Path) -> None:
+    """Its scores of 1e-15 have as many digits as all others."""
     softmax = helper.make_node("Softmax", ["z"], ["scores"], axis=1)
     model = weighted(
-        [[0.5, -0.5, 0.1], [0.2, 0.1, -0.3], [0.3, 0.3, 0.0]], [0.0, 0.0, -6.0], softmax
+        [[0.5, -0.5, 0.1], [0.2, 0.1, -0.3], [0.3, 0.3, 0.0]], [0.0, 0.0, -35.0], softmax
     )
     three = Output(task="classification", meaning="a class", classes=(0, 1, 2), positive_class=1)
     bundle, explainer = opened(tmp_path, model, three)
     targets = (0, 1, 2)
     found = cross_check(bundle, explainer, maker(bundle))
     assert found.rows == 21
-    assert found.largest_difference < 1e-3 < found.allowed_difference < 1e-2
-    slanted = maker(bundle, 0.05)
+    assert found.largest_difference < found.allowed_difference < 2e-4
+    slanted = maker(bundle, 1e-3)
     with pytest.raises(AcceptanceRefusedError):
         cross_check(bundle, slanted(bundle.background.feeds, targets), slanted)
+
+
+def test_a_case_whose_score_alone_is_as_good_as_1_has_no_answer(tmp_path: Path) -> None:
+    """Every contribution is then infinite, which is no scale for an error as large."""
+    bundle, _ = opened(tmp_path, sigmoid_of([1.0] * 3), TWO)
+    game = FieldGame(bundle, bundle.background.feeds, (0, 1, 2), "logistic")
+    far = bundle.schema.encode(dict.fromkeys("abc", 6.0)).feeds
+    assert bundle.session.run_row(far).scores[1] == 1.0
+    assert enumerated(game, far) is None
+    near = bundle.schema.encode(dict.fromkeys("abc", 1.0)).feeds
+    assert enumerated(game, near) is not None
 
 
 @pytest.mark.parametrize(("rows", "method"), [(20, "enumeration"), (300, "permutations")])

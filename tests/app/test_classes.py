@@ -5,16 +5,21 @@ margin and lower its probability, because it raises another's more.
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from onnx import TensorProto, helper
 
 from app.domain import Role
+from app.served import open_model
 from app.settings import Settings
 from models.build import write_bundle
+from models.bundle import read
 from models.card import Output
+from models.errors import GraphRefusedError
 from models.rows import Sample
 from tests.app import tiny
 from tests.models.graphs import card, constant, field, make_model, tensor
@@ -100,3 +105,58 @@ def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
         sides = "Bars to the right counted for “A”, striped bars to the left for “B”."
         assert page.text.count(sides) == 2
         assert "No factor spoke against it." in page.text
+
+
+def test_shares_of_a_softmax_are_no_regression(tmp_path: Path) -> None:
+    """What is told of a class is told against another; numbers without names have none."""
+    write(tmp_path / "classes", 3)
+    files = read(tmp_path / "classes" / "bundle")
+    output = Output(task="regression", meaning="a share", number=1)
+    regression = replace(files, card=files.card.model_copy(update={"output": output}))
+    samples = tuple(Sample(each.case, each.scores[1], each.scores) for each in files.samples)
+    with pytest.raises(GraphRefusedError, match="want the task classification"):
+        open_model(replace(regression, samples=samples), Settings())
+
+
+def test_a_number_behind_a_logistic_is_told_as_the_share_that_it_is(tmp_path: Path) -> None:
+    """Its contributions are log-odds, which are no part of a number from 0 to 1."""
+    directory = tmp_path / "models" / "share"
+    rows = [{"a": a, "b": b} for a, b in ((0.0, 0.5), (1.0, -0.5), (0.5, 0.0))]
+    shares = [1 / (1 + math.exp(-2 * row["a"] - row["b"])) for row in rows]
+    described = card(
+        fields=(field("a", wording="an a of {value}"), field("b", wording="a b of {value}")),
+        output=Output(task="regression", meaning="share of the rent", unit="of the rent"),
+    ).model_copy(update={"name": "share"})
+    signed(
+        write_bundle(
+            directory / "bundle",
+            model=make_model(
+                [
+                    helper.make_node("MatMul", ["x", "w"], ["margin"]),
+                    helper.make_node("Sigmoid", ["margin"], ["share"]),
+                ],
+                [tensor("x", TensorProto.FLOAT, (None, 2))],
+                [tensor("share", TensorProto.FLOAT, (None, 1))],
+                [constant("w", [[2.0], [1.0]])],
+            ),
+            card=described,
+            background=rows,
+            samples=[Sample(row, p, (p,)) for row, p in zip(rows, shares, strict=True)],
+        )
+    )
+    policy: dict[str, Any] = dict(tiny.policy("share"))
+    policy["bands"][0]["at_least"] = -math.inf
+    (directory / "policy.yaml").write_text(yaml.safe_dump(policy))
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
+    with start(settings) as service:
+        answer = service.ask("share", {"a": 1.0, "b": 0.0}).json()
+        page = service.client.get(
+            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
+        )
+    told = answer["explanation"]
+    # Of log-odds of 1 in the background and 2 in the case.
+    assert "is 88%, from a starting point of 73% for comparable cases" in told["summary"]
+    assert told["strongest_reasons"] == ["An a of 1 raised the estimate by 15 points."]
+    assert "+15 points" in page.text
+    assert "88%" in page.text
+    assert "how often the model expects" not in page.text

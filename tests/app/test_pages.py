@@ -404,6 +404,18 @@ def close_call(demonstration: Started) -> dict[str, Any]:
     return body
 
 
+def test_what_is_left_of_rounding_is_no_change_on_the_page(close_call: dict[str, Any]) -> None:
+    rows = [
+        {**row, "contribution": size, "probability_change": size / 4}
+        for row, size in zip(
+            close_call["explanation"]["contributions"], (-1e-14, 2.0), strict=False
+        )
+    ]
+    told = {**close_call, "explanation": {**close_call["explanation"], "contributions": rows}}
+    shown = advice_of(told, None, texts_in(Language.ENGLISH)).rows
+    assert [row.effect for row in shown] == ["+50 points", "no change"]
+
+
 def test_the_page_counts_similar_cases_as_the_answer_does(close_call: dict[str, Any]) -> None:
     """Never none in ten and never all: one answer has one share, whoever reads it."""
     for positives in range(101):

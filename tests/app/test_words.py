@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain import Advice, Rule
-from app.words import MOST_REASONS, Moved, Teller, Told, figure, percent, points, rank, summary
+from app.words import (
+    MOST_REASONS,
+    NOTHING,
+    Moved,
+    Teller,
+    Told,
+    figure,
+    percent,
+    points,
+    rank,
+    summary,
+)
 from models.card import Value
 from models.wording import phrase
 from tests.app.test_policy import ruled, starts
@@ -158,6 +169,30 @@ def test_what_is_not_a_probability_is_said_in_its_own_unit() -> None:
 
 
 @pytest.mark.parametrize(
+    ("unit", "size", "together", "estimate"),
+    [
+        ("weeks", "2.5 weeks", "3 weeks", "12.25 weeks"),
+        ("£ a week", "£2.5 a week", "£3 a week", "£12.25 a week"),
+        ("%", "2.5 points", "3 points", "12.25%"),
+        (None, "2.5", "3", "12.25"),
+    ],
+)
+def test_a_number_is_told_in_the_cards_unit(
+    unit: str | None, size: str, together: str, estimate: str
+) -> None:
+    count = MOST_REASONS + 2
+    names = [field(f"f{n}", wording=f"f{n} of {{value}}") for n in range(count)]
+    numbers = [2.5] * MOST_REASONS + [1.5] * 2
+    told = Teller(names, unit).tell(moved(numbers, in_probability=False))
+    assert told.supporting[0] == f"F0 of 3 raised the estimate by {size}."
+    assert told.supporting[-1] == f"2 other factors together raised the estimate by {together}."
+    said = summary(
+        advice(score=12.25, near=False), is_probability=False, base_probability=None, unit=unit
+    )
+    assert said.endswith(f"Its estimate for this case is {estimate}.")
+
+
+@pytest.mark.parametrize(
     ("number", "words"),
     [
         (0.0, "0"),
@@ -223,7 +258,8 @@ moves_drawn = st.builds(
 @given(moves_drawn)
 def test_at_most_seven_are_named_and_all_that_count_are_counted(given: Moved) -> None:
     told = tell(given)
-    counting = [each for each in given.contributions if each != 0]
+    least = NOTHING * max(map(abs, given.contributions), default=0.0)
+    counting = [each for each in given.contributions if abs(each) > least]
     lines = told.supporting + told.opposing
     together = [re.match(r"(\d+) other factors?\b", line) for line in lines]
     named = sum(match is None for match in together)
@@ -266,6 +302,14 @@ def test_what_is_said_adds_up_to_the_change_as_nearly_as_it_is_rounded(given: Mo
 
 def test_ties_keep_the_cards_order() -> None:
     assert rank([0.2, -0.2, 0.0, 0.2, 0.3]) == [4, 0, 1, 3]
+
+
+def test_what_is_left_of_rounding_is_no_factor() -> None:
+    """A million less a million is 1e-10, and moves nothing."""
+    assert rank([4e6, -7e-12, 5e-6]) == [0, 2]
+    told = tell(moved([4e6, -7e-12], in_probability=False))
+    assert told.supporting == ["F0 of 3 raised the estimate by 4,000,000."]
+    assert told.opposing == []
 
 
 def test_eight_reasons_end_in_the_one_that_is_left() -> None:

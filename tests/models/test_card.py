@@ -1,5 +1,7 @@
 """A card says everything once, in plain YAML, or is refused with the place of the fault."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,6 +161,11 @@ def test_a_field_is_found_by_its_name() -> None:
         ("months", 1.0, "1 month"),
         ("months", 1.5, "1.50 months"),
         ("months", -1, "-1 months"),
+        (None, 0.0149, "0.0149"),
+        (None, -0.12345, "-0.123"),
+        (None, 0.9996, "1.00"),
+        ("£", 0.5, "£0.50"),
+        ("£", 0.4999, "£0.50"),
         (None, 0.0004, "0.0004"),
         (None, 0.0000272, "0.0000272"),
         (None, -0.00009996, "-0.0001"),
@@ -207,6 +214,31 @@ def test_a_whole_number_that_is_a_code_is_written_as_it_is() -> None:
     assert phrase(told, 2019) == "code 2019"
     assert format_value(told, 12345) == "12345"
     assert format_value(field("x", "integer"), 12345) == "12,345"
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"minimum": 1800, "maximum": 2030}, "1998"),
+        ({"minimum": 1800, "maximum": 2030, "unit": "hours"}, "1,998 hours"),
+        ({"minimum": 0, "maximum": 2030}, "1,998"),
+        ({"minimum": 1800, "maximum": 3000}, "1,998"),
+        ({"minimum": 1800}, "1,998"),
+    ],
+)
+def test_a_whole_number_that_can_only_be_a_year_is_written_as_one(
+    limits: dict[str, Any], words: str
+) -> None:
+    assert format_value(field("built", "integer", **limits), 1998) == words
+    assert format_value(field("built", **limits), 1998.0) == words.replace("1998", "1,998")
+
+
+@pytest.mark.parametrize("wording", ["income of {value}", "{value} coming in", "income"])
+def test_a_missing_value_has_words_although_the_card_gives_it_none(wording: str) -> None:
+    told = field("x", label="Weekly income", wording=wording, may_be_missing=True)
+    assert phrase(told, None) == "no value for Weekly income"
+    said = told.model_copy(update={"value_wording": {"missing": "no figure for income"}})
+    assert phrase(said, None) == "no figure for income"
 
 
 def test_a_phrase_for_the_value_itself_wins() -> None:

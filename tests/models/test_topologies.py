@@ -585,8 +585,12 @@ def test_scores_of_half_precision_are_refused(element: int, tmp_path: Path) -> N
         opened(tmp_path, model)
 
 
-def test_margins_where_the_card_promises_probabilities_are_refused(tmp_path: Path) -> None:
-    sample = Sample(ROW, "no", (0.5,))
+@pytest.mark.parametrize("score", [0.5, 0.6225])
+def test_margins_where_the_card_promises_probabilities_are_refused(
+    score: float, tmp_path: Path
+) -> None:
+    """Whether the samples hold the margin or the trainer's probability."""
+    sample = Sample(ROW, "no", (score,))
     far = {"a": 9.0, "b": 0.0, "c": 0.0}
     with pytest.raises(
         GraphRefusedError, match=r"got scores from 4\.5 to 4\.5 .* want probabilities"
