@@ -136,7 +136,9 @@ class CaseView:
     confidences: Items
     decided: Decided | None
     proposed: list[str]
-    """The outcomes that others have proposed, where two have to agree."""
+    """The outcomes that others propose, where two have to agree."""
+    own_proposal: str | None
+    """The outcome that the reader proposes."""
     letters: int
     events: list[Happened]
     receipt: Receipt
@@ -155,6 +157,8 @@ def case_view(
     advised = case.advised_outcome is not None
     title = str(answer["model"]["name"]) if served is None else served.bundle.card.title
     own = [e for e in case.of_type(OWN_ASSESSMENT) if e.actor == reader.name]
+    proposals = _proposals(case, labels)
+    form = form or Form()
     return CaseView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),
@@ -171,7 +175,9 @@ def case_view(
         requirements=[each["rule"]["description"] for each in answer["requirements"]]
         if visible
         else [],
-        needs_evidence=visible and "evidence" in case.requires,
+        needs_evidence="evidence" in case.requires
+        # Whoever decides without the advice has been told that it is needed.
+        and (visible or "evidence" in {*form.errors, *form.values}),
         needs_second_person=visible and "second_person" in case.requires,
         is_withheld=not visible,
         advice=advice_of(answer, served, texts) if advised and visible else None,
@@ -185,7 +191,10 @@ def case_view(
         reasons=items_of(case_words.reason_codes(texts)),
         confidences=items_of(case_words.confidences(texts)),
         decided=_decided(case, labels, texts),
-        proposed=_proposed(case, reader, labels) if visible else [],
+        proposed=[label for name, label in proposals.items() if name != reader.name]
+        if visible
+        else [],
+        own_proposal=proposals.get(reader.name),
         letters=len(case.of_type(NOTICE)),
         events=[
             _happened(event, labels, texts, visible=visible)
@@ -193,7 +202,7 @@ def case_view(
             if visible or event.actor == reader.name or event.type == CORRECTED
         ],
         receipt=_receipt(case, texts),
-        form=form or Form(),
+        form=form,
     )
 
 
@@ -320,14 +329,14 @@ def _decided(case: CaseFile, labels: Mapping[str, str], texts: Texts) -> Decided
     )
 
 
-def _proposed(case: CaseFile, reader: Caller, labels: Mapping[str, str]) -> list[str]:
+def _proposals(case: CaseFile, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return what each person proposes by now, where two have to agree and do not yet."""
     if case.final is not None:
-        return []
-    return [
-        labels.get(str(event.content["outcome"]), "")
+        return {}
+    return {
+        event.actor: labels.get(str(event.content["outcome"]), "")
         for event in case.of_type(CASEWORKER_DECISION)
-        if event.actor != reader.name
-    ]
+    }
 
 
 def _happened(

@@ -119,11 +119,19 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
         return _again(request, parts, case, caller, Form(values, faults))
     if _is_begun(case, caller, values["text"]):
         return _to_contest(decision_id)
-    if case.contest is not None:
+    if case.contest is not None or values.get("adds"):
         more = shapes.Representation(text=values["text"])
-        return await _back(
-            request, decision_id, add_representation(request, decision_id, more, caller)
-        )
+        try:
+            return await _back(
+                request, decision_id, add_representation(request, decision_id, more, caller)
+            )
+        except StepMissingError:  # what the person adds to a contest is not another one
+            case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+            late = _(
+                "The decision was reviewed in the meantime. What you sent was not recorded. Ask"
+                " whether the person still disagrees"
+            )
+            return _again(request, parts, case, caller, Form(values, {"text": late}), status=409)
     for_them = values.get("on_behalf_of") == "representative"
     said = shapes.Contest(
         text=values["text"], on_behalf_of="representative" if for_them else "person"
@@ -199,8 +207,16 @@ async def _back(request: Request, decision_id: str, step: Awaitable[shapes.CaseS
     return _to_contest(decision_id)
 
 
-def _again(request: Request, parts: Parts, case: CaseFile, caller: Caller, form: Form) -> Response:
-    return page(request, _view(parts, case, caller, texts_of(request), form), status=422)
+def _again(
+    request: Request,
+    parts: Parts,
+    case: CaseFile,
+    caller: Caller,
+    form: Form,
+    *,
+    status: int = 422,
+) -> Response:
+    return page(request, _view(parts, case, caller, texts_of(request), form), status=status)
 
 
 def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form) -> ContestView:

@@ -61,13 +61,14 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
     return {
         "advice-withheld": (
             _("The advice is not shown yet"),
-            _("You say first what you think of the case. Then you see the advice."),
-            _("Go back to the case and record your own view."),
+            _("Some rules show it after your own view, others when you ask to see it."),
+            _("Go back to the case: it says what to do first."),
         ),
         "advice-stopped": (
             _("No advice is given at present"),
             _("Somebody responsible has stopped this model."),
             _("Decide the case without advice, as your team's guidance says."),
+            nothing_recorded,
         ),
         "already-decided": (
             _("This case has been decided"),
@@ -96,6 +97,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("Two people have said that advice goes on. Nothing more is needed for this stop."),
             nothing_recorded,
         ),
+        "record-damaged": (
+            _("This cannot be relied on"),
+            _("What is stored contradicts the record. Trying again does not help."),
+            _("Do not use it, and ask for help. Nothing was recorded."),
+        ),
         "sign-in-refused": (
             _("You could not be signed in"),
             _(
@@ -106,6 +112,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("You cannot sign in at present"),
             _("The service that you sign in with does not answer as it should."),
             _("Wait a moment and try again. If it goes on, ask for help."),
+        ),
+        "timed-out": (
+            _("This took too long"),
+            _("It may have been recorded all the same."),
+            _("Go back and load the page again: it shows what is recorded. Only then try again."),
         ),
         "training-needed": (
             _("You need training before you can decide this"),
@@ -176,7 +187,7 @@ def _by_status(texts: Texts) -> dict[int, tuple[str, ...]]:
         ),
         503: (
             _("This is not available at present"),
-            _("Nothing was advised and nothing was lost."),
+            _("Nothing was advised and nothing was recorded."),
             try_again,
             _("If a case cannot wait, decide it without advice, as your team's guidance says."),
         ),

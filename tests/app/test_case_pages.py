@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from app.domain import Role
+from app.ids import utc_now
 from app.lineup import Serving
 from app.log_entries import READ
 from app.practice import PracticeCase, PracticeStore
@@ -175,6 +177,54 @@ def test_a_form_for_a_case_that_somebody_else_has_decided_says_that_it_was_not_r
     assert "Decided by bob" in words(late)
 
 
+def test_whoever_decides_without_the_advice_can_give_what_is_asked_for(tmp_path: Path) -> None:
+    """The rules ask it of them too, and the page must have a place for it."""
+    rules = [
+        {"rule": "seen", "when": "true", "requires": "evidence", "description": "See the papers."}
+    ]
+    with governed(tmp_path, reveal="on_request", rules=rules) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        assert 'name="evidence"' not in ann.get(path).text
+        refused = ann.post(f"{path}/decision", **DECISION)
+        assert "Say what you checked, and how" in words(refused)
+        again = ann.post(f"{path}/decision", evidence="The bank statement.", outcome="yes")
+        for page in (refused, again):
+            assert page.status_code == 422
+            assert 'id="evidence"' in page.text
+            assert "The advice is not shown yet." in words(page)
+            assert "See the papers." not in words(page)
+        assert "The bank statement." in again.text
+        # Which rule asks may be anything: only its own words say why.
+        assert "old or nobody has checked" not in words(refused)
+        said = {**DECISION, "evidence": "The bank statement."}
+        assert ann.post(f"{path}/decision", **said).status_code == 303
+        early = ann.get(f"/decisions/{new_case(service)}/letter")
+        assert early.status_code == 409
+        assert "others when you ask to see it" in words(early)
+
+
+def test_where_two_must_agree_each_is_told_what_they_and_others_propose_by_now(
+    tmp_path: Path,
+) -> None:
+    rules = [
+        {"rule": "two", "when": "true", "requires": "second_person", "description": "Two decide."}
+    ]
+    with governed(tmp_path, rules=rules) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
+        assert "Yours is the first." in words(ann.get(path))
+        for outcome in ("yes", "no"):
+            said = {**DECISION, "outcome": outcome}
+            assert ann.post(f"{path}/decision", **said).status_code == 303
+        mine, theirs = words(ann.get(path)), words(bob.get(path))
+        assert re.search(r"You have proposed: No .*\. You can change it until two people", mine)
+        assert "Yours is the first." not in mine
+        # What Ann proposed before she changed her mind is not proposed any more.
+        assert re.search(r"Somebody else has proposed: No [^,]* Your decision", theirs)
+        assert "You have proposed" not in theirs
+
+
 def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     decision = new_case(concurrent, subject="person/1")
     ann, bob = Visitor(concurrent.started, "ann-2"), Visitor(concurrent.started, "bob-2")
@@ -306,6 +356,37 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     # Whoever reads on must not take the form for one that answers the review.
     assert re.search(r"papers say so\. If the person disagrees again What does the", reviewed)
     assert f'href="{path}"' not in rev.get("/reviews").text
+
+
+def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
+    ann.post(f"{path}/decision", **DECISION)
+    ann.post(f"{path}/contest", text="It is not so.")
+    assert 'name="adds"' in ann.get(f"{path}/contest").text
+    assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+    late = ann.post(f"{path}/contest", text="And here is why.", adds="yes")
+    assert late.status_code == 409
+    assert "reviewed in the meantime. What you sent was not recorded" in words(late)
+    assert "And here is why." in late.text, "it can be sent as a contest of its own"
+    assert "<title>Error: " in late.text
+    assert "Reviewed" in words(ann.get(path)).partition("Receipt")[0].split("Advice")[0]
+
+
+def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
+    with governed(tmp_path, review={"answer_within_days": 1}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        ann.post(f"{path}/decision", **DECISION)
+        ann.post(f"{path}/contest", text="It is not so.")
+        assert "1 day is left." in words(ann.get(f"{path}/contest"))
+        with service.started.replaced(clock=lambda: utc_now() + timedelta(days=1)):
+            last = words(ann.get(f"{path}/contest"))
+        assert "That is today." in last
+        assert "0 days" not in last
 
 
 def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) -> None:

@@ -420,6 +420,14 @@ def test_letters_that_cannot_be_written_refuse_the_start(tmp_path: Path, letters
         pass
 
 
+def test_one_day_is_not_called_days(tmp_path: Path) -> None:
+    terms = {"letters": {"en": LETTER}, "appeal_within_days": 1}
+    with governed(tmp_path, notice=terms, review={"answer_within_days": 1}) as service:
+        text = written(service, service.ask().json()["id"])["text"]
+    assert "We will answer within 1 day." in text
+    assert "You have 1 day from the date of this letter." in text
+
+
 def test_a_source_without_a_date_is_said_without_one() -> None:
     words = load_template(None, "en").words
     assert words.source(Fact("a", "1", None, None)) == ""
