@@ -156,6 +156,7 @@ def case_view(
     labels = case_words.outcome_labels(case, served)
     advised = case.advised_outcome is not None
     title = str(answer["model"]["name"]) if served is None else served.bundle.card.title
+    is_stopped = parts.stops.covers(str(answer["model"]["name"]))
     own = [e for e in case.of_type(OWN_ASSESSMENT) if e.actor == reader.name]
     proposals = _proposals(case, labels)
     form = form or Form()
@@ -167,7 +168,7 @@ def case_view(
         status_name=case_words.statuses(texts)[case.status],
         holder=case.holder,
         is_mine=case.holder == reader.name,
-        is_stopped=parts.stops.covers(str(answer["model"]["name"])),
+        is_stopped=is_stopped,
         corrects=case.corrects,
         corrected_as=case.corrected_as,
         facts=_facts(case, served, texts),
@@ -186,7 +187,7 @@ def case_view(
         what_it_cannot_know=[] if served is None else list(served.bundle.card.what_it_cannot_know),
         own_view=labels.get(str(own[-1].content["outcome"])) if own else None,
         own_view_came_first=case.terms.reveal == "after_own_assessment",
-        can=_can(case, reader, visible=visible, assessed=bool(own)),
+        can=_can(case, reader, visible=visible, assessed=bool(own), is_stopped=is_stopped),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),
         confidences=items_of(case_words.confidences(texts)),
@@ -288,7 +289,7 @@ def _warnings(case: CaseFile, texts: Texts) -> list[str]:
     return [line % {"num": count} for line, count in lines.items() if count]
 
 
-def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool) -> Can:
+def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool, is_stopped: bool) -> Can:
     open_now = case.status in OPEN
     decider = reader.role in DECIDERS and open_now
     reveal = case.terms.reveal
@@ -300,7 +301,8 @@ def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool) -> Ca
         and (
             reader.role in (Role.REVIEWER, Role.ADMIN) or (decider and case.holder == reader.name)
         ),
-        correct=open_now and reader.role in (*DECIDERS, Role.REVIEWER),
+        # A corrected case is advised on anew.
+        correct=open_now and not is_stopped and reader.role in (*DECIDERS, Role.REVIEWER),
         assess=assess,
         ask_for_advice=decider and not visible and reveal == "on_request",
         decide=decider and not assess,

@@ -461,6 +461,13 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         stopped = words(ann.get(path))
         assert "has stopped this model" in stopped
         assert "The case can be decided." in stopped
+        # The form would be filled in for nothing: a corrected case is advised on anew.
+        assert "Its facts can be corrected once advice goes on." in stopped
+        assert "This looks wrong" not in stopped
+        form = {"value": "4", "source": "verified", "reason": "A test."}
+        refused = ann.post(f"{path}/correct?field=count", **form)
+        assert refused.status_code == 503
+        assert "Nothing was recorded." in words(refused)
         assert service.decide(decision, "bob").status_code == 201
         decided = words(ann.get(path))
         assert "has stopped this model" in decided
