@@ -175,6 +175,9 @@ def test_a_form_for_a_case_that_somebody_else_has_decided_says_that_it_was_not_r
     assert late.status_code == 409
     assert "decided in the meantime. What you sent was not recorded" in words(late)
     assert "Decided by bob" in words(late)
+    # There is no form any more that it could be kept in, and going back leads to this page.
+    assert "What you wrote: I had not seen that." in words(late)
+    assert "What you wrote" not in words(cy.get(path))
 
 
 def test_whoever_decides_without_the_advice_can_give_what_is_asked_for(tmp_path: Path) -> None:
