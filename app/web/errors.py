@@ -1,5 +1,6 @@
 """What a person sees when something goes wrong: what happened, and what they can do now."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,10 @@ from app.problem_type import ProblemType
 from app.web.language import Texts, texts_of
 from app.web.navigation import Link
 from app.web.render import page
+
+_STEP_OF_A_CASE = re.compile(r"(/decisions/[0-9a-f-]{36})/.+").fullmatch
+_WITHOUT_THE_CASE = frozenset({403, 404, 410})
+"""What is wrong is so of the case's page as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def error_page(
     view = ErrorView(
         heading=heading,
         paragraphs=tuple(paragraphs),
-        link=_link(kind, texts),
+        link=_link(kind, request.url.path, texts),
         request_id=request_id,
         technical=f"{kind.status} {kind.slug}: {detail}",
     )
@@ -48,10 +53,13 @@ def _words(kind: ProblemType, texts: Texts) -> tuple[str, ...]:
     return by_slug or _by_status(texts).get(kind.status) or _by_status(texts)[500]
 
 
-def _link(kind: ProblemType, texts: Texts) -> Link | None:
+def _link(kind: ProblemType, path: str, texts: Texts) -> Link | None:
     _ = texts.gettext
     if kind.status == 401 or kind.slug in {"sign-in-refused", "provider-unavailable"}:
         return Link("/sign-in", _("Sign in"), "")
+    case = _STEP_OF_A_CASE(path)
+    if case is not None and kind.status not in _WITHOUT_THE_CASE:
+        return Link(case[1], _("Go to the case"), "")
     return Link("/", _("Go to the home page"), "")
 
 

@@ -205,6 +205,10 @@ def test_whoever_decides_without_the_advice_can_give_what_is_asked_for(tmp_path:
         early = ann.get(f"/decisions/{new_case(service)}/letter")
         assert early.status_code == 409
         assert "others when you ask to see it" in words(early)
+        back = early.text.partition("Go to the case</a>")[0].rpartition('href="')[2]
+        assert ann.get(back.partition('"')[0]).status_code == 200
+        nobody = ann.get("/decisions/00000000-0000-7000-8000-000000000000/letter")
+        assert "Go to the case" not in nobody.text
 
 
 def test_where_two_must_agree_each_is_told_what_they_and_others_propose_by_now(
