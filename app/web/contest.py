@@ -34,6 +34,7 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 VOICES = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
 REVIEWERS = (Role.REVIEWER, Role.ADMIN)
+SPEAKERS = ("person", "representative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,20 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
     parts, texts = parts_of(request), texts_of(request)
     values = await filled_in(request)
     _ = texts.gettext
-    faults = missing(values, {"text": _("Write what the person says")}, texts)
     case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    is_more = case.contest is not None or bool(values.get("adds"))
+    wanted = {"text": _("Write what the person says")}
+    if not is_more:
+        wanted["on_behalf_of"] = _("Choose who says it")
+    faults = missing(values, wanted, texts)
+    speaker = values.get("on_behalf_of")
+    if not is_more and "on_behalf_of" not in faults and speaker not in SPEAKERS:
+        faults["on_behalf_of"] = _("Choose one of those on the page")
     if faults:
         return _again(request, parts, case, caller, Form(values, faults))
     if _is_begun(case, caller, values["text"]):
         return _to_contest(decision_id)
-    if case.contest is not None or values.get("adds"):
+    if is_more:
         more = shapes.Representation(text=values["text"])
         try:
             return await _back(
@@ -132,9 +140,9 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
                 " whether the person still disagrees"
             )
             return _again(request, parts, case, caller, Form(values, {"text": late}), status=409)
-    for_them = values.get("on_behalf_of") == "representative"
     said = shapes.Contest(
-        text=values["text"], on_behalf_of="representative" if for_them else "person"
+        text=values["text"],
+        on_behalf_of=speaker,  # type: ignore[arg-type]  # checked above
     )
     try:
         return await _back(

@@ -323,7 +323,7 @@ def test_what_people_write_is_shown_and_not_obeyed(concurrent: Governed) -> None
         ann.post(f"{path}/letter", text=hostile, outcome=hostile, language=hostile),
         ann.post(f"{path}/decision", **{**DECISION, "reason_text": hostile}),
         ann.post(f"{path}/contest", text=hostile, on_behalf_of=hostile),
-        ann.post(f"{path}/contest", text=hostile),
+        ann.post(f"{path}/contest", text=hostile, on_behalf_of="person"),
         rev.post(f"{path}/review", outcome=hostile, reason_code=hostile, reason_text=hostile),
         ann.get(path),
         ann.get(f"{path}/contest"),
@@ -342,8 +342,16 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     path = f"/decisions/{decision}"
     assert ann.get(f"{path}/contest").status_code == 409  # nothing is decided
     ann.post(f"{path}/decision", **DECISION)
-    assert "Write what the person says" in words(ann.post(f"{path}/contest", text=""))
-    assert ann.post(f"{path}/contest", text="It is not so.").status_code == 303
+    empty, unsaid = (ann.post(f"{path}/contest", text=text) for text in ("", "It is not so."))
+    assert "Write what the person says" in words(empty)
+    # Whose words they are is recorded for good, and not for the service to guess.
+    for page in (empty, unsaid):
+        assert page.status_code == 422
+        assert 'href="#on_behalf_of"' in page.text
+    assert "It is not so." in unsaid.text
+    assert (
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person").status_code == 303
+    )
     assert ann.post(f"{path}/contest", text="And here is why.").status_code == 303
     shown = words(ann.get(f"{path}/contest"))
     assert "28 days are left" in shown
@@ -372,7 +380,7 @@ def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
     ann = Visitor(concurrent.started, "ann")
     rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
     ann.post(f"{path}/decision", **DECISION)
-    ann.post(f"{path}/contest", text="It is not so.")
+    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
     assert 'name="adds"' in ann.get(f"{path}/contest").text
     assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
     late = ann.post(f"{path}/contest", text="And here is why.", adds="yes")
@@ -388,7 +396,7 @@ def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
         path = f"/decisions/{new_case(service)}"
         ann = Visitor(service.started, "ann")
         ann.post(f"{path}/decision", **DECISION)
-        ann.post(f"{path}/contest", text="It is not so.")
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
         assert "1 day is left." in words(ann.get(f"{path}/contest"))
         with service.started.replaced(clock=lambda: utc_now() + timedelta(days=1)):
             last = words(ann.get(f"{path}/contest"))
