@@ -305,6 +305,30 @@ def test_a_fact_that_looks_wrong_leads_to_a_corrected_case(concurrent: Governed)
     assert ann.post(text, **{**said, "value": tiny.HOSTILE}).status_code == 303
 
 
+def test_another_language_is_of_the_same_page(concurrent: Governed) -> None:
+    """It left out what the address goes on to say, and led from a form's mistakes to no page at all."""
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+
+    def other(page: httpx.Response) -> str:
+        link = re.search(r'href="(/language/cy[^"]*)"', page.text)
+        assert link is not None
+        there: str = ann.get(unescape(link[1])).headers["location"]
+        assert ann.get(there).status_code == 200
+        return there
+
+    for address in (f"{path}/correct?field=count", "/cases?which=all&status=open", path):
+        assert other(ann.get(address)) == address
+    assert other(ann.post(f"{path}/decision", outcome="no")) == path
+    assert other(ann.post(f"{path}/own-assessment", outcome="no")) == path
+    assert other(ann.post("/cases/search", search="nobody")) == "/cases"
+    assert other(ann.post(f"{path}/correct?field=count")) == f"{path}/correct?field=count"
+    nobody = concurrent.started.client.get(
+        f"{path}/correct?field=count", headers=BROWSER, follow_redirects=False
+    )
+    assert nobody.headers["location"] == f"/sign-in?back={path}/correct%3Ffield%3Dcount"
+
+
 def test_what_people_write_is_shown_and_not_obeyed(concurrent: Governed) -> None:
     """In every text field, when it is refused, recorded, and in everything that shows it later."""
     decision = new_case(concurrent)
