@@ -144,7 +144,7 @@ def answer_steps(
             values,
             contributions,
             changes,
-            None if account.rescaled is not None else account.contrast,
+            None if account.rescaled is not None else _worded(served, account.contrast),
             advice.supported_by,
         )
     )
@@ -316,6 +316,14 @@ def account_of(served: "ServedModel", explanation: Explanation) -> Account:
             else None
         ),
     )
+
+
+def _worded(served: "ServedModel", contrast: Contrast | None) -> Contrast | None:
+    """Return the two classes as people read them: a class may be called 1."""
+    if contrast is None:
+        return None
+    output = served.bundle.card.output
+    return Contrast(output.worded(contrast.favoured), output.worded(contrast.rival))
 
 
 def alternatives_status(alternatives: Alternatives | None) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import typst
 from font_roboto import Roboto
 
+from app.words import unbroken
+
 _TITLES = {"en": "Letter", "cy": "Llythyr"}
 _TEMPLATE = rb"""
 #set document(title: sys.inputs.title, date: none)
@@ -44,7 +46,7 @@ def letter_pdf(text: str, *, language: str) -> bytes:
 
 
 def _made(text: str, language: str) -> bytes:
-    paragraphs = [part.strip("\n") for part in text.split("\n\n") if part.strip()]
+    paragraphs = [part.strip("\n") for part in unbroken(text).split("\n\n") if part.strip()]
     told = {
         "title": _TITLES[language],
         "language": language,

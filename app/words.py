@@ -63,6 +63,11 @@ def points_number(change: float) -> str:
     return f"{abs(change) * 100:.1f}".removesuffix(".0")
 
 
+def unbroken(text: str) -> str:
+    """Return the text with the sign of an amount on the amount's line: £90 is no debt of £90."""
+    return text.replace("-£", "-\N{WORD JOINER}£")
+
+
 def figure(number: float, *, digits: int = 3, within: tuple[float, float] = EVERY_SCORE) -> str:
     """Return a number in the model's own unit to so many digits, and no whole number's digit left out.
 

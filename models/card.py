@@ -191,6 +191,10 @@ class Output(Part):
                 raise ValueError(fault)
         return self
 
+    def worded(self, label: object) -> str:
+        """Return what people read of a class: its wording, or else its name."""
+        return self.class_wording.get(str(label), str(label))
+
     def _class_names(self) -> set[str]:
         return {str(label) for label in self.classes}
 

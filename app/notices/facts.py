@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from app.case_events import CASEWORKER_DECISION, OWN_ASSESSMENT
+from app.case_events import CASEWORKER_DECISION, OWN_ASSESSMENT, REVIEW
 from app.cases import CaseFile
 from app.domain import Caller, Source
 from app.policy import Policy
@@ -240,10 +240,10 @@ def _field(card: Card, name: str) -> Field:
 
 
 def _reason(case: CaseFile, reader: Caller, outcome: str) -> str | None:
-    """Return the reason on record for an outcome: the decision's, else the reader's own view's."""
-    for type_ in (CASEWORKER_DECISION, OWN_ASSESSMENT):
+    """Return the reason on record for an outcome: a review's, the decision's, or the reader's own."""
+    for type_ in (REVIEW, CASEWORKER_DECISION, OWN_ASSESSMENT):
         for event in reversed(case.of_type(type_)):
-            mine = type_ == CASEWORKER_DECISION or event.actor == reader.name
+            mine = type_ != OWN_ASSESSMENT or event.actor == reader.name
             if mine and event.content["outcome"] == outcome:
                 text: str = event.content["reason"]["text"]
                 return " ".join(text.split())

@@ -13,7 +13,6 @@ from app.web.charts import Bar, signed_bars
 from app.web.language import Texts
 from app.words import EVERY_SCORE, LEAST_SHOWN, MOST_REASONS, figure, percent, points_number, rank
 from explainers.uncertainty import tenths
-from models.card import Output
 from models.wording import formatter
 
 ONE_IN_TWENTY = 0.05
@@ -77,6 +76,8 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
     factors[moving:] = [{**row, "contribution": 0.0} for row in factors[moving:]]
     in_probability = explanation["base_probability"] is not None
     contrast = None if in_probability else explanation["contrast"]
+    if contrast is not None and served is not None:  # a class may be called 1
+        contrast = {side: served.bundle.card.output.worded(name) for side, name in contrast.items()}
     title, sides = _title(contrast, texts), _sides(contrast, texts)
     within = (
         served.policy.ends(recommendation["rule"]["id"])
@@ -94,7 +95,7 @@ def advice_of(body: Mapping[str, Any], served: ServedModel | None, texts: Texts)
             # Without its card what is counted is told by the estimate's meaning, on the same page.
             positive=_("what the estimate counts")
             if served is None
-            else _positive(served.bundle.card.output),
+            else served.bundle.card.output.worded(served.bundle.card.output.positive_class),
         ),
         reasons_for=explanation["reasons_for"],
         reasons_against=explanation["reasons_against"],
@@ -137,12 +138,6 @@ def shown_value(field: str, value: object, served: ServedModel | None, texts: Te
     if served is None:
         return str(value)
     return formatter(served.bundle.card.field(field))(value)  # type: ignore[arg-type]  # as recorded
-
-
-def _positive(output: Output) -> str:
-    """Return the outcome that is counted: in the card's words, a class may be called 1."""
-    name = str(output.positive_class)
-    return output.class_wording.get(name, name)
 
 
 def _base(explanation: Mapping[str, Any], texts: Texts) -> str | None:

@@ -19,8 +19,8 @@ from app.api.decision_list import ListQuery, filters_of, listed
 from app.api.decisions import DecisionId, replayed
 from app.api.evidence import evidence_response
 from app.api.parts import Parts, parts_of
-from app.domain import Role
-from app.errors import InvalidRequestError
+from app.domain import Caller, Role
+from app.errors import InvalidRequestError, UnknownDecisionError
 from app.index.query import Row, find, mentions
 from app.index.rows import ERASED
 from app.reading import check_visible
@@ -34,6 +34,8 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 AUDITORS = (Role.AUDITOR, Role.ADMIN)
 IN_PAGE = 25
+LONGEST = 64
+"""No identifier has more characters."""
 MOST_HAPPENINGS = 200
 """Shown of one decision, the latest: each reading of it is one."""
 _FILTERS = (
@@ -99,6 +101,13 @@ class AuditView:
 @router.get("/audit/decisions", **signed_in(*AUDITORS))
 async def show_found(request: Request, caller: CurrentCaller) -> Response:
     """Show the decisions that fit."""
+    return await _find_page(request, caller)
+
+
+async def _find_page(
+    request: Request, caller: Caller, *, wanted: str = "", fault: str = ""
+) -> Response:
+    """Return the page to find decisions on. ``fault``: why there is no going to ``wanted``."""
     parts, texts = parts_of(request), texts_of(request)
     given = {name: value.strip() for name, value in request.query_params.items() if value.strip()}
     errors: dict[str, str] = {}
@@ -121,9 +130,11 @@ async def show_found(request: Request, caller: CurrentCaller) -> Response:
         }
     except InvalidRequestError:
         errors = {"cursor": texts.gettext("This page of the list is not there any more.")}
+    if fault:
+        errors = {"decision": fault}
     kept = {name: given[name] for name in _FILTERS if name in given}
     view = FindView(
-        asked={name: given.get(name, "") for name in _FILTERS},
+        asked={"decision": wanted, **{name: given.get(name, "") for name in _FILTERS}},
         models=[(name, name) for name in sorted(parts.served)],
         statuses=statuses(texts),
         outcomes=_outcomes(parts),
@@ -140,15 +151,25 @@ async def show_found(request: Request, caller: CurrentCaller) -> Response:
 
 @router.post("/audit/decisions", **signed_in(*AUDITORS))
 async def go_to_decision(
-    request: Request, caller: CurrentCaller, decision: Annotated[str, Form(max_length=64)] = ""
+    request: Request, caller: CurrentCaller, decision: Annotated[str, Form()] = ""
 ) -> Response:
     """Go to one decision by its identifier or by its entry in the log."""
     wanted = decision.strip().lower()
-    log = parts_of(request).log
+    log, _ = parts_of(request).log, texts_of(request).gettext
+    if not wanted:
+        return await _find_page(request, caller, fault=_("Enter an identifier or an entry number"))
     if wanted.isdecimal() and len(wanted) < 16 and int(wanted) < log.size:
         rows = await run_in_threadpool(log.entries, int(wanted), int(wanted) + 1)
         wanted = rows[0].id if rows else wanted
-    await run_in_threadpool(check_visible, log, wanted, reader=caller)
+    try:
+        await run_in_threadpool(check_visible, log, wanted[: LONGEST + 1], reader=caller)
+    except UnknownDecisionError:
+        return await _find_page(
+            request,
+            caller,
+            wanted=decision.strip(),
+            fault=_("No decision has this identifier or entry number. Check it"),
+        )
     return RedirectResponse(f"/audit/decisions/{wanted}", status_code=303)
 
 

@@ -235,7 +235,10 @@ def _message(refused: AppError, texts: Texts) -> tuple[str, str]:
     return {
         InvalidRequestError: ("outcome", _("Choose one of those on the page")),
         EvidenceNeededError: ("evidence", _("Say what you checked, and how")),
-        NoticeNeededError: ("outcome", _("Record the letter to the person first: see below")),
+        NoticeNeededError: (
+            "outcome",
+            _("Record the letter to the person first: see below, once the advice is shown"),
+        ),
         AnotherPersonError: ("outcome", _("Somebody else has to come to the same decision")),
         CaseTakenError: ("case", _("Somebody else has taken this case in the meantime")),
         StepMissingError: changed,

@@ -136,7 +136,9 @@ class CaseView:
     confidences: Items
     decided: Decided | None
     proposed: list[str]
-    """The outcomes that others have proposed, where two have to agree."""
+    """The outcomes that others propose, where two have to agree."""
+    own_proposal: str | None
+    """The outcome that the reader proposes."""
     letters: int
     events: list[Happened]
     receipt: Receipt
@@ -154,7 +156,10 @@ def case_view(
     labels = case_words.outcome_labels(case, served)
     advised = case.advised_outcome is not None
     title = str(answer["model"]["name"]) if served is None else served.bundle.card.title
+    is_stopped = parts.stops.covers(str(answer["model"]["name"]))
     own = [e for e in case.of_type(OWN_ASSESSMENT) if e.actor == reader.name]
+    proposals = _proposals(case, labels)
+    form = form or Form()
     return CaseView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),
@@ -163,7 +168,7 @@ def case_view(
         status_name=case_words.statuses(texts)[case.status],
         holder=case.holder,
         is_mine=case.holder == reader.name,
-        is_stopped=parts.stops.covers(str(answer["model"]["name"])),
+        is_stopped=is_stopped,
         corrects=case.corrects,
         corrected_as=case.corrected_as,
         facts=_facts(case, served, texts),
@@ -171,7 +176,9 @@ def case_view(
         requirements=[each["rule"]["description"] for each in answer["requirements"]]
         if visible
         else [],
-        needs_evidence=visible and "evidence" in case.requires,
+        needs_evidence="evidence" in case.requires
+        # Whoever decides without the advice has been told that it is needed.
+        and (visible or "evidence" in {*form.errors, *form.values}),
         needs_second_person=visible and "second_person" in case.requires,
         is_withheld=not visible,
         advice=advice_of(answer, served, texts) if advised and visible else None,
@@ -180,12 +187,15 @@ def case_view(
         what_it_cannot_know=[] if served is None else list(served.bundle.card.what_it_cannot_know),
         own_view=labels.get(str(own[-1].content["outcome"])) if own else None,
         own_view_came_first=case.terms.reveal == "after_own_assessment",
-        can=_can(case, reader, visible=visible, assessed=bool(own)),
+        can=_can(case, reader, visible=visible, assessed=bool(own), is_stopped=is_stopped),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),
         confidences=items_of(case_words.confidences(texts)),
         decided=_decided(case, labels, texts),
-        proposed=_proposed(case, reader, labels) if visible else [],
+        proposed=[label for name, label in proposals.items() if name != reader.name]
+        if visible
+        else [],
+        own_proposal=proposals.get(reader.name),
         letters=len(case.of_type(NOTICE)),
         events=[
             _happened(event, labels, texts, visible=visible)
@@ -193,7 +203,7 @@ def case_view(
             if visible or event.actor == reader.name or event.type == CORRECTED
         ],
         receipt=_receipt(case, texts),
-        form=form or Form(),
+        form=form,
     )
 
 
@@ -279,7 +289,7 @@ def _warnings(case: CaseFile, texts: Texts) -> list[str]:
     return [line % {"num": count} for line, count in lines.items() if count]
 
 
-def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool) -> Can:
+def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool, is_stopped: bool) -> Can:
     open_now = case.status in OPEN
     decider = reader.role in DECIDERS and open_now
     reveal = case.terms.reveal
@@ -291,7 +301,8 @@ def _can(case: CaseFile, reader: Caller, *, visible: bool, assessed: bool) -> Ca
         and (
             reader.role in (Role.REVIEWER, Role.ADMIN) or (decider and case.holder == reader.name)
         ),
-        correct=open_now and reader.role in (*DECIDERS, Role.REVIEWER),
+        # A corrected case is advised on anew.
+        correct=open_now and not is_stopped and reader.role in (*DECIDERS, Role.REVIEWER),
         assess=assess,
         ask_for_advice=decider and not visible and reveal == "on_request",
         decide=decider and not assess,
@@ -320,14 +331,14 @@ def _decided(case: CaseFile, labels: Mapping[str, str], texts: Texts) -> Decided
     )
 
 
-def _proposed(case: CaseFile, reader: Caller, labels: Mapping[str, str]) -> list[str]:
+def _proposals(case: CaseFile, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return what each person proposes by now, where two have to agree and do not yet."""
     if case.final is not None:
-        return []
-    return [
-        labels.get(str(event.content["outcome"]), "")
+        return {}
+    return {
+        event.actor: labels.get(str(event.content["outcome"]), "")
         for event in case.of_type(CASEWORKER_DECISION)
-        if event.actor != reader.name
-    ]
+    }
 
 
 def _happened(

@@ -9,7 +9,7 @@ from app.domain import Role
 from app.web.assets import Assets
 from app.web.language import Language, Texts, texts_in
 from app.web.navigation import Link, links_for
-from app.web.session import session_of
+from app.web.session import address_of, session_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Chrome:
     language: str
     languages: tuple[LanguageLink, ...]
     path: str
-    """The page's own address, without what follows a question mark."""
+    """The page's own address; of one that answers a form, that of the page that the form was on."""
     assets: Assets
     csrf: str
     """What every form sends along as ``csrf``; empty where nobody has a session."""
@@ -49,7 +49,7 @@ def chrome_of(request: Request, language: Language) -> Chrome:
         languages=tuple(
             LanguageLink(each.value, each.own_name, each is language) for each in Language
         ),
-        path=request.url.path,
+        path=address_of(request),
         assets=parts_of(request).assets,
         csrf="" if session is None else session.csrf,
         role=None if caller is None else role_name(caller.role, texts),

@@ -34,6 +34,7 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
 VOICES = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
 REVIEWERS = (Role.REVIEWER, Role.ADMIN)
+SPEAKERS = ("person", "representative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +114,35 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
     parts, texts = parts_of(request), texts_of(request)
     values = await filled_in(request)
     _ = texts.gettext
-    faults = missing(values, {"text": _("Write what the person says")}, texts)
     case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+    is_more = case.contest is not None or bool(values.get("adds"))
+    wanted = {"text": _("Write what the person says")}
+    if not is_more:
+        wanted["on_behalf_of"] = _("Choose who says it")
+    faults = missing(values, wanted, texts)
+    speaker = values.get("on_behalf_of")
+    if not is_more and "on_behalf_of" not in faults and speaker not in SPEAKERS:
+        faults["on_behalf_of"] = _("Choose one of those on the page")
     if faults:
         return _again(request, parts, case, caller, Form(values, faults))
     if _is_begun(case, caller, values["text"]):
         return _to_contest(decision_id)
-    if case.contest is not None:
+    if is_more:
         more = shapes.Representation(text=values["text"])
-        return await _back(
-            request, decision_id, add_representation(request, decision_id, more, caller)
-        )
-    for_them = values.get("on_behalf_of") == "representative"
+        try:
+            return await _back(
+                request, decision_id, add_representation(request, decision_id, more, caller)
+            )
+        except StepMissingError:  # what the person adds to a contest is not another one
+            case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+            late = _(
+                "The decision was reviewed in the meantime. What you sent was not recorded. Ask"
+                " whether the person still disagrees"
+            )
+            return _again(request, parts, case, caller, Form(values, {"text": late}), status=409)
     said = shapes.Contest(
-        text=values["text"], on_behalf_of="representative" if for_them else "person"
+        text=values["text"],
+        on_behalf_of=speaker,  # type: ignore[arg-type]  # checked above
     )
     try:
         return await _back(
@@ -199,8 +215,16 @@ async def _back(request: Request, decision_id: str, step: Awaitable[shapes.CaseS
     return _to_contest(decision_id)
 
 
-def _again(request: Request, parts: Parts, case: CaseFile, caller: Caller, form: Form) -> Response:
-    return page(request, _view(parts, case, caller, texts_of(request), form), status=422)
+def _again(
+    request: Request,
+    parts: Parts,
+    case: CaseFile,
+    caller: Caller,
+    form: Form,
+    *,
+    status: int = 422,
+) -> Response:
+    return page(request, _view(parts, case, caller, texts_of(request), form), status=status)
 
 
 def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form) -> ContestView:

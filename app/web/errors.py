@@ -1,5 +1,6 @@
 """What a person sees when something goes wrong: what happened, and what they can do now."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,10 @@ from app.problem_type import ProblemType
 from app.web.language import Texts, texts_of
 from app.web.navigation import Link
 from app.web.render import page
+
+_STEP_OF_A_CASE = re.compile(r"(/decisions/[0-9a-f-]{36})/.+").fullmatch
+_WITHOUT_THE_CASE = frozenset({403, 404, 410})
+"""What is wrong is so of the case's page as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def error_page(
     view = ErrorView(
         heading=heading,
         paragraphs=tuple(paragraphs),
-        link=_link(kind, texts),
+        link=_link(kind, request.url.path, texts),
         request_id=request_id,
         technical=f"{kind.status} {kind.slug}: {detail}",
     )
@@ -48,10 +53,13 @@ def _words(kind: ProblemType, texts: Texts) -> tuple[str, ...]:
     return by_slug or _by_status(texts).get(kind.status) or _by_status(texts)[500]
 
 
-def _link(kind: ProblemType, texts: Texts) -> Link | None:
+def _link(kind: ProblemType, path: str, texts: Texts) -> Link | None:
     _ = texts.gettext
     if kind.status == 401 or kind.slug in {"sign-in-refused", "provider-unavailable"}:
         return Link("/sign-in", _("Sign in"), "")
+    case = _STEP_OF_A_CASE(path)
+    if case is not None and kind.status not in _WITHOUT_THE_CASE:
+        return Link(case[1], _("Go to the case"), "")
     return Link("/", _("Go to the home page"), "")
 
 
@@ -61,13 +69,14 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
     return {
         "advice-withheld": (
             _("The advice is not shown yet"),
-            _("You say first what you think of the case. Then you see the advice."),
-            _("Go back to the case and record your own view."),
+            _("Some rules show it after your own view, others when you ask to see it."),
+            _("Go back to the case: it says what to do first."),
         ),
         "advice-stopped": (
             _("No advice is given at present"),
             _("Somebody responsible has stopped this model."),
             _("Decide the case without advice, as your team's guidance says."),
+            nothing_recorded,
         ),
         "already-decided": (
             _("This case has been decided"),
@@ -96,6 +105,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("Two people have said that advice goes on. Nothing more is needed for this stop."),
             nothing_recorded,
         ),
+        "record-damaged": (
+            _("This cannot be relied on"),
+            _("What is stored contradicts the record. Trying again does not help."),
+            _("Do not use it, and ask for help. Nothing was recorded."),
+        ),
         "sign-in-refused": (
             _("You could not be signed in"),
             _(
@@ -106,6 +120,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("You cannot sign in at present"),
             _("The service that you sign in with does not answer as it should."),
             _("Wait a moment and try again. If it goes on, ask for help."),
+        ),
+        "timed-out": (
+            _("This took too long"),
+            _("It may have been recorded all the same."),
+            _("Go back and load the page again: it shows what is recorded. Only then try again."),
         ),
         "training-needed": (
             _("You need training before you can decide this"),
@@ -176,7 +195,7 @@ def _by_status(texts: Texts) -> dict[int, tuple[str, ...]]:
         ),
         503: (
             _("This is not available at present"),
-            _("Nothing was advised and nothing was lost."),
+            _("Nothing was advised and nothing was recorded."),
             try_again,
             _("If a case cannot wait, decide it without advice, as your team's guidance says."),
         ),

@@ -21,6 +21,7 @@ from markupsafe import Markup, escape
 from app.web.chrome import chrome_of
 from app.web.language import Language, Texts, language_of, texts_in
 from app.web.navigation import Link
+from app.words import unbroken
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -72,6 +73,7 @@ def environment(language: Language) -> Environment:
         texts.gettext, texts.ngettext, newstyle=True
     )
     made.filters["with_code"] = with_code
+    made.filters["unbroken"] = unbroken
     made.globals["navigation_items"] = navigation_items
     made.globals["error_list"] = error_list
     made.globals["error_message"] = partial(error_message, texts)

@@ -126,9 +126,19 @@ async def check_form(request: Request, session: Session) -> None:
 def sign_in_address(request: Request) -> str:
     """Return the address to sign in at, and to come back from: to the page that a form was on."""
     is_form = request.method not in SAFE_METHODS
-    back = _page_of_form(request) if is_form else local_path(request.url.path)
+    back = address_of(request)
     said = ([] if back == "/" else [f"back={quote(back)}"]) + (["unsent=yes"] if is_form else [])
     return f"/sign-in?{'&'.join(said)}" if said else "/sign-in"
+
+
+def address_of(request: Request) -> str:
+    """Return the address of the page that a request is for, or that the form it sends was on."""
+    if request.method not in SAFE_METHODS:
+        return _page_of_form(request)
+    path, query = request.url.path, request.url.query
+    # What a provider sends along when it sends somebody back is for once.
+    whole = f"{path}?{query}" if query and not path.startswith("/sign-in/") else path
+    return whole if LOCAL_PATH(whole) else local_path(path)
 
 
 def _page_of_form(request: Request) -> str:

@@ -45,9 +45,9 @@ async def show_models(request: Request) -> Response:
 async def show_model(request: Request, model: str) -> Response:
     """Say of one model what it is for, on what ground, how well it works and how to contest."""
     parts = parts_of(request)
-    served = parts.model(model)
+    served, lineup = parts.model(model), parts.served.lineup(model)
     deployment = await asyncio.to_thread(read_deployment, served.directory / FILE)
-    return page(request, model_view(served, deployment, _status(parts, model), texts_of(request)))
+    return page(request, model_view(lineup, deployment, _status(parts, model), texts_of(request)))
 
 
 @router.get("/transparency/{model}/record.json", **open_to_all())

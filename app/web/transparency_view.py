@@ -10,6 +10,7 @@ from enum import Enum
 from math import ceil
 from typing import ClassVar
 
+from app.lineup import Lineup
 from app.publish.subject import Deployment
 from app.served import ServedModel
 from app.web.language import Texts
@@ -87,10 +88,14 @@ class ModelView:
     cannot_know: tuple[str, ...]
     in_charge: tuple[str, ...]
     care: tuple[str, ...]
+    no_advice: tuple[str, ...]
+    """When the rules let the model give no advice."""
     answer_within_days: int
     contest: tuple[str, ...]
     version: str
     digest: str
+    trial: str
+    """Which other version advises on some of the cases; empty where none does."""
 
 
 def summary_of(served: ServedModel, status: Status, texts: Texts) -> Summary:
@@ -107,9 +112,10 @@ def summary_of(served: ServedModel, status: Status, texts: Texts) -> Summary:
 
 
 def model_view(
-    served: ServedModel, deployment: Deployment | None, status: Status, texts: Texts
+    lineup: Lineup, deployment: Deployment | None, status: Status, texts: Texts
 ) -> ModelView:
     """Return everything the page of one model shows."""
+    served = lineup.live
     card, policy = served.bundle.card, served.policy
     details, analysis = card.model_details, card.quantitative_analysis
     metrics = () if analysis is None else analysis.performance_metrics
@@ -145,12 +151,28 @@ def model_view(
         limitations=card.limitations,
         cannot_know=card.what_it_cannot_know,
         in_charge=_in_charge(served, texts),
-        care=tuple(rule.description for rule in policy.rules),
+        care=tuple(rule.description for rule in policy.rules if rule.requires != "no_advice"),
+        no_advice=tuple(rule.description for rule in policy.rules if rule.requires == "no_advice"),
         answer_within_days=policy.review.answer_within_days,
         contest=() if appeals is None else (appeals.tool_output, appeals.wider_process),
         version=card.version,
         digest=served.bundle.digest,
+        trial=_trial(lineup, texts),
     )
+
+
+def _trial(lineup: Lineup, texts: Texts) -> str:
+    _ = texts.gettext
+    if lineup.canary is None:
+        return ""
+    return _(
+        "Another version is on trial. It advises on about %(percent)s of 100 cases, and this page"
+        " is not about it: version %(version)s, under version %(policy)s of our rules."
+    ) % {
+        "percent": lineup.percent,
+        "version": lineup.canary.bundle.card.version,
+        "policy": lineup.canary.policy.version,
+    }
 
 
 def _title(card: Card, texts: Texts) -> str:

@@ -104,11 +104,21 @@ def test_one_decision_is_found_by_identifier_and_by_entry(service: Started) -> N
             post(service, "/audit/decisions", decision=wanted) == f"/audit/decisions/{identifier}"
         )
     cookie = service.session(Role.AUDITOR)
-    for wanted in ("nothing", "0", "999999999", ""):
+    for wanted, fault in (
+        ("Nothing", "No decision has this identifier or entry number"),
+        ("0", "No decision has this identifier or entry number"),
+        ("999999999", "No decision has this identifier or entry number"),
+        ("9" * 1000, "No decision has this identifier or entry number"),
+        (" ", "Enter an identifier or an entry number"),
+    ):
         response = service.client.post(
             "/audit/decisions", headers=cookie, data={**service.form(cookie), "decision": wanted}
         )
-        assert_problem(response, slug="unknown-decision", status=404)
+        assert response.status_code == 422
+        assert "<title>Error: " in response.text
+        assert fault in response.text
+        assert 'href="#decision"' in response.text
+        assert f'value="{wanted.strip()}"' in response.text or not wanted.strip()
 
 
 def test_a_timeline_tells_reading_replaying_and_erasing_in_order(service: Started) -> None:
@@ -132,6 +142,7 @@ def test_a_timeline_tells_reading_replaying_and_erasing_in_order(service: Starte
     assert titles == ["Advice given", "Read", "Recomputed", "Erased"]
     assert "Its content has been erased" in page
     assert "Recompute this decision" not in page
+    assert "It cannot be recomputed" in page
 
 
 def test_looking_at_a_timeline_opens_nothing_personal(service: Started) -> None:

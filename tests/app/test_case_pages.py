@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from app.domain import Role
+from app.ids import utc_now
 from app.lineup import Serving
 from app.log_entries import READ
 from app.practice import PracticeCase, PracticeStore
@@ -173,6 +175,61 @@ def test_a_form_for_a_case_that_somebody_else_has_decided_says_that_it_was_not_r
     assert late.status_code == 409
     assert "decided in the meantime. What you sent was not recorded" in words(late)
     assert "Decided by bob" in words(late)
+    # There is no form any more that it could be kept in, and going back leads to this page.
+    assert "What you wrote: I had not seen that." in words(late)
+    assert "What you wrote" not in words(cy.get(path))
+
+
+def test_whoever_decides_without_the_advice_can_give_what_is_asked_for(tmp_path: Path) -> None:
+    """The rules ask it of them too, and the page must have a place for it."""
+    rules = [
+        {"rule": "seen", "when": "true", "requires": "evidence", "description": "See the papers."}
+    ]
+    with governed(tmp_path, reveal="on_request", rules=rules) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        assert 'name="evidence"' not in ann.get(path).text
+        refused = ann.post(f"{path}/decision", **DECISION)
+        assert "Say what you checked, and how" in words(refused)
+        again = ann.post(f"{path}/decision", evidence="The bank statement.", outcome="yes")
+        for page in (refused, again):
+            assert page.status_code == 422
+            assert 'id="evidence"' in page.text
+            assert "The advice is not shown yet." in words(page)
+            assert "See the papers." not in words(page)
+        assert "The bank statement." in again.text
+        # Which rule asks may be anything: only its own words say why.
+        assert "old or nobody has checked" not in words(refused)
+        said = {**DECISION, "evidence": "The bank statement."}
+        assert ann.post(f"{path}/decision", **said).status_code == 303
+        early = ann.get(f"/decisions/{new_case(service)}/letter")
+        assert early.status_code == 409
+        assert "others when you ask to see it" in words(early)
+        back = early.text.partition("Go to the case</a>")[0].rpartition('href="')[2]
+        assert ann.get(back.partition('"')[0]).status_code == 200
+        nobody = ann.get("/decisions/00000000-0000-7000-8000-000000000000/letter")
+        assert "Go to the case" not in nobody.text
+
+
+def test_where_two_must_agree_each_is_told_what_they_and_others_propose_by_now(
+    tmp_path: Path,
+) -> None:
+    rules = [
+        {"rule": "two", "when": "true", "requires": "second_person", "description": "Two decide."}
+    ]
+    with governed(tmp_path, rules=rules) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
+        assert "Yours is the first." in words(ann.get(path))
+        for outcome in ("yes", "no"):
+            said = {**DECISION, "outcome": outcome}
+            assert ann.post(f"{path}/decision", **said).status_code == 303
+        mine, theirs = words(ann.get(path)), words(bob.get(path))
+        assert re.search(r"You have proposed: No .*\. You can change it until two people", mine)
+        assert "Yours is the first." not in mine
+        # What Ann proposed before she changed her mind is not proposed any more.
+        assert re.search(r"Somebody else has proposed: No [^,]* Your decision", theirs)
+        assert "You have proposed" not in theirs
 
 
 def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
@@ -248,6 +305,30 @@ def test_a_fact_that_looks_wrong_leads_to_a_corrected_case(concurrent: Governed)
     assert ann.post(text, **{**said, "value": tiny.HOSTILE}).status_code == 303
 
 
+def test_another_language_is_of_the_same_page(concurrent: Governed) -> None:
+    """It left out what the address goes on to say, and led from a form's mistakes to no page at all."""
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+
+    def other(page: httpx.Response) -> str:
+        link = re.search(r'href="(/language/cy[^"]*)"', page.text)
+        assert link is not None
+        there: str = ann.get(unescape(link[1])).headers["location"]
+        assert ann.get(there).status_code == 200
+        return there
+
+    for address in (f"{path}/correct?field=count", "/cases?which=all&status=open", path):
+        assert other(ann.get(address)) == address
+    assert other(ann.post(f"{path}/decision", outcome="no")) == path
+    assert other(ann.post(f"{path}/own-assessment", outcome="no")) == path
+    assert other(ann.post("/cases/search", search="nobody")) == "/cases"
+    assert other(ann.post(f"{path}/correct?field=count")) == f"{path}/correct?field=count"
+    nobody = concurrent.started.client.get(
+        f"{path}/correct?field=count", headers=BROWSER, follow_redirects=False
+    )
+    assert nobody.headers["location"] == f"/sign-in?back={path}/correct%3Ffield%3Dcount"
+
+
 def test_what_people_write_is_shown_and_not_obeyed(concurrent: Governed) -> None:
     """In every text field, when it is refused, recorded, and in everything that shows it later."""
     decision = new_case(concurrent)
@@ -266,7 +347,7 @@ def test_what_people_write_is_shown_and_not_obeyed(concurrent: Governed) -> None
         ann.post(f"{path}/letter", text=hostile, outcome=hostile, language=hostile),
         ann.post(f"{path}/decision", **{**DECISION, "reason_text": hostile}),
         ann.post(f"{path}/contest", text=hostile, on_behalf_of=hostile),
-        ann.post(f"{path}/contest", text=hostile),
+        ann.post(f"{path}/contest", text=hostile, on_behalf_of="person"),
         rev.post(f"{path}/review", outcome=hostile, reason_code=hostile, reason_text=hostile),
         ann.get(path),
         ann.get(f"{path}/contest"),
@@ -285,8 +366,16 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     path = f"/decisions/{decision}"
     assert ann.get(f"{path}/contest").status_code == 409  # nothing is decided
     ann.post(f"{path}/decision", **DECISION)
-    assert "Write what the person says" in words(ann.post(f"{path}/contest", text=""))
-    assert ann.post(f"{path}/contest", text="It is not so.").status_code == 303
+    empty, unsaid = (ann.post(f"{path}/contest", text=text) for text in ("", "It is not so."))
+    assert "Write what the person says" in words(empty)
+    # Whose words they are is recorded for good, and not for the service to guess.
+    for page in (empty, unsaid):
+        assert page.status_code == 422
+        assert 'href="#on_behalf_of"' in page.text
+    assert "It is not so." in unsaid.text
+    assert (
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person").status_code == 303
+    )
     assert ann.post(f"{path}/contest", text="And here is why.").status_code == 303
     shown = words(ann.get(f"{path}/contest"))
     assert "28 days are left" in shown
@@ -306,6 +395,37 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     # Whoever reads on must not take the form for one that answers the review.
     assert re.search(r"papers say so\. If the person disagrees again What does the", reviewed)
     assert f'href="{path}"' not in rev.get("/reviews").text
+
+
+def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
+    ann.post(f"{path}/decision", **DECISION)
+    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    assert 'name="adds"' in ann.get(f"{path}/contest").text
+    assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+    late = ann.post(f"{path}/contest", text="And here is why.", adds="yes")
+    assert late.status_code == 409
+    assert "reviewed in the meantime. What you sent was not recorded" in words(late)
+    assert "And here is why." in late.text, "it can be sent as a contest of its own"
+    assert "<title>Error: " in late.text
+    assert "Reviewed" in words(ann.get(path)).partition("Receipt")[0].split("Advice")[0]
+
+
+def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
+    with governed(tmp_path, review={"answer_within_days": 1}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        ann.post(f"{path}/decision", **DECISION)
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+        assert "1 day is left." in words(ann.get(f"{path}/contest"))
+        with service.started.replaced(clock=lambda: utc_now() + timedelta(days=1)):
+            last = words(ann.get(f"{path}/contest"))
+        assert "That is today." in last
+        assert "0 days" not in last
 
 
 def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) -> None:
@@ -380,6 +500,13 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         stopped = words(ann.get(path))
         assert "has stopped this model" in stopped
         assert "The case can be decided." in stopped
+        # The form would be filled in for nothing: a corrected case is advised on anew.
+        assert "Its facts can be corrected once advice goes on." in stopped
+        assert "This looks wrong" not in stopped
+        form = {"value": "4", "source": "verified", "reason": "A test."}
+        refused = ann.post(f"{path}/correct?field=count", **form)
+        assert refused.status_code == 503
+        assert "Nothing was recorded." in words(refused)
         assert service.decide(decision, "bob").status_code == 201
         decided = words(ann.get(path))
         assert "has stopped this model" in decided

@@ -37,7 +37,7 @@ def probabilities(classes: int, a: float, b: float) -> tuple[float, ...]:
     return tuple(math.exp(m) / total for m in margins)
 
 
-def write(directory: Path, classes: int) -> None:
+def write(directory: Path, classes: int, wording: dict[str, str] | None = None) -> None:
     model = make_model(
         [
             helper.make_node("MatMul", ["x", "w"], ["margins"]),
@@ -56,7 +56,11 @@ def write(directory: Path, classes: int) -> None:
     described = card(
         fields=(field("a", wording="an a of {value}"), field("b", wording="a b of {value}")),
         output=Output(
-            task="classification", meaning="how likely A is", classes=names, positive_class="A"
+            task="classification",
+            meaning="how likely A is",
+            classes=names,
+            positive_class="A",
+            class_wording=wording or {},
         ),
     )
     described = described.model_copy(update={"name": "classes"})
@@ -160,3 +164,20 @@ def test_a_number_behind_a_logistic_is_told_as_the_share_that_it_is(tmp_path: Pa
     assert "+15 points" in page.text
     assert "88%" in page.text
     assert "how often the model expects" not in page.text
+
+
+def test_a_class_is_told_in_the_cards_words(tmp_path: Path) -> None:
+    """It may be called 1, or help-now."""
+    write(tmp_path / "models" / "classes", 3, {"A": "help now", "B": "wait for the panel"})
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
+    with start(settings) as service:
+        answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
+        page = service.client.get(
+            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
+        )
+    assert answer["explanation"]["contrast"] == {"favoured": "A", "rival": "B"}
+    told = "An a of 2 counted for wait for the panel rather than help now."
+    assert answer["explanation"]["reasons_for"] == [told]
+    assert "Bars to the right counted for “help now”" in page.text
+    assert "for wait for the panel" in page.text
+    assert "for B" not in page.text

@@ -495,6 +495,34 @@ def test_the_record_of_a_read_is_waited_for_no_longer_than_a_request_may_take(
     assert_problem(read, slug="timed-out", status=503)
 
 
+class Full(Slow):
+    """An engine whose log is full."""
+
+    def submit(self, _work: object) -> asyncio.Future[object]:
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._refuse(future)
+        return future
+
+
+def test_a_page_says_that_nothing_was_recorded_where_that_is_so(service: Started) -> None:
+    session = service.session(Role.CASEWORKER)
+    hasty = service.parts.settings.model_copy(update={"request_timeout_seconds": 0.01})
+    path = f"/decisions/{asked(service)}"
+    told = {}
+    for engine in (Slow(), Full()):
+        with service.replaced(settings=hasty, engine=engine):
+            page = service.client.post(
+                f"{path}/take",
+                headers={**session, "Accept": "text/html"},
+                data=service.form(session),
+            )
+        assert page.status_code == 503
+        told[type(engine)] = page.text
+    assert "It may have been recorded all the same." in told[Slow]
+    assert "nothing was recorded" not in told[Slow]
+    assert "nothing was recorded" in told[Full]
+
+
 def test_a_hold_is_waited_for_no_longer_than_a_request_may_take(service: Started) -> None:
     decision = asked(service)
     hasty = service.parts.settings.model_copy(update={"request_timeout_seconds": 0.01})

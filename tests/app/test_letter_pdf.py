@@ -69,6 +69,14 @@ def test_every_welsh_letter_is_printed_and_in_the_embedded_typeface(language: st
         assert "/FontFile2" in descriptor
 
 
+def test_an_amount_that_is_owed_keeps_its_sign_on_its_line() -> None:
+    said = "At the end of the last month, after all that goes out, on the account: -£1,234.50."
+    made = letter_pdf("\n\n".join("x" * length + said for length in range(30)), language="en")
+    lines = words_of(made)
+    assert len(lines) > 40, "some are longer than a line"
+    assert not [line for line in lines if line.startswith("£")]
+
+
 def test_a_name_in_another_script_is_printed() -> None:
     assert words_of(letter_pdf("Пётр Γιώργος Łódź", language="en")) == ["Пётр Γιώργος Łódź"]
 

@@ -226,13 +226,16 @@ def test_what_a_person_reviewed_is_not_called_a_programs_decision(tmp_path: Path
         assert "No member of our staff took part" in written(service, decision)["text"]
         service.step(decision, "contest", service.person("ann"), text="No.", on_behalf_of="person")
         reviewed = service.step(
-            decision, "review", service.person("rev", Role.REVIEWER), outcome="no", reason=REASON
-        )
+            decision, "review", service.person("rev", Role.REVIEWER),
+            outcome="no", reason={**REASON, "text": "The sums were wrong."},
+        )  # fmt: skip
         assert reviewed.status_code == 201, reviewed.text
         letter = written(service, decision)
         six = service.get(f"/v1/decisions/{decision}/explanation", service.person("ann")).json()
     assert letter["outcome"] == "no"
     assert "A member of our staff made this decision." in letter["text"]
+    assert "The sums were wrong." in letter["text"], "the review's reason is on record"
+    assert letter["to_complete"] == []
     assert "A machine decided: yes." in six["summary"]
     assert "A person reviewed this and decided: no." in six["summary"]
 
@@ -418,6 +421,14 @@ def test_what_a_template_reaches_for_and_may_not_have_is_an_error(
 def test_letters_that_cannot_be_written_refuse_the_start(tmp_path: Path, letters: object) -> None:
     with pytest.raises(StartRefusedError), governed(tmp_path, notice={"letters": letters}):
         pass
+
+
+def test_one_day_is_not_called_days(tmp_path: Path) -> None:
+    terms = {"letters": {"en": LETTER}, "appeal_within_days": 1}
+    with governed(tmp_path, notice=terms, review={"answer_within_days": 1}) as service:
+        text = written(service, service.ask().json()["id"])["text"]
+    assert "We will answer within 1 day." in text
+    assert "You have 1 day from the date of this letter." in text
 
 
 def test_a_source_without_a_date_is_said_without_one() -> None:

@@ -15,6 +15,7 @@ from app.web.advice import advice_of
 from app.web.assets import load_assets
 from app.web.charts import IN_A_LINE, ROW_HEIGHT, WIDTH, Bar, signed_bars
 from app.web.language import Language, texts_in
+from app.web.render import environment
 from app.words import MOST_REASONS, summary
 from explainers.uncertainty import Frequency
 from models.demo.cases import DEMO_CASES
@@ -233,6 +234,26 @@ def test_fields_whose_names_begin_alike_are_told_apart_in_a_chart() -> None:
     # What comes next stands below the second line.
     tops = [float(node.get("y", "nan")) for node in tree.findall("rect")]
     assert tops[1] - tops[0] > ROW_HEIGHT
+
+
+@pytest.mark.parametrize(
+    "macro",
+    [
+        "bullets(['{}'])",
+        "facts_table([{'value': '{}'}], 'none', false, {})",
+        "chart_with_table('', '', [], [['A', '{}', '']])",
+    ],
+)
+def test_an_amount_that_is_owed_keeps_its_sign_on_its_line(macro: str) -> None:
+    """A browser ends a line after a hyphen, and what follows would be read as money that is there."""
+    source = (
+        '{% from "components/case_parts.html" import bullets, facts_table %}'
+        '{% from "components/chart.html" import chart_with_table %}'
+    )
+    template = environment(Language.ENGLISH).from_string(
+        source + "{{ " + macro.replace("'{}'", "'A balance of -£5'") + " }}"
+    )
+    assert "A balance of -\N{WORD JOINER}£5" in template.render()
 
 
 def test_a_label_without_a_gap_or_in_wide_characters_is_broken_into_lines() -> None:

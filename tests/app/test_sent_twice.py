@@ -79,9 +79,13 @@ def test_what_the_person_says_is_recorded_once(service: Governed) -> None:
     ann, rev = Visitor(service.started, "ann"), Visitor(service.started, "rev", Role.REVIEWER)
     path = f"/decisions/{decision}"
     ann.post(f"{path}/decision", **DECISION)
-    for answer in at_once(lambda: ann.post(f"{path}/contest", text="It is not so.")):
+    for answer in at_once(
+        lambda: ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    ):
         assert answer.status_code == 303
-    assert ann.post(f"{path}/contest", text="It is not so.").status_code == 303
+    assert (
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person").status_code == 303
+    )
     assert steps(service, decision)[1:] == ["contest"]
     for answer in at_once(lambda: ann.post(f"{path}/contest", text="And here is why.")):
         assert answer.status_code == 303
@@ -96,7 +100,9 @@ def test_what_the_person_says_is_recorded_once(service: Governed) -> None:
     assert steps(service, decision).count("review") == 1
     assert rev.post(f"{path}/review", **{**reviewed, **OTHER}).status_code == 409
     # The same words against the review are a contest of their own.
-    assert ann.post(f"{path}/contest", text="It is not so.").status_code == 303
+    assert (
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person").status_code == 303
+    )
     assert steps(service, decision)[-1] == "contest"
 
 

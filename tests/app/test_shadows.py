@@ -207,6 +207,8 @@ def test_a_canary_gets_its_share_and_the_same_case_always_the_same_arm(
     active = service.parts.served[tiny.NAME].bundle.digest
     assert owner.move(version, "live", percent=30).status_code == 200
     assert owner.shown(version)["percent"] == 30
+    public = service.client.get(f"/transparency/{tiny.NAME}").text
+    assert "It advises on about 30 of 100 cases, and this page is not about it: version 4" in public
     cases = [{"amount": number / 100} for number in range(300)]
     answers = [ask(service, **case) for case in cases]
     arms = Counter(answer["model"]["arm"] for answer in answers)
@@ -230,6 +232,7 @@ def test_a_canary_gets_its_share_and_the_same_case_always_the_same_arm(
     assert owner.post("rollback", {"reason": "Too many."}).status_code == 200
     assert owner.shown(version)["stage"] == "shadow"
     assert {ask(service, **case)["model"]["arm"] for case in cases[:40]} == {"live"}
+    assert "on trial" not in service.client.get(f"/transparency/{tiny.NAME}").text
     for each in (version, other):
         assert owner.move(each, "retired").status_code == 200
 

@@ -30,6 +30,9 @@ MOST_BYTES = 100_000
 """Over the wire, of a first visit to a page with all that it fetches."""
 WIDTHS = (320, 640, 1000)
 """In CSS pixels. A window of 1,280 has 640 at 200 % zoom."""
+PAPER = 718
+"""What A4 has room for, in CSS pixels."""
+LEAST_OF_A_VALUE = 150
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -77,6 +80,20 @@ def test_a_page_is_for_everybody(signed_in: SignedIn, world: World, page: Page) 
     assert faults == []
     if page.is_light:
         assert 1000 < sum(sizes) < MOST_BYTES
+
+
+def test_a_cases_facts_can_be_read_on_paper(signed_in: SignedIn, world: World) -> None:
+    """Beside the address of each link there was room for one letter a line."""
+    window = signed_in(Role.CASEWORKER).new_page()
+    window.set_viewport_size({"width": PAPER, "height": 800})
+    window.emulate_media(media="print")
+    window.goto(world.fill("/decisions/{close_call}"))
+    widths = window.locator(".app-facts td:nth-child(2)").evaluate_all(
+        "cells => cells.map(cell => cell.getBoundingClientRect().width)"
+    )
+    assert widths
+    assert min(widths) > LEAST_OF_A_VALUE
+    assert_fits(window)
 
 
 def assert_speaks_welsh(context: BrowserContext, path: str, role: Role | None) -> None:
