@@ -19,8 +19,8 @@ from models.errors import CardRefusedError, FieldFault
 
 MAX_TEXT = 1_000
 """The longest text accepted where the card allows unknown categories, in characters."""
-_REORDERING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""In a sentence they would break the line or turn the words and figures after them around (UAX #9)."""
+_REORDERING = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What is no text, or turns the words and figures that follow in a sentence around (UAX #9)."""
 MAX_SHOWN = 50
 """How many categories a message lists before it stops."""
 

@@ -167,7 +167,7 @@ def test_an_unknown_category_passes_with_a_flag_where_the_card_allows_it() -> No
         ({"notice": "\ud800"}, "not_representable", "string", "valid Unicode"),
         ({"notice": "none \u202e21"}, "not_representable", "string", "turn its direction"),
         ({"notice": "\u2067none"}, "not_representable", "string", "turn its direction"),
-        ({"notice": "none\nmore"}, "not_representable", "string", "control characters"),
+        ({"notice": "none\x1bmore"}, "not_representable", "string", "control characters"),
         ({"notice": "x" * (MAX_TEXT + 1)}, "not_representable", "string", "at most 1000"),
         ({"notice": 5}, "wrong_type", "integer", "want text"),
         ({"incom": 1}, "unknown_field", "field", "did you mean 'income'?"),
