@@ -121,6 +121,16 @@ def find(store: IndexStore, indexes: Sequence[int]) -> list[Row]:
         ]
 
 
+def ending_in(store: IndexStore, reference: str) -> list[str]:
+    """Return the identifiers that end in these 8 characters, two of them at most.
+
+    Raises IndexNotReadyError, IndexStoreError.
+    """
+    with store.reading() as query:
+        found = query("SELECT id FROM decision WHERE substr(id, -8) = ? LIMIT 2", (reference,))
+    return [str(name) for (name,) in found]
+
+
 def mentions(store: IndexStore, index: int) -> list[int]:
     """Return the entries that are about the decision of this index, oldest first.
 

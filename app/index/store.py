@@ -18,7 +18,7 @@ import apsw
 from app.problem_type import AppError
 
 FILE = "decision-index.sqlite3"
-VERSION = 2
+VERSION = 3
 """Of the rows, and of what is read from the log into them: raise it when either changes."""
 
 SCHEMA = """
@@ -59,6 +59,7 @@ CREATE INDEX decision_by_advised ON decision(advised);
 CREATE INDEX decision_by_outcome ON decision(outcome) WHERE outcome IS NOT NULL;
 CREATE INDEX decision_by_departure ON decision(departed) WHERE departed IS NOT NULL;
 CREATE INDEX decision_by_created ON decision(created);
+CREATE INDEX decision_by_reference ON decision(substr(id, -8));
 CREATE INDEX decision_by_due ON decision(due) WHERE status = 'contested';
 CREATE INDEX decision_by_decided ON decision(model, decided) WHERE decided IS NOT NULL;
 CREATE TABLE about(of INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY(of, seq)) STRICT, WITHOUT ROWID;

@@ -21,10 +21,11 @@ from app.api.evidence import evidence_response
 from app.api.parts import Parts, parts_of
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError, UnknownDecisionError
-from app.index.query import Row, find, mentions
+from app.index.query import Row, ending_in, find, mentions
 from app.index.rows import ERASED
 from app.reading import check_visible
 from app.web.auditor_words import Happening, happening, status_words, statuses
+from app.web.case_words import SHORT
 from app.web.language import Texts, texts_of
 from app.web.render import page
 from app.web.session import signed_in
@@ -153,11 +154,23 @@ async def _find_page(
 async def go_to_decision(
     request: Request, caller: CurrentCaller, decision: Annotated[str, Form()] = ""
 ) -> Response:
-    """Go to one decision by its identifier or by its entry in the log."""
+    """Go to one decision by its identifier, by the end of that, or by its entry in the log."""
     wanted = decision.strip().lower()
-    log, _ = parts_of(request).log, texts_of(request).gettext
+    parts, _ = parts_of(request), texts_of(request).gettext
+    log = parts.log
     if not wanted:
         return await _find_page(request, caller, fault=_("Enter an identifier or an entry number"))
+    if len(wanted) == SHORT:
+        await parts.index.reach(log.size - 1)
+        found = await run_in_threadpool(ending_in, parts.index.store, wanted)
+        if len(found) > 1:
+            return await _find_page(
+                request,
+                caller,
+                wanted=decision.strip(),
+                fault=_("Several decisions end in these characters. Enter the whole identifier"),
+            )
+        wanted = found[0] if found else wanted
     if wanted.isdecimal() and len(wanted) < 16 and int(wanted) < log.size:
         rows = await run_in_threadpool(log.entries, int(wanted), int(wanted) + 1)
         wanted = rows[0].id if rows else wanted

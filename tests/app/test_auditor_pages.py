@@ -99,7 +99,7 @@ def test_what_cannot_be_searched_for_is_said_at_its_field(service: Started) -> N
 def test_one_decision_is_found_by_identifier_and_by_entry(service: Started) -> None:
     identifier = asked(service)
     index = service.parts.log.receipt(identifier).index
-    for wanted in (identifier, f" {identifier.upper()} ", str(index)):
+    for wanted in (identifier, f" {identifier.upper()} ", identifier[-8:], str(index)):
         assert (
             post(service, "/audit/decisions", decision=wanted) == f"/audit/decisions/{identifier}"
         )
@@ -109,6 +109,7 @@ def test_one_decision_is_found_by_identifier_and_by_entry(service: Started) -> N
         ("0", "No decision has this identifier or entry number"),
         ("999999999", "No decision has this identifier or entry number"),
         ("9" * 1000, "No decision has this identifier or entry number"),
+        ("99999999", "No decision has this identifier or entry number"),
         (" ", "Enter an identifier or an entry number"),
     ):
         response = service.client.post(
@@ -119,6 +120,27 @@ def test_one_decision_is_found_by_identifier_and_by_entry(service: Started) -> N
         assert fault in response.text
         assert 'href="#decision"' in response.text
         assert f'value="{wanted.strip()}"' in response.text or not wanted.strip()
+
+
+def test_the_end_of_two_identifiers_leads_to_neither(service: Started) -> None:
+    asked(service)
+    asked(service)
+    index = service.parts.index
+    index.catch_up()
+    try:
+        with index.store._using(index.store._writing):
+            index.store._writer.execute("UPDATE decision SET id = substr(id, 1, 28) || 'deadbeef'")
+        cookie = service.session(Role.AUDITOR)
+        response = service.client.post(
+            "/audit/decisions",
+            headers=cookie,
+            data={**service.form(cookie), "decision": "deadbeef"},
+        )
+        assert response.status_code == 422
+        assert "Several decisions end in these characters" in response.text
+    finally:
+        index.rebuild()
+        index.catch_up()
 
 
 def test_a_timeline_tells_reading_replaying_and_erasing_in_order(service: Started) -> None:
