@@ -61,6 +61,8 @@ class NoticeFacts:
     """What weighed towards the decision, or, where it departs from it, towards the suggestion."""
     factors_against: tuple[Fact, ...]
     other_facts: tuple[Fact, ...]
+    not_known: tuple[str, ...]
+    """What nobody had a value for, and did not weigh: the fields' labels."""
     some_without_source: bool
     """Whether nobody has said of some fact where it comes from."""
     changes: tuple[tuple[Change, ...], ...]
@@ -106,11 +108,9 @@ def notice_facts(
     use: AdviceUse = "none" if advised is None else "followed" if advised == outcome else "departed"
     towards, against = _factors(case, told, policy)
     weighed = set(case.material_factors)
-    others = tuple(
-        _fact(each, case)
-        for each in told.fields
-        if each.name not in weighed and case.decision.content.case.get(each.name) is not None
-    )
+    values = case.decision.content.case
+    others = [each for each in told.fields if each.name not in weighed]
+    had = tuple(_fact(each, case) for each in others if values.get(each.name) is not None)
     final = case.in_force
     return NoticeFacts(
         language=language,
@@ -124,8 +124,9 @@ def notice_facts(
         model=told.title,
         factors_for=towards,
         factors_against=against,
-        other_facts=others,
-        some_without_source=any(fact.source is None for fact in (*towards, *against, *others)),
+        other_facts=had,
+        not_known=tuple(each.label for each in others if values.get(each.name) is None),
+        some_without_source=any(fact.source is None for fact in (*towards, *against, *had)),
         changes=_changes(case, told) if use == "followed" else (),
         reason=_reason(case, reader, outcome) if language == CARD_LANGUAGE else None,
         answer_within_days=case.terms.answer_within_days,

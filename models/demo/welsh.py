@@ -33,7 +33,7 @@ WELSH = CardWords(
         "rent_arrears": _field("Ôl-ddyledion rhent", "ôl-ddyledion rhent o {value}"),
         "adults": _field("Oedolion yn y cartref", "{value} yn y cartref", "oedolyn"),
         "children": _field("Plant yn y cartref", "{value} yn y cartref", "plentyn"),
-        "spare_bedrooms": _field("Ystafelloedd gwely sbâr", "{value}", "ystafell wely sbâr"),
+        "spare_bedrooms": _field("Ystafelloedd gwely sbâr", "{value} sbâr", "ystafell wely"),
         "months_at_address": _field(
             "Misoedd yn y cyfeiriad hwn", "{value} yn y cyfeiriad hwn", "mis"
         ),

@@ -96,6 +96,22 @@ def test_the_packaged_letters_are_whole_and_plain(
     assert recorded.json()["content"]["reading"] == letter["reading"]
 
 
+def test_a_letter_says_what_was_not_known(demonstration: Started) -> None:
+    """What of it weighed is told where that stands; what did not, at the end of the facts."""
+    labels = {field.name: field.label for field in demo_card().fields}
+    several = 0
+    for name, case in DEMO_CASES.items():
+        letter, _ = demo_letter(demonstration, name)
+        missing = {labels[field] for field, value in case.items() if value is None}
+        light = missing - set(letter["must_name"])
+        told = re.search(r"We did not know [^\n]+\n((?:\s*- [^\n]+\n)+)", letter["text"])
+        said = set() if told is None else set(re.findall(r"- ([^\n]+)\.\n", told[1]))
+        assert said == light, name
+        several = max(several, len(light))
+        assert ("We did not know this fact." in letter["text"]) is (len(light) == 1)
+    assert several > 1
+
+
 def test_a_letter_says_where_a_fact_comes_from_and_of_which_day(demonstration: Started) -> None:
     letter, _ = demo_letter(demonstration, "eviction-date-set")
     assert re.search(r"Rent arrears: £[\d,.]+ \(we checked this, 2 November 2026\)", letter["text"])
