@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from app.domain import Caller, NewId
-from app.engine import Prepared
+from app.work import Prepared
 from audit.records import Idempotency, NewRecord, Receipt
 
 READ = "read"

@@ -14,7 +14,6 @@ import orjson
 
 from app.answers import NOT_FINISHED, Assessment, answer_body
 from app.domain import Caller, Clock, NewId
-from app.engine import Prepared
 from app.ids import timestamp
 from app.library import Library, MissingModelError
 from app.metrics import Metrics
@@ -24,6 +23,7 @@ from app.records import REPLAY
 from app.served import ServedModel
 from app.service import advise, alternatives_for, bits_of, explain
 from app.trust import Vouched
+from app.work import Prepared
 from audit.records import Idempotency, NewRecord
 from audit.replay import (
     MAX_ULPS,

@@ -22,12 +22,12 @@ from app import records
 from app.alternatives import Alternatives, find_alternatives
 from app.answers import NOT_FINISHED, Assessment, answer_body, answer_steps
 from app.domain import Advice, Caller, Circumstances, Clock
-from app.engine import Made, Prepared, Unfinished, Work, alone
 from app.in_step import Steps, in_step, timed, to_the_end
 from app.metrics import Metrics
 from app.monitoring.decided import WITHHELD, Decided
 from app.served import ServedModel
 from app.stops import Stops
+from app.work import Made, Prepared, Unfinished, Work, alone
 from audit.records import Idempotency, NewRecord
 from audit.replay import Item
 from explainers.errors import TimeBudgetError

@@ -17,7 +17,7 @@ import structlog
 
 from app.case_events import shadow_id
 from app.domain import Clock
-from app.engine import Engine, Recorded
+from app.engine import Engine
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import timestamp
 from app.log_entries import EntryWork
@@ -26,6 +26,7 @@ from app.policy import PolicyError
 from app.records import SHADOW
 from app.served import ServedModel
 from app.service import Application, advise, explain
+from app.work import Recorded
 from audit.errors import AuditError, FollowsErasedError
 from audit.leaf import Facts
 from audit.reader import LogReader

@@ -7,9 +7,9 @@ import orjson
 
 from app import __version__
 from app.api.parts import Parts
-from app.engine import Prepared
 from app.ids import timestamp
 from app.records import STARTED
+from app.work import Prepared
 from audit.leaf import Facts, canonical_facts
 from audit.records import Idempotency, NewRecord
 

@@ -18,10 +18,11 @@ import structlog
 from cryptography import x509
 
 from app.domain import Clock, NewId
-from app.engine import Engine, Prepared
+from app.engine import Engine
 from app.errors import AppError
 from app.metrics import Metrics
 from app.outside import ask
+from app.work import Prepared
 from audit.checkpoint import unverified_checkpoint
 from audit.errors import AuditError, DamagedLogError, TimestampError
 from audit.leaf import format_timestamp

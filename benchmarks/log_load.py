@@ -21,8 +21,9 @@ import apsw
 import asyncpg
 
 from app import collector
-from app.engine import Engine, Prepared
+from app.engine import Engine
 from app.ids import utc_now
+from app.work import Prepared
 from audit.log import Log
 from audit.postgres import PostgresStore
 from audit.records import Idempotency, NewRecord

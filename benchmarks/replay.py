@@ -23,7 +23,6 @@ import yaml
 
 from app.bundle_store import store_of
 from app.domain import Caller, Role
-from app.engine import Prepared, Unfinished
 from app.environment import environment
 from app.first_start import find_models
 from app.ids import new_id, utc_now
@@ -37,6 +36,7 @@ from app.service import Application, Service
 from app.settings import Settings
 from app.stops import Stops
 from app.trust import vouched
+from app.work import Prepared, Unfinished
 from audit.log import Log
 from audit.records import NewRecord
 from models.demo.build import build_demo, demo_applications

@@ -23,7 +23,6 @@ from app.api.lean import parse_body
 from app.api.parts import Parts
 from app.api.problems import problem_inside
 from app.domain import Caller
-from app.engine import Earlier, Recorded
 from app.errors import (
     PROBLEMS,
     BodyTooLargeError,
@@ -35,6 +34,7 @@ from app.reading import read_decision
 from app.records import with_receipt
 from app.reveal import shown_body, without_advice
 from app.service import Application
+from app.work import Earlier, Recorded
 from audit.records import Idempotency
 from models.errors import CaseRejectedError
 

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from app.api.parts import Parts
-from app.engine import Earlier, Outcome, Recorded, Unfinished, Work
 from app.errors import EngineStoppedError, OverloadedError, TimedOutError
+from app.work import Earlier, Outcome, Recorded, Unfinished, Work
 
 Settled = Recorded | Earlier | Exception
 """What came of one piece of work; an exception is what the one who waits for it would have got."""

@@ -19,12 +19,12 @@ from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
-from app.engine import Earlier, Recorded
 from app.errors import ContentCodingError, InvalidRequestError, UnsupportedMediaTypeError
 from app.in_step import to_the_end
 from app.reading import read_decision
 from app.replay import ReplayWork, replay
 from app.reveal import read_advice, shown_body, without_advice
+from app.work import Earlier, Recorded
 from models.errors import CaseRejectedError
 
 REPEATED = {"Idempotency-Replayed": "true"}

@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 from app.api.parts import Parts
-from app.engine import Earlier, Outcome, Recorded, Unfinished, Work
 from app.errors import ErasedDecisionError, TimedOutError
+from app.work import Earlier, Outcome, Recorded, Unfinished, Work
 from audit.errors import DuplicateIdError, FollowsErasedError
 
 Made = TypeVar("Made")

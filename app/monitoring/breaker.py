@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from app.domain import Circumstances, Clock, NewId
-from app.engine import Engine, Recorded
+from app.engine import Engine
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import timestamp
 from app.lifecycle import VersionId
@@ -29,6 +29,7 @@ from app.policy import PolicyError
 from app.registry import Registry
 from app.registry_entries import Said, ended_canary_record
 from app.served import ServedModel
+from app.work import Recorded
 from audit.errors import AuditError
 
 INTERVAL_SECONDS = 1.0

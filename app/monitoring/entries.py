@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from app.engine import Prepared
+from app.work import Prepared
 from audit.leaf import Fact, Facts
 from audit.records import Idempotency, NewRecord
 from models.card import ClassLabel

@@ -11,9 +11,10 @@ import pytest
 
 from app.case_entries import FOLLOWING, case_of
 from app.domain import Role
-from app.engine import Engine, Work
+from app.engine import Engine
 from app.ids import new_id
 from app.retention import Period
+from app.work import Work
 from audit.errors import UnderHoldError
 from audit.leaf import parse_leaf
 from audit.log import Log

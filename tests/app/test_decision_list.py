@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from app.domain import Role
-from app.engine import Engine, Outcome, Work
+from app.engine import Engine
 from app.errors import EngineStoppedError
 from app.index.follower import Follower
 from app.index.store import IndexStore
 from app.service import Application
+from app.work import Outcome, Work
 from tests.app import tiny
 from tests.app.governed import Governed, governed
 from tests.problems import assert_problem

@@ -12,12 +12,13 @@ import pytest
 
 from app import engine as engine_module
 from app.domain import Caller, Role
-from app.engine import Engine, Made, Outcome, Prepared, Recorded, Unfinished, Work, alone
+from app.engine import Engine
 from app.errors import EngineStoppedError, OverloadedError
 from app.ids import new_id, utc_now
 from app.log_entries import EntryWork
 from app.refusals import AdviceStoppedError
 from app.stops import Stops, stop_record
+from app.work import Made, Outcome, Prepared, Recorded, Unfinished, Work, alone
 from audit.appender import More
 from audit.errors import (
     DamagedLogError,

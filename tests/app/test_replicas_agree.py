@@ -11,13 +11,14 @@ import pytest
 
 from app.api.witness import create_witness_app
 from app.domain import Caller, Role
-from app.engine import Earlier, Engine, Outcome, Prepared, Recorded
+from app.engine import Engine
 from app.errors import IdempotencyConflictError
 from app.ids import utc_now
 from app.metrics import Metrics
 from app.refusals import AdviceStoppedError
 from app.stops import Stops, stop_record
 from app.witnesses import Witnesses, load_policy_file
+from app.work import Earlier, Outcome, Prepared, Recorded
 from audit.appender import More
 from audit.errors import UnknownRecordError
 from audit.group import Draft
