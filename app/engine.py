@@ -359,8 +359,7 @@ class Engine:
             if earlier is None and isinstance(entry.made, _Drafted):
                 entry.made.prepared.check()
         except Exception as error:  # noqa: BLE001  # reaches the one who waits, see _settle
-            if isinstance(error, LogStateError) and not isinstance(error, DamagedLogError):
-                self._last_failure = _Failure(type(error).__name__, monotonic())
+            self._note_unreadable(error)
             group.settled.append((entry, error))
             return
         if earlier is not None:
@@ -403,9 +402,7 @@ class Engine:
             refused, _ = ready.pop(error.position)
             return [(refused, error), *self._append(group)]
         except Exception as error:  # noqa: BLE001  # whatever it was, nothing was acknowledged
-            self._last_failure = _Failure(type(error).__name__, monotonic())
-            told = _as_unrecorded(error)
-            return [(entry, told) for entry, _ in ready]
+            return self._failed(ready, error)
         self._last_failure = None
         self._stop_is_news = group.ends
         self._count(ready, perf_counter() - start)
@@ -413,6 +410,19 @@ class Engine:
             (entry, Recorded(made.prepared.answer, receipt))
             for (entry, made), receipt in zip(ready, receipts, strict=True)
         ]
+
+    def _failed(
+        self, ready: Sequence[tuple[_Waiting, _Drafted]], error: Exception
+    ) -> list[tuple[_Waiting, Outcome | Exception]]:
+        """Return what those hear whose records an error kept from being made; readiness hears of it."""
+        self._last_failure = _Failure(type(error).__name__, monotonic())
+        told = _as_unrecorded(error)
+        return [(entry, told) for entry, _ in ready]
+
+    def _note_unreadable(self, error: Exception) -> None:
+        """Let readiness hear of an error, if it is that the log cannot be read."""
+        if isinstance(error, LogStateError) and not isinstance(error, DamagedLogError):
+            self._last_failure = _Failure(type(error).__name__, monotonic())
 
     def _next_stop(self) -> str | None:
         return None if self._stops is None else self._stops.next_id
@@ -427,8 +437,7 @@ class Engine:
             group.unless = self._next_stop()
             self._stop_is_news = False
         except Exception as error:  # noqa: BLE001  # as when the group cannot be appended
-            self._last_failure = _Failure(type(error).__name__, monotonic())
-            return [(entry, _as_unrecorded(error)) for entry, _ in ready]
+            return self._failed(ready, error)
         for entry, made in ready:
             try:
                 made.prepared.check()
@@ -450,6 +459,7 @@ class Engine:
             try:
                 outcome = None if key is None else self._find_earlier(key)
             except Exception as error:  # noqa: BLE001  # reaches the one who waits
+                self._note_unreadable(error)
                 outcome = error
             if outcome is None and position == refused.position:
                 outcome = refused
