@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from onnx import TensorProto, helper
@@ -72,18 +73,24 @@ def write(directory: Path, classes: int, wording: dict[str, str] | None = None) 
     (directory / "policy.yaml").write_text(yaml.safe_dump(tiny.policy("classes")))
 
 
+def asked(tmp_path: Path, model: str, case: dict[str, float]) -> tuple[Any, httpx.Response]:
+    """Return the answer about a case, and its page."""
+    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
+    with start(settings) as service:
+        answer = service.ask(model, case).json()
+        page = service.client.get(
+            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
+        )
+    return answer, page
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_field_that_lowers_a_classs_probability_is_never_said_to_raise_it(
     classes: int, tmp_path: Path
 ) -> None:
     """With a = 2 the first class' margin rises by 2, and its probability falls."""
     write(tmp_path / "models" / "classes", classes)
-    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
-    with start(settings) as service:
-        answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
-        page = service.client.get(
-            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
-        )
+    answer, page = asked(tmp_path, "classes", {"a": 2.0, "b": 0.0})
     explanation = answer["explanation"]
     assert answer["recommendation"]["score"] == pytest.approx(probabilities(classes, 2, 0)[0])
     assert explanation["contrast"] == {"favoured": "A", "rival": "B"}
@@ -151,12 +158,7 @@ def test_a_number_behind_a_logistic_is_told_as_the_share_that_it_is(tmp_path: Pa
     policy: dict[str, Any] = dict(tiny.policy("share"))
     policy["bands"][0]["at_least"] = -math.inf
     (directory / "policy.yaml").write_text(yaml.safe_dump(policy))
-    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
-    with start(settings) as service:
-        answer = service.ask("share", {"a": 1.0, "b": 0.0}).json()
-        page = service.client.get(
-            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
-        )
+    answer, page = asked(tmp_path, "share", {"a": 1.0, "b": 0.0})
     told = answer["explanation"]
     # Of log-odds of 1 in the background and 2 in the case.
     assert "is 88%, from a starting point of 73% for comparable cases" in told["summary"]
@@ -169,12 +171,7 @@ def test_a_number_behind_a_logistic_is_told_as_the_share_that_it_is(tmp_path: Pa
 def test_a_class_is_told_in_the_cards_words(tmp_path: Path) -> None:
     """It may be called 1, or help-now."""
     write(tmp_path / "models" / "classes", 3, {"A": "help now", "B": "wait for the panel"})
-    settings = Settings(models_dir=tmp_path / "models", data_dir=tmp_path / "data", profile="none")
-    with start(settings) as service:
-        answer = service.ask("classes", {"a": 2.0, "b": 0.0}).json()
-        page = service.client.get(
-            f"/decisions/{answer['id']}", headers=service.session(Role.CASEWORKER)
-        )
+    answer, page = asked(tmp_path, "classes", {"a": 2.0, "b": 0.0})
     assert answer["explanation"]["contrast"] == {"favoured": "A", "rival": "B"}
     told = "An a of 2 counted for wait for the panel rather than help now."
     assert answer["explanation"]["reasons_for"] == [told]
