@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from app import (
+    __version__,
     bundle_commands,
     cli_index,
     cli_log,
@@ -42,7 +43,6 @@ CANNOT = 2
 
 app = typer.Typer(
     name="grounds",
-    help="Explainable decision support with a log that others can verify.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -90,6 +90,25 @@ def main() -> None:
         sys.exit(CANNOT)
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001  # typer hands the value over
+    if asked:
+        say(f"grounds {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def before(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Explainable decision support with a log that others can verify."""
+
+
 @app.command()
 def serve() -> None:
     """Start the service with the settings in the environment (GROUNDS_...)."""
@@ -110,7 +129,14 @@ def demo(
     ] = Path("var/demo"),
 ) -> None:
     """Train the demonstration model, start the service and show a decision with its reasons."""
-    from app.demo.show import run_demo  # needs what only training needs
+    try:
+        from app.demo.show import run_demo  # needs what only training needs
+    except ModuleNotFoundError as missing:
+        complain(
+            f"grounds: the demonstration trains a model: got no library {missing.name}; want the "
+            "extra `train` (pip install 'grounds-decision-support[train]')"
+        )
+        sys.exit(CANNOT)
 
     sys.exit(run_demo(directory, port=port, console=out))
 

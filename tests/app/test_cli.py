@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,28 @@ def size(settings: Settings) -> int:
         LogReader.open_readonly(settings.data_dir / "log", origin=settings.log_origin)
     ) as log:
         return log.size
+
+
+def test_the_version_is_said() -> None:
+    done = here("--version")
+    assert (done.returncode, done.stdout) == (0, f"grounds {version('grounds-decision-support')}\n")
+
+
+def test_the_demonstration_says_what_training_lacks() -> None:
+    without = "import sys; sys.modules['skl2onnx'] = None; from app.cli import main; main()"
+    done = subprocess.run(  # noqa: S603  # our own interpreter
+        [sys.executable, "-c", without, "demo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == cli.CANNOT
+    assert done.stderr == (
+        "grounds: the demonstration trains a model: got no library skl2onnx; want the extra "
+        "`train` (pip install 'grounds-decision-support[train]')\n"
+    )
 
 
 def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
