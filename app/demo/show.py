@@ -116,6 +116,7 @@ def _invitation(
             f"-d {shlex.quote(json.dumps(request_body(case)))}",
         )
     )
+    own = shlex.quote(os.path.relpath(Path(sys.executable).with_name("grounds")))
     return "\n".join(
         (
             "",
@@ -127,7 +128,7 @@ def _invitation(
             f"  {command}",
             "",
             f"Reference: {address}/docs   Metrics: {address}/metrics",
-            f"Check the whole log: .venv/bin/grounds verify --data-dir {data}",
+            f"Check the whole log: {own} verify --data-dir {shlex.quote(str(data))}",
             "Ctrl-C stops the service.",
         )
     )
