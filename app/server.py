@@ -54,9 +54,13 @@ def run(settings: Settings) -> int:
     except OSError as err:
         _log.error("cannot listen", host=settings.host, port=settings.port, error=err.strerror)
         return STARTUP_FAILED
+    try:
+        application = create_app(settings)
+    except StartRefusedError:
+        return STARTUP_FAILED
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
+            application,
             http=ShortHeadsProtocol,
             # One line a request comes from our own guard, without addresses or query strings.
             access_log=False,

@@ -25,6 +25,7 @@ import yaml
 from app import cli
 from app.domain import Role
 from app.keys import KeyStore
+from app.server import STARTUP_FAILED
 from app.settings import Settings, misspelt
 from app.terminal import say
 from audit.reader import LogReader
@@ -103,16 +104,38 @@ def test_the_version_is_said() -> None:
     assert (done.returncode, done.stdout) == (0, f"grounds {version('grounds-decision-support')}\n")
 
 
-def test_the_demonstration_says_what_training_lacks() -> None:
-    without = "import sys; sys.modules['skl2onnx'] = None; from app.cli import main; main()"
-    done = subprocess.run(  # noqa: S603  # our own interpreter
-        [sys.executable, "-c", without, "demo"],
+def without(
+    library: str, *arguments: str, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run ``grounds`` where a library is not installed."""
+    code = f"import sys; sys.modules[{library!r}] = None; from app.cli import main; main()"
+    return subprocess.run(  # noqa: S603  # our own interpreter
+        [sys.executable, "-c", code, *arguments],
         cwd=ROOT,
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+
+
+def test_a_service_says_what_tracing_lacks(tmp_path: Path) -> None:
+    done = without(
+        "opentelemetry.exporter",
+        "serve",
+        GROUNDS_PORT="0",
+        GROUNDS_DATA_DIR=str(tmp_path),
+        GROUNDS_OTLP_ENDPOINT="http://127.0.0.1:1",
+    )
+    assert done.returncode == STARTUP_FAILED
+    assert json.loads(done.stderr)["reason"] == (
+        "GROUNDS_OTLP_ENDPOINT is set, and the extra telemetry is not installed"
+    )
+
+
+def test_the_demonstration_says_what_training_lacks() -> None:
+    done = without("skl2onnx", "demo")
     assert done.returncode == cli.CANNOT
     assert done.stderr == (
         "grounds: the demonstration trains a model: got no library skl2onnx; want the extra "
