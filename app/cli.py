@@ -34,7 +34,7 @@ from app.settings import Settings
 from app.terminal import DataDir, complain, out, progress, say, settings_in
 from audit.errors import AuditError
 from explainers.errors import ExplanationError
-from models.errors import ModelError
+from models.errors import ModelError, TrainingLibraryMissingError
 
 REFUSALS = (AppError, AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError)
 
@@ -132,11 +132,7 @@ def demo(
     try:
         from app.demo.show import run_demo  # needs what only training needs
     except ModuleNotFoundError as missing:
-        complain(
-            f"grounds: the demonstration trains a model: got no library {missing.name}; want the "
-            "extra `train` (pip install 'grounds-decision-support[train]')"
-        )
-        sys.exit(CANNOT)
+        raise TrainingLibraryMissingError("the demonstration") from missing
 
     sys.exit(run_demo(directory, port=port, console=out))
 

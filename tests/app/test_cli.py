@@ -135,11 +135,10 @@ def test_a_service_says_what_tracing_lacks(tmp_path: Path) -> None:
 
 
 def test_the_demonstration_says_what_training_lacks() -> None:
-    done = without("skl2onnx", "demo")
+    done = without("sklearn", "demo")
     assert done.returncode == cli.CANNOT
     assert done.stderr == (
-        "grounds: the demonstration trains a model: got no library skl2onnx; want the extra "
-        "`train` (pip install 'grounds-decision-support[train]')\n"
+        "grounds: the demonstration: got no scikit-learn; want the extra `train` installed\n"
     )
 
 
