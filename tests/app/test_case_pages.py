@@ -516,6 +516,10 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         erased = ann.get(path)
         assert erased.status_code == 410
         assert "was erased" in words(erased)
+        assert "Nothing was recorded." not in words(erased), "nothing was sent"
+        sent = ann.post(f"{path}/decision", **DECISION)
+        assert sent.status_code == 410
+        assert "Nothing was recorded." in words(sent)
 
 
 # Practice.
