@@ -146,6 +146,7 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
         "sign-in-needed": (
             _("You were signed out"),
             _("You are signed out when you do nothing for a while."),
+            nothing_recorded,
             _("Sign in, and you come back to the page to fill it in again."),
         ),
         "provider-unavailable": (

@@ -103,6 +103,32 @@ def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> No
     assert post(service, resume, "owner-2", reason="I have checked.") == 409
 
 
+def test_whoever_asks_to_stop_is_told_of_the_stops_in_force(service: Started) -> None:
+    address = f"/models/{tiny.NAME}/stop"
+    assert "No advice comes from this model now" not in text_of(service, address)
+    assert post(service, address, "owner-1", reason="The feed is wrong.") == 303
+    page = text_of(service, address)
+    assert "No advice comes from this model now" in page
+    assert "The feed is wrong." in page
+    assert f'href="/models/{tiny.NAME}/stops/1/resume"' in page
+
+
+@pytest.mark.parametrize("role", [Role.CASEWORKER, Role.REVIEWER])
+def test_whoever_stops_a_model_comes_to_a_page_that_they_may_see(
+    service: Started, role: Role
+) -> None:
+    cookie = {**service.session(role), "Accept": "text/html"}
+    stopped = service.client.post(
+        f"/models/{tiny.NAME}/stop",
+        headers=cookie,
+        data={**service.form(cookie), "reason": "The feed is wrong."},
+    )
+    assert stopped.status_code == 200, stopped.text
+    assert "This model is stopped." in stopped.text
+    cancel = f'href="{stopped.url.path}">Cancel'
+    assert cancel in text_of(service, f"/models/{tiny.NAME}/stop", role)
+
+
 def test_a_stop_that_there_never_was_is_not_asked_about(service: Started) -> None:
     resume = f"/models/{tiny.NAME}/stops/99/resume"
     assert "Page not found" in text_of(service, resume, status=404)
