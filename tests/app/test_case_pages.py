@@ -415,6 +415,34 @@ def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
     assert "Reviewed" in words(ann.get(path)).partition("Receipt")[0].split("Advice")[0]
 
 
+def test_what_is_added_to_a_contest_takes_nothing_from_a_review_that_is_begun(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
+    ann.post(f"{path}/decision", **DECISION)
+    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    both = {
+        "text": "And here is why.",
+        "adds": "yes",
+        "outcome": "no",
+        "reason_text": "I think so.",
+    }
+    too_soon = rev.post(f"{path}/review", **both, reason_code="other")
+    assert too_soon.status_code == 422
+    assert "Add this first, or take it out" in words(too_soon)
+    assert "And here is why.</textarea>" in too_soon.text
+    for _ in range(2):  # loading the page again sends the form again
+        added = rev.post(f"{path}/contest", **both)
+        assert added.status_code == 200
+        assert "I think so.</textarea>" in added.text
+        assert re.search(r'value="no" checked', added.text)
+        assert "And here is why.</textarea>" not in added.text, "it is recorded"
+        assert words(added).count("And here is why.") == 1
+    assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+
+
 def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
     with governed(tmp_path, review={"answer_within_days": 1}) as service:
         path = f"/decisions/{new_case(service)}"
