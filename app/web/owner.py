@@ -33,7 +33,7 @@ RESETTERS = (Role.MODEL_OWNER, Role.ADMIN)
 STOPPERS = (Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN)
 LONGEST_REASON = 500
 
-Reason = Annotated[str, Form(max_length=LONGEST_REASON)]
+Reason = Annotated[str, Form()]
 
 
 @router.get("/models", **signed_in(*READERS))
@@ -83,9 +83,9 @@ async def stop_model(
     """Stop the advice of a model."""
     parts = parts_of(request)
     view = _stop_view(request, model, caller)
-    if not is_visible(reason):
-        return page(request, replace(view, errors=_no_reason(request)), status=422)
-    await stop(parts, model=model, reason=reason.strip(), caller=caller)
+    if faults := _faults(request, reason):
+        return page(request, replace(view, reason=reason, errors=faults), status=422)
+    await stop(parts, model=model, reason=_said(reason), caller=caller)
     return RedirectResponse(view.back, status_code=303)
 
 
@@ -115,10 +115,10 @@ async def resume_model(
     view = _stop_view(request, model, caller)
     stopped = stop_line(await _in_force(parts, model, number), texts_of(request))
     view = replace(view, resuming=stopped, in_force=[])
-    if not is_visible(reason):
-        return page(request, replace(view, errors=_no_reason(request)), status=422)
+    if faults := _faults(request, reason):
+        return page(request, replace(view, reason=reason, errors=faults), status=422)
     try:
-        await resume(parts, number, reason=reason.strip(), caller=caller)
+        await resume(parts, number, reason=_said(reason), caller=caller)
     except AnotherPersonError:
         _ = texts_of(request).gettext
         fault = _("You have asked for this already. A second person has to confirm.")
@@ -154,9 +154,9 @@ async def reset_tests(
     parts = parts_of(request)
     view = _reset_view(parts, model)
     if view.tripped:
-        if not is_visible(reason):
-            return page(request, replace(view, errors=_no_reason(request)), status=422)
-        await parts.breaker.reset(parts.model(model), reason=reason.strip(), actor=caller.name)
+        if faults := _faults(request, reason):
+            return page(request, replace(view, reason=reason, errors=faults), status=422)
+        await parts.breaker.reset(parts.model(model), reason=_said(reason), actor=caller.name)
     return RedirectResponse(f"/models/{model}", status_code=303)
 
 
@@ -176,8 +176,19 @@ async def _in_force(parts: Parts, model: str, number: int) -> Stop:
     return stop
 
 
-def _no_reason(request: Request) -> dict[str, str]:
-    return {"reason": texts_of(request).gettext("Enter a reason. It goes on record.")}
+def _said(reason: str) -> str:
+    """Return a reason as it was written: a browser sends the end of a line as two characters."""
+    return reason.replace("\r\n", "\n").strip()
+
+
+def _faults(request: Request, reason: str) -> dict[str, str]:
+    """Return what is wrong with a reason, at its field; nothing where it can be recorded."""
+    _ = texts_of(request).gettext
+    if not is_visible(reason):
+        return {"reason": _("Enter a reason. It goes on record.")}
+    if len(_said(reason)) > LONGEST_REASON:
+        return {"reason": _("Write at most 500 characters")}
+    return {}
 
 
 def _looked_up(

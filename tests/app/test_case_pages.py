@@ -250,6 +250,8 @@ def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     assert f'href="{path}"' in bob.get("/cases?which=nobody&order=newest").text
     # By number, and by the case system's reference, which is in no address.
     assert bob.post("/cases/search", search=decision).headers["location"] == path
+    assert bob.post("/cases/search", search=decision.upper()).headers["location"] == path
+    assert f'href="{path}"' in bob.post("/cases/search", search=f" {decision[-8:].upper()}").text
     found = bob.post("/cases/search", search="person/1")
     assert f'href="{path}"' in found.text
     assert "No case was found" in words(bob.post("/cases/search", search="person/2"))
