@@ -68,17 +68,13 @@ def _rationale(made: Made) -> shapes.RationaleProcess:
         score_meaning=card.output.meaning,
         architecture=None if parameters is None else parameters.architecture,
         limits=[
-            f"Effects are against {_comparable(made.background_rows)}.",
+            f"Effects are against {made.background_rows:,} comparable cases, and only them.",
             "They say what moved this model's estimate, and not what causes anything in the world.",
             "Base value and effects add up to the model's own output, or nothing is advised.",
             *(f"It cannot know: {each}" for each in card.what_it_cannot_know),
             *card.limitations,
         ],
     )
-
-
-def _comparable(rows: int) -> str:
-    return "1 comparable case only" if rows == 1 else f"{rows:,} comparable cases, and only them"
 
 
 def _responsibility(made: Made) -> shapes.ResponsibilityProcess:

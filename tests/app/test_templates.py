@@ -90,17 +90,3 @@ def test_every_form_that_changes_something_carries_its_token(path: Path) -> None
     for form in re.findall(r"<form.*?</form>", path.read_text(), re.DOTALL):
         if re.search(r'method="post"', form):
             assert 'name="csrf"' in form or "csrf_field(page)" in form
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [(1, "from 1 comparable case: 28%."), (2, "from 2 comparable cases: 28%."), (1000, "1,000")],
-)
-def test_one_comparable_case_is_not_called_several(rows: int, said: str) -> None:
-    source = (
-        '{% from "components/case_parts.html" import advice_part %}'
-        '{{ advice_part({"base": "28%", "score": "1%", "background_rows": rows, "table": []}) }}'
-    )
-    assert said in environment(Language.ENGLISH).from_string(source).render(rows=rows)
-    welsh = environment(Language.WELSH).from_string(source).render(rows=rows)
-    assert f"{rows:,} achos tebyg: 28%." in welsh
