@@ -24,7 +24,7 @@ from app.refusals import AnotherPersonError, NoticeNeededError, StepMissingError
 from app.reveal import open_case
 from app.visible import is_visible
 from app.web import case_words
-from app.web.case_view import Form, Items, items_of, served_by
+from app.web.case_view import Form, Items, items_of, letter_first, served_by
 from app.web.cases import IN_PAGE, CaseRow, case_row
 from app.web.forms import filled_in, form_of, missing
 from app.web.language import Texts, texts_of
@@ -65,6 +65,8 @@ class ContestView:
     said: list[Said]
     may_review: bool
     is_reviewer: bool
+    letter_first: list[str]
+    """The outcomes that a review can only come to once the letter that tells them is recorded."""
     outcomes: Items
     reasons: Items
     form: Form
@@ -256,6 +258,7 @@ def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form
         ],
         may_review=due is not None and reader.role in REVIEWERS and not took_part,
         is_reviewer=reader.role in REVIEWERS,
+        letter_first=letter_first(case, labels),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),
         form=form,

@@ -18,6 +18,7 @@ from app.practice import PracticeCase, PracticeStore
 from audit.leaf import parse_leaf
 from tests.app import tiny
 from tests.app.governed import Governed, governed
+from tests.app.test_admission import assessed
 from tests.app.test_notices import LETTER, own_template
 from tests.problems import assert_problem
 from tests.started import DEMONSTRATION, Started
@@ -443,6 +444,30 @@ def test_what_is_added_to_a_contest_takes_nothing_from_a_review_that_is_begun(
         assert "And here is why.</textarea>" not in added.text, "it is recorded"
         assert words(added).count("And here is why.") == 1
     assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+
+
+def test_a_decision_that_needs_its_letter_first_says_so_before_it_is_filled_in(
+    tmp_path: Path,
+) -> None:
+    said = "The letter to the person has to be recorded before this decision: No"
+    with governed(tmp_path, aia=assessed(50), notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        rev = Visitor(service.started, "rev", Role.REVIEWER)
+        shown = ann.get(path)
+        assert said in words(shown)
+        assert shown.text.count(f'href="{path}/letter"') == 2
+        assert ann.post(f"{path}/decision", **DECISION).status_code == 303
+        assert said not in words(ann.get(path)), "it is decided"
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+        assert said in words(rev.get(f"{path}/contest"))
+        assert said not in words(ann.get(f"{path}/contest")), "somebody else reviews it"
+        draft = service.get(f"/v1{path}/notice?outcome=no", service.person("rev")).json()["text"]
+        letter = re.sub(r"\[\[.*?\]\]", "Your papers show other sums.", draft)
+        sent = rev.post(f"{path}/letter", outcome="no", language="en", text=letter, action="record")
+        assert sent.status_code == 303
+        assert said not in words(rev.get(f"{path}/contest"))
+        assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
 
 
 def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
