@@ -322,6 +322,21 @@ def test_what_was_written_is_shown_where_the_session_has_ended(demo: Started, fi
         assert "landlord" not in theirs.text
 
 
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        ("/transparency", "/sign-in?back=/transparency"),
+        ("/cases?which=all", "/sign-in"),  # it leads to the sign-in page, which knows where from
+        ("/", "/sign-in"),
+        ("/signed-out", "/sign-in"),
+    ],
+)
+def test_the_link_to_sign_in_leads_back_to_its_page(demo: Started, page: str, link: str) -> None:
+    shown = demo.client.get(page, headers={**BROWSER, "Cookie": ""})
+    demo.client.cookies.clear()
+    assert f'href="{link}">Sign in</a>' in shown.text
+
+
 def test_what_was_written_is_shown_where_another_tab_signed_in_anew(demo: Started) -> None:
     own = {**BROWSER, **demo.session(Role.CASEWORKER), "Sec-Fetch-Site": "same-origin"}
     form = {"csrf": "of another session", "reason_text": "Two papers differ."}
