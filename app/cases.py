@@ -330,15 +330,20 @@ class CaseFile:
         ):
             raise HumanNeededError("a person has to take the final decision in this case")
 
-    def _check_notice(self, outcome: str) -> None:
+    def needs_letter_first(self, outcome: str) -> bool:
+        """Return whether a letter that tells this outcome has to be on record before it is decided."""
         level = self.terms.impact_level
         if level is None or not self.is_adverse(outcome):
-            return
-        if not requirements(level).individual_explanation:
-            return
-        if not any(event.content["outcome"] == outcome for event in self.of_type(NOTICE)):
+            return False
+        return requirements(level).individual_explanation and not any(
+            event.content["outcome"] == outcome for event in self.of_type(NOTICE)
+        )
+
+    def _check_notice(self, outcome: str) -> None:
+        if self.needs_letter_first(outcome):
             raise NoticeNeededError(
-                f"at impact level {level} an adverse decision needs a notice of its reasons first"
+                f"at impact level {self.terms.impact_level} an adverse decision needs a notice of its"
+                " reasons first"
             )
 
 

@@ -138,10 +138,12 @@ class ForbiddenError(AppError):
 class SignInNeededError(AppError):
     """The page is for people who are signed in."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, wrote: bool = False) -> None:
         super().__init__("sign in to see this page")
         self.address = address
         """Where to sign in."""
+        self.wrote = wrote
+        """Whether somebody had written something, which would be lost on the way there."""
 
 
 class SignInRefusedError(AppError):

@@ -15,11 +15,19 @@ _TEMPLATE = rb"""
 #set page(paper: "a4", margin: 25mm)
 #set text(font: "Roboto", size: 12pt, lang: sys.inputs.language)
 #set par(leading: 0.75em, spacing: 1.4em)
+#show regex("\\S{40,}"): it => context {
+  if measure(it).width > 160mm { it.text.clusters().join(sym.zws) } else { it }
+}
 #for paragraph in json(bytes(sys.inputs.paragraphs)) {
   par(paragraph.split("\n").join(linebreak()))
 }
 """
-"""In Typst. What it prints is handed over as data: nothing in a letter is read as markup."""
+"""In Typst. What it prints is handed over as data: nothing in a letter is read as markup.
+
+A word longer than a line breaks where the line ends: it ran off the paper.
+"""
+_BYTE_ORDER_MARK = "\ufeff"
+"""Files bring it along, nobody sees it, and PDF/UA-1 forbids it."""
 
 
 class UnprintableError(ValueError):
@@ -46,7 +54,8 @@ def letter_pdf(text: str, *, language: str) -> bytes:
 
 
 def _made(text: str, language: str) -> bytes:
-    paragraphs = [part.strip("\n") for part in unbroken(text).split("\n\n") if part.strip()]
+    seen = unbroken(text.replace(_BYTE_ORDER_MARK, ""))
+    paragraphs = [part.strip("\n") for part in seen.split("\n\n") if part.strip()]
     told = {
         "title": _TITLES[language],
         "language": language,

@@ -83,6 +83,7 @@ def figure(number: float, *, digits: int = 3, within: tuple[float, float] = EVER
 
 
 def _figure(number: float, digits: int) -> str:
+    number += 0.0  # a model's -0.0 is 0: there is no debt of nothing
     size = abs(number)
     if 10**digits - 0.5 <= size < MOST_WRITTEN_OUT:
         return f"{number:,.0f}"

@@ -68,7 +68,7 @@ def problem_response(
 
 async def from_exception(request: Request, error: Exception) -> Response:
     """Return the problem that an exception is."""
-    if isinstance(error, SignInNeededError) and _is_page(request):
+    if isinstance(error, SignInNeededError) and _is_page(request) and not error.wrote:
         return RedirectResponse(error.address, status_code=303)
     kind, detail, faults = _told(request, error)
     response = problem_response(request, kind, detail=detail, faults=faults)

@@ -67,6 +67,9 @@ class NoticeFacts:
     """Whether nobody has said of some fact where it comes from."""
     changes: tuple[tuple[Change, ...], ...]
     reason: str | None
+    """Why the outcome was decided, in the words on record; None where there are none in the language."""
+    reason_was_given: bool
+    """Whether a person gave a reason for the outcome, in whatever language."""
     answer_within_days: int
     appeal_within_days: int
     labels: tuple[str, ...] = field(default=())
@@ -112,6 +115,10 @@ def notice_facts(
     others = [each for each in told.fields if each.name not in weighed]
     had = tuple(_fact(each, case) for each in others if values.get(each.name) is not None)
     final = case.in_force
+    decided_by: Literal["person", "machine"] = (
+        "machine" if final is not None and not final.is_human else "person"
+    )
+    reason = _reason(case, reader, outcome)
     return NoticeFacts(
         language=language,
         reference=case.decision.id,
@@ -120,7 +127,7 @@ def notice_facts(
         outcome=letter.outcomes[outcome],
         advice=use,
         advised=None if advised is None else letter.outcomes.get(advised),
-        decided_by="machine" if final is not None and not final.is_human else "person",
+        decided_by=decided_by,
         model=told.title,
         factors_for=towards,
         factors_against=against,
@@ -128,7 +135,8 @@ def notice_facts(
         not_known=tuple(each.label for each in others if values.get(each.name) is None),
         some_without_source=any(fact.source is None for fact in (*towards, *against, *had)),
         changes=_changes(case, told) if use == "followed" else (),
-        reason=_reason(case, reader, outcome) if language == CARD_LANGUAGE else None,
+        reason=reason if language == CARD_LANGUAGE else None,
+        reason_was_given=reason is not None and decided_by == "person",
         answer_within_days=case.terms.answer_within_days,
         appeal_within_days=policy.notice.appeal_within_days,
         labels=labels_in(case, told),

@@ -131,6 +131,8 @@ class CaseView:
     own_view_came_first: bool
     """Whether the advice was not shown before it: else nobody knows what they had seen."""
     can: Can
+    letter_first: list[str]
+    """The outcomes that can only be decided once the letter that tells them is recorded."""
     outcomes: Items
     reasons: Items
     confidences: Items
@@ -188,6 +190,7 @@ def case_view(
         own_view=labels.get(str(own[-1].content["outcome"])) if own else None,
         own_view_came_first=case.terms.reveal == "after_own_assessment",
         can=_can(case, reader, visible=visible, assessed=bool(own), is_stopped=is_stopped),
+        letter_first=letter_first(case, labels),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),
         confidences=items_of(case_words.confidences(texts)),
@@ -205,6 +208,11 @@ def case_view(
         receipt=_receipt(case, texts),
         form=form,
     )
+
+
+def letter_first(case: CaseFile, labels: Mapping[str, str]) -> list[str]:
+    """Return what the outcomes are called that need a letter on record before they are decided."""
+    return [label for outcome, label in labels.items() if case.needs_letter_first(outcome)]
 
 
 def items_of(choices: Mapping[str, str]) -> Items:

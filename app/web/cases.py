@@ -13,7 +13,7 @@ from app.api.access import CurrentCaller
 from app.api.decision_list import listed, of_subject
 from app.api.parts import Parts, parts_of
 from app.domain import Caller, Role
-from app.index.query import Filters, Order, Row
+from app.index.query import Filters, Order, Row, ending_in, find
 from app.records import RECOMMENDATION
 from app.web import case_words
 from app.web.case_view import Items, items_of
@@ -110,10 +110,13 @@ async def search_cases(request: Request, caller: CurrentCaller) -> Response:
     del caller
     parts, texts = parts_of(request), texts_of(request)
     asked = (await filled_in(request)).get("search", "")[:LONGEST]
-    known = bool(asked) and await run_in_threadpool(_is_decision, parts, asked)
-    if known:
-        return RedirectResponse(f"/decisions/{asked}", status_code=303)
+    decision = asked.lower()
+    if bool(asked) and await run_in_threadpool(_is_decision, parts, decision):
+        return RedirectResponse(f"/decisions/{decision}", status_code=303)
     rows = await run_in_threadpool(of_subject, parts, asked) if asked else []
+    if len(decision) == case_words.SHORT:
+        await parts.index.reach(parts.log.size - 1)
+        rows += await run_in_threadpool(_ending_in, parts, decision)
     chosen = {"which": "all", "status": "", "model": "", "order": "newest"}
     view = _view(parts, texts, chosen, rows, next_=None, first="/cases", searched=asked)
     return page(request, view)
@@ -121,10 +124,16 @@ async def search_cases(request: Request, caller: CurrentCaller) -> Response:
 
 def _is_decision(parts: Parts, text: str) -> bool:
     try:
-        index = parts.log.receipt(text.lower()).index
+        index = parts.log.receipt(text).index
     except UnknownRecordError:
         return False
     return parts.log.read_index(index).type == RECOMMENDATION
+
+
+def _ending_in(parts: Parts, reference: str) -> list[Row]:
+    """Return the cases that are called so on the pages: hardly ever more than one."""
+    store = parts.index.store
+    return find(store, [parts.log.receipt(name).index for name in ending_in(store, reference)])
 
 
 def _order(order: Literal["newest", "oldest"]) -> Order:

@@ -22,8 +22,9 @@ from app.domain import Caller, Role
 from app.index.query import Filters
 from app.refusals import AnotherPersonError, NoticeNeededError, StepMissingError
 from app.reveal import open_case
+from app.visible import is_visible
 from app.web import case_words
-from app.web.case_view import Form, Items, items_of, served_by
+from app.web.case_view import Form, Items, items_of, letter_first, served_by
 from app.web.cases import IN_PAGE, CaseRow, case_row
 from app.web.forms import filled_in, form_of, missing
 from app.web.language import Texts, texts_of
@@ -35,6 +36,7 @@ router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 VOICES = (Role.CASEWORKER, Role.REVIEWER, Role.ADMIN)
 REVIEWERS = (Role.REVIEWER, Role.ADMIN)
 SPEAKERS = ("person", "representative")
+OF_A_REVIEW = ("outcome", "reason_code", "reason_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class ContestView:
     said: list[Said]
     may_review: bool
     is_reviewer: bool
+    letter_first: list[str]
+    """The outcomes that a review can only come to once the letter that tells them is recorded."""
     outcomes: Items
     reasons: Items
     form: Form
@@ -130,7 +134,7 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
     if is_more:
         more = shapes.Representation(text=values["text"])
         try:
-            return await _back(
+            added = await _back(
                 request, decision_id, add_representation(request, decision_id, more, caller)
             )
         except StepMissingError:  # what the person adds to a contest is not another one
@@ -140,6 +144,11 @@ async def contest(request: Request, decision_id: DecisionId, caller: CurrentCall
                 " whether the person still disagrees"
             )
             return _again(request, parts, case, caller, Form(values, {"text": late}), status=409)
+        begun = {name: values[name] for name in OF_A_REVIEW if values.get(name)}
+        if not begun:
+            return added
+        case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+        return _again(request, parts, case, caller, Form(begun), status=200)
     said = shapes.Contest(
         text=values["text"],
         on_behalf_of=speaker,  # type: ignore[arg-type]  # checked above
@@ -177,6 +186,8 @@ async def review(request: Request, decision_id: DecisionId, caller: CurrentCalle
     ):
         if name not in faults and values[name] not in known:
             faults[name] = _("Choose one of those on the page")
+    if is_visible(values.get("text", "")):
+        faults = {"text": _("Add this first, or take it out"), **faults}
     if not faults:
         said = shapes.Review(
             outcome=values["outcome"],
@@ -247,6 +258,7 @@ def _view(parts: Parts, case: CaseFile, reader: Caller, texts: Texts, form: Form
         ],
         may_review=due is not None and reader.role in REVIEWERS and not took_part,
         is_reviewer=reader.role in REVIEWERS,
+        letter_first=letter_first(case, labels),
         outcomes=items_of(labels),
         reasons=items_of(case_words.reason_codes(texts)),
         form=form,

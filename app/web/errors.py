@@ -1,6 +1,7 @@
 """What a person sees when something goes wrong: what happened, and what they can do now."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from app.problem_type import ProblemType
 from app.web.language import Texts, texts_of
 from app.web.navigation import Link
 from app.web.render import page
+from app.web.session import SAFE_METHODS, sign_in_address, written_in
 
 _STEP_OF_A_CASE = re.compile(r"(/decisions/[0-9a-f-]{36})/.+").fullmatch
 _WITHOUT_THE_CASE = frozenset({403, 404, 410})
@@ -25,6 +27,8 @@ class ErrorView:
 
     heading: str
     paragraphs: tuple[str, ...]
+    written: tuple[str, ...]
+    """What its reader wrote in the form that was refused: the page is the only place that has it."""
     link: Link | None
     request_id: str
     technical: str
@@ -37,10 +41,13 @@ def error_page(
     """Return the page of a problem. ``detail`` holds no value from a case."""
     texts = texts_of(request)
     heading, *paragraphs = _words(kind, texts)
+    if request.method not in SAFE_METHODS:
+        paragraphs += _of_a_form(kind, paragraphs, texts)
     view = ErrorView(
         heading=heading,
         paragraphs=tuple(paragraphs),
-        link=_link(kind, request.url.path, texts),
+        written=written_in(request),
+        link=_link(request, kind, texts),
         request_id=request_id,
         technical=f"{kind.status} {kind.slug}: {detail}",
     )
@@ -53,8 +60,28 @@ def _words(kind: ProblemType, texts: Texts) -> tuple[str, ...]:
     return by_slug or _by_status(texts).get(kind.status) or _by_status(texts)[500]
 
 
-def _link(kind: ProblemType, path: str, texts: Texts) -> Link | None:
+def _of_a_form(kind: ProblemType, said: Sequence[str], texts: Texts) -> list[str]:
+    """Return what else to say where a form was sent: whether it was recorded, if nothing says so yet."""
     _ = texts.gettext
+    nothing_recorded = _("Nothing was recorded.")
+    if kind.status < 500:
+        return [] if any(nothing_recorded in each for each in said) else [nothing_recorded]
+    return _in_doubt(texts) if kind.status == 500 else []
+
+
+def _in_doubt(texts: Texts) -> list[str]:
+    _ = texts.gettext
+    return [
+        _("It may have been recorded all the same."),
+        _("Go back and load the page again: it shows what is recorded. Only then try again."),
+    ]
+
+
+def _link(request: Request, kind: ProblemType, texts: Texts) -> Link | None:
+    _ = texts.gettext
+    path = request.url.path
+    if kind.slug == "sign-in-needed":
+        return Link(sign_in_address(request), _("Sign in"), "")
     if kind.status == 401 or kind.slug in {"sign-in-refused", "provider-unavailable"}:
         return Link("/sign-in", _("Sign in"), "")
     case = _STEP_OF_A_CASE(path)
@@ -116,6 +143,12 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
                 "Begin again. If it goes on, ask whoever manages access whether you have a role here."
             ),
         ),
+        "sign-in-needed": (
+            _("You were signed out"),
+            _("You are signed out when you do nothing for a while."),
+            nothing_recorded,
+            _("Sign in, and you come back to the page to fill it in again."),
+        ),
         "provider-unavailable": (
             _("You cannot sign in at present"),
             _("The service that you sign in with does not answer as it should."),
@@ -123,8 +156,7 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
         ),
         "timed-out": (
             _("This took too long"),
-            _("It may have been recorded all the same."),
-            _("Go back and load the page again: it shows what is recorded. Only then try again."),
+            *_in_doubt(texts),
         ),
         "training-needed": (
             _("You need training before you can decide this"),

@@ -17,6 +17,7 @@ from app.domain import Role
 from app.run_list import recorded_runs
 from app.verifications import Verification
 from app.web.auditor_words import verdict_words
+from app.web.case import READERS as CASE_READERS
 from app.web.charts import counts, paired_bars
 from app.web.language import Texts, texts_of
 from app.web.render import page
@@ -123,6 +124,8 @@ class RunView:
     changed_environment: list[dict[str, Any]]
     exceptions: list[dict[str, Any]]
     exceptions_omitted: int
+    may_open: bool
+    """Whether the reader may see the decisions that are named."""
     results_sha256: str
     instead: list[tuple[str, str]]
     impact: Mapping[str, Any] | None
@@ -193,10 +196,11 @@ async def show_runs(request: Request) -> Response:
 
 
 @router.get("/audit/replays/{run_id}", **signed_in(*RUN_READERS))
-async def show_run(request: Request, run_id: RunId) -> Response:
+async def show_run(request: Request, run_id: RunId, caller: CurrentCaller) -> Response:
     """Show one run's report: what came out, and what would change under another model or policy."""
     told = orjson.loads(await run_in_threadpool(shown_run, parts_of(request), run_id))
-    return page(request, _run_view(told, texts_of(request)))
+    view = _run_view(told, texts_of(request), may_open=caller.role in CASE_READERS)
+    return page(request, view)
 
 
 def _log_view(parts: Parts, runs: Sequence[Verification], texts: Texts) -> LogView:
@@ -216,7 +220,10 @@ def _log_view(parts: Parts, runs: Sequence[Verification], texts: Texts) -> LogVi
         witnesses=[
             WitnessLine(
                 state.name,
-                _("has cosigned %(size)s entries") % {"size": f"{state.size:,}"}
+                texts.ngettext(
+                    "has cosigned %(size)s entry", "has cosigned %(size)s entries", state.size
+                )
+                % {"size": f"{state.size:,}"}
                 if state.fault is None
                 else _("has not answered as it should (%(fault)s)") % {"fault": state.fault},
             )
@@ -243,7 +250,7 @@ def _verdict(run: Verification, texts: Texts) -> tuple[str, str]:
     }[run.status]
 
 
-def _run_view(told: Mapping[str, Any], texts: Texts) -> RunView:
+def _run_view(told: Mapping[str, Any], texts: Texts, *, may_open: bool) -> RunView:
     _ = texts.gettext
     report = told["report"]
     impact = report["impact"]
@@ -265,6 +272,7 @@ def _run_view(told: Mapping[str, Any], texts: Texts) -> RunView:
             for each in report["exceptions"]
         ],
         exceptions_omitted=report["exceptions_omitted"],
+        may_open=may_open,
         results_sha256=report["results_sha256"],
         instead=[
             (name, value) for name, value in (report["instead"] or {}).items() if value is not None

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from app.api.access import CurrentCaller
 from app.api.parts import Parts, parts_of
 from app.api.stops import resume, stop
-from app.domain import Role
+from app.domain import Caller, Role
 from app.errors import NotFoundError
 from app.lint_report import LintReport, lint_report
 from app.monitoring.monitor import Canary
@@ -23,7 +23,7 @@ from app.web.language import texts_of
 from app.web.owner_view import ModelLine, OwnedModelsView, model_line, model_view
 from app.web.render import page
 from app.web.session import signed_in
-from app.web.standstill import ResetView, StopView, stop_line, tripped_lines
+from app.web.standstill import ResetView, StopView, stop_line, stops_of, tripped_lines
 from models.profile import load_profile
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -33,7 +33,7 @@ RESETTERS = (Role.MODEL_OWNER, Role.ADMIN)
 STOPPERS = (Role.CASEWORKER, Role.REVIEWER, Role.MODEL_OWNER, Role.ADMIN)
 LONGEST_REASON = 500
 
-Reason = Annotated[str, Form(max_length=LONGEST_REASON)]
+Reason = Annotated[str, Form()]
 
 
 @router.get("/models", **signed_in(*READERS))
@@ -70,10 +70,10 @@ async def show_model(request: Request, model: str, caller: CurrentCaller) -> Res
 
 
 @router.get("/models/{model}/stop", **signed_in(*STOPPERS))
-async def ask_to_stop(request: Request, model: str) -> Response:
+async def ask_to_stop(request: Request, model: str, caller: CurrentCaller) -> Response:
     """Ask whether the advice of a model shall really stop, and why."""
-    served = parts_of(request).model(model)
-    return page(request, StopView(model, served.bundle.card.title, None, "", {}))
+    await run_in_threadpool(parts_of(request).stops.refresh)
+    return page(request, _stop_view(request, model, caller))
 
 
 @router.post("/models/{model}/stop", **signed_in(*STOPPERS))
@@ -82,23 +82,24 @@ async def stop_model(
 ) -> Response:
     """Stop the advice of a model."""
     parts = parts_of(request)
-    served = parts.model(model)
-    if not is_visible(reason):
-        view = StopView(model, served.bundle.card.title, None, "", _no_reason(request))
-        return page(request, view, status=422)
-    await stop(parts, model=model, reason=reason.strip(), caller=caller)
-    return RedirectResponse(f"/models/{model}", status_code=303)
+    view = _stop_view(request, model, caller)
+    if faults := _faults(request, reason):
+        return page(request, replace(view, reason=reason, errors=faults), status=422)
+    await stop(parts, model=model, reason=_said(reason), caller=caller)
+    return RedirectResponse(view.back, status_code=303)
 
 
 @router.get("/models/{model}/stops/{number}/resume", **signed_in(*STOPPERS))
 async def ask_to_resume(
-    request: Request, model: str, number: Annotated[int, Path(ge=1, le=2**53 - 1)]
+    request: Request,
+    model: str,
+    number: Annotated[int, Path(ge=1, le=2**53 - 1)],
+    caller: CurrentCaller,
 ) -> Response:
     """Ask whether the advice of a model shall go on, and why."""
-    parts = parts_of(request)
-    served = parts.model(model)
-    stopped = stop_line(await _in_force(parts, model, number), texts_of(request))
-    return page(request, StopView(model, served.bundle.card.title, stopped, "", {}))
+    view = _stop_view(request, model, caller)
+    stopped = stop_line(await _in_force(parts_of(request), model, number), texts_of(request))
+    return page(request, replace(view, resuming=stopped, in_force=[]))
 
 
 @router.post("/models/{model}/stops/{number}/resume", **signed_in(*STOPPERS))
@@ -111,19 +112,32 @@ async def resume_model(
 ) -> Response:
     """Ask that the advice go on, or confirm what another person asked."""
     parts = parts_of(request)
-    title = parts.model(model).bundle.card.title
+    view = _stop_view(request, model, caller)
     stopped = stop_line(await _in_force(parts, model, number), texts_of(request))
-    if not is_visible(reason):
-        view = StopView(model, title, stopped, "", _no_reason(request))
-        return page(request, view, status=422)
+    view = replace(view, resuming=stopped, in_force=[])
+    if faults := _faults(request, reason):
+        return page(request, replace(view, reason=reason, errors=faults), status=422)
     try:
-        await resume(parts, number, reason=reason.strip(), caller=caller)
+        await resume(parts, number, reason=_said(reason), caller=caller)
     except AnotherPersonError:
         _ = texts_of(request).gettext
         fault = _("You have asked for this already. A second person has to confirm.")
-        view = StopView(model, title, stopped, reason, {"reason": fault})
-        return page(request, view, status=409)
-    return RedirectResponse(f"/models/{model}", status_code=303)
+        return page(request, replace(view, reason=reason, errors={"reason": fault}), status=409)
+    return RedirectResponse(view.back, status_code=303)
+
+
+def _stop_view(request: Request, model: str, caller: Caller) -> StopView:
+    """Return the page that asks whether a model's advice shall stop."""
+    parts, texts = parts_of(request), texts_of(request)
+    return StopView(
+        name=model,
+        title=parts.model(model).bundle.card.title,
+        back=f"/{'models' if caller.role in READERS else 'transparency'}/{model}",
+        resuming=None,
+        in_force=[stop_line(each, texts) for each in stops_of(model, parts.stops)],
+        reason="",
+        errors={},
+    )
 
 
 @router.get("/models/{model}/monitoring/reset", **signed_in(*RESETTERS))
@@ -140,9 +154,9 @@ async def reset_tests(
     parts = parts_of(request)
     view = _reset_view(parts, model)
     if view.tripped:
-        if not is_visible(reason):
-            return page(request, replace(view, errors=_no_reason(request)), status=422)
-        await parts.breaker.reset(parts.model(model), reason=reason.strip(), actor=caller.name)
+        if faults := _faults(request, reason):
+            return page(request, replace(view, reason=reason, errors=faults), status=422)
+        await parts.breaker.reset(parts.model(model), reason=_said(reason), actor=caller.name)
     return RedirectResponse(f"/models/{model}", status_code=303)
 
 
@@ -162,8 +176,19 @@ async def _in_force(parts: Parts, model: str, number: int) -> Stop:
     return stop
 
 
-def _no_reason(request: Request) -> dict[str, str]:
-    return {"reason": texts_of(request).gettext("Enter a reason. It goes on record.")}
+def _said(reason: str) -> str:
+    """Return a reason as it was written: a browser sends the end of a line as two characters."""
+    return reason.replace("\r\n", "\n").strip()
+
+
+def _faults(request: Request, reason: str) -> dict[str, str]:
+    """Return what is wrong with a reason, at its field; nothing where it can be recorded."""
+    _ = texts_of(request).gettext
+    if not is_visible(reason):
+        return {"reason": _("Enter a reason. It goes on record.")}
+    if len(_said(reason)) > LONGEST_REASON:
+        return {"reason": _("Write at most 500 characters")}
+    return {}
 
 
 def _looked_up(

@@ -13,11 +13,11 @@ from app.monitoring.monitor import Canary, Monitor
 from app.monitoring.report import Comparison, Report
 from app.registry_entries import Change
 from app.served import ServedModel
-from app.stops import Stop, Stops
+from app.stops import Stops
 from app.web.case_words import moment
 from app.web.charts import Pair, paired_bars
 from app.web.language import Texts
-from app.web.standstill import StopLine, stop_line, tripped_lines
+from app.web.standstill import StopLine, stop_line, stops_of, tripped_lines
 from models.card import Card
 from models.card_sections import PerformanceMetric
 
@@ -151,7 +151,7 @@ def model_view(
         facts=_facts(served, card, texts),
         digest=served.bundle.digest,
         policy_digest=served.policy_digest,
-        stops=[stop_line(stop, texts) for stop in _stops_of(served.name, stops)],
+        stops=[stop_line(stop, texts) for stop in stops_of(served.name, stops)],
         can_stop=can_stop,
         can_reset=can_reset,
         tripped=tripped_lines(served.name, monitor),
@@ -253,10 +253,6 @@ def _state(name: str, stops: Stops, monitor: Monitor, texts: Texts) -> tuple[str
     if stance == "unaided":
         return _("Gives no advice: a limit was broken"), "yellow"
     return _("Gives advice"), "green"
-
-
-def _stops_of(name: str, stops: Stops) -> list[Stop]:
-    return [stop for stop in stops.state.stops.values() if stop.model in (None, name)]
 
 
 def _metric(metric: PerformanceMetric, texts: Texts) -> list[str]:

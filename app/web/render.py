@@ -18,6 +18,7 @@ from jinja2 import (
 )
 from markupsafe import Markup, escape
 
+from app.web.case_words import short_reference
 from app.web.chrome import chrome_of
 from app.web.language import Language, Texts, language_of, texts_in
 from app.web.navigation import Link
@@ -74,6 +75,7 @@ def environment(language: Language) -> Environment:
     )
     made.filters["with_code"] = with_code
     made.filters["unbroken"] = unbroken
+    made.filters["short_reference"] = short_reference
     made.globals["navigation_items"] = navigation_items
     made.globals["error_list"] = error_list
     made.globals["error_message"] = partial(error_message, texts)

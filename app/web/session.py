@@ -21,9 +21,12 @@ from app.domain import Caller, Clock, Role
 from app.errors import ForbiddenError, ForgedFormError, SignInNeededError
 from app.sessions import FILE, Session, SessionStore, SignInError
 from app.settings import Settings
+from app.visible import is_visible
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 LOCAL_PATH = re.compile(r"/(?![/\\])[A-Za-z0-9._~/?&=%-]*").fullmatch
+WRITTEN = ("text", "reason_text", "evidence", "reason")
+"""The fields of forms that people write sentences in."""
 SECURE_COOKIE = "__Host-grounds-session"
 PLAIN_COOKIE = "grounds-session"
 """Without TLS a browser takes no cookie that is for TLS alone; that is for this machine only."""
@@ -53,8 +56,9 @@ def signed_in(*roles: Role) -> Access:
 
     async def check(request: Request) -> None:
         session = session_of(request)
+        await _keep_written(request)
         if session is None or session.actor is None:
-            raise SignInNeededError(sign_in_address(request))
+            raise SignInNeededError(sign_in_address(request), wrote=bool(written_in(request)))
         if request.method not in SAFE_METHODS:
             await check_form(request, session)
         caller = session.caller
@@ -121,6 +125,31 @@ async def check_form(request: Request, session: Session) -> None:
     sent = form.get("csrf")
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), session.csrf.encode()):
         raise ForgedFormError("the form does not belong to this session")
+
+
+async def _keep_written(request: Request) -> None:
+    """Keep what somebody wrote in a form of this site, so that no refusal takes it from them.
+
+    Not of another site's form: it would put its own words on our page.
+    """
+    form_type = request.headers.get("content-type", "")
+    if (
+        request.method in SAFE_METHODS
+        or request.headers.get("sec-fetch-site") != "same-origin"
+        or not form_type.startswith("application/x-www-form-urlencoded")
+    ):
+        return
+    form = await request.form()
+    said = (form.get(name) for name in WRITTEN)
+    request.state.written = tuple(
+        text.strip() for text in said if isinstance(text, str) and is_visible(text)
+    )
+
+
+def written_in(request: Request) -> tuple[str, ...]:
+    """Return the texts that somebody wrote in the form that a request sends."""
+    written: tuple[str, ...] = getattr(request.state, "written", ())
+    return written
 
 
 def sign_in_address(request: Request) -> str:

@@ -6,6 +6,7 @@ who to be. The session is a visitor's until then, and a new one begins with ever
 
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -58,6 +59,8 @@ class SignInView:
     """What the body's provider is called; None where there is none to be used from here."""
     unsent: bool
     """Whether somebody sent a form after their session had ended."""
+    back: str
+    """Where to go afterwards: each tab has its own, and it outlasts the visitor's session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,7 @@ async def show_sign_in(request: Request, back: str = "/", unsent: str = "") -> R
         people=people,
         provider=None if provider is None else provider.terms.name,
         unsent=bool(unsent),
+        back=local_path(back),
     )
     response = page(request, view)
     if token is not None:
@@ -139,13 +143,14 @@ async def sign_in_as(request: Request) -> Response:
 
 
 @router.get("/sign-in/start", **open_to_all())
-async def start_sign_in(request: Request) -> Response:
+async def start_sign_in(request: Request, back: str = "/") -> Response:
     """Send the browser to the provider."""
     provider, home = _usable(request)
     session, token = session_of(request), token_of(request)
+    back = local_path(back)
     if session is None or token is None or session.actor is not None:
-        raise SignInNeededError("/sign-in")
-    address, waiting = await provider.begin(session.pending, redirect_uri=f"{home}{RETURN}")
+        raise SignInNeededError(f"/sign-in?back={quote(back)}")
+    address, waiting = await provider.begin(Pending(back=back), redirect_uri=f"{home}{RETURN}")
     parts_of(request).sessions.wait_for(token, waiting)
     return RedirectResponse(address, status_code=303)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from app.monitoring.monitor import Monitor
-from app.stops import Stop
+from app.stops import Stop, Stops
 from app.web.case_words import moment
 from app.web.language import Texts
 
@@ -30,8 +30,12 @@ class StopView:
 
     name: str
     title: str
+    back: str
+    """Where its reader goes afterwards: to a page of the model that their role may see."""
     resuming: StopLine | None
     """The stop to end; None where advice is to be stopped."""
+    in_force: list[StopLine]
+    """The stops that the model stands under already, where advice is to be stopped."""
     reason: str
     errors: Mapping[str, str]
 
@@ -52,6 +56,11 @@ class ResetView:
 def tripped_lines(model: str, monitor: Monitor) -> list[str]:
     """Return what pages say of each broken limit of a model."""
     return [f"{each.limit}: {each.subject}".replace("_", " ") for each in monitor.tripped(model)]
+
+
+def stops_of(model: str, stops: Stops) -> list[Stop]:
+    """Return the stops in force of a model, those of all models with them."""
+    return [stop for stop in stops.state.stops.values() if stop.model in (None, model)]
 
 
 def stop_line(stop: Stop, texts: Texts) -> StopLine:

@@ -16,6 +16,7 @@ from app.served import ServedModel
 from app.web.language import Texts
 from models.card import Card
 from models.card_sections import PerformanceMetric
+from models.translations import CARD_LANGUAGE
 
 
 class Status(Enum):
@@ -31,6 +32,7 @@ class Summary:
 
     name: str
     title: str
+    title_language: str
     purpose: str
     owner: str
     status: str
@@ -64,6 +66,7 @@ class ModelView:
 
     name: str
     title: str
+    title_language: str
     status: str
     is_stopped: bool
     overview: str | None
@@ -104,6 +107,7 @@ def summary_of(served: ServedModel, status: Status, texts: Texts) -> Summary:
     return Summary(
         name=served.name,
         title=_title(card, texts),
+        title_language=_title_language(card, texts),
         purpose=card.purpose,
         owner=card.owner,
         status=_status_words(status, texts),
@@ -124,6 +128,7 @@ def model_view(
     return ModelView(
         name=served.name,
         title=_title(card, texts),
+        title_language=_title_language(card, texts),
         status=_status_words(status, texts),
         is_stopped=status is Status.STOPPED,
         overview=None if details is None else details.overview,
@@ -178,6 +183,11 @@ def _trial(lineup: Lineup, texts: Texts) -> str:
 def _title(card: Card, texts: Texts) -> str:
     words = card.translations.get(texts.language.value)
     return card.title if words is None else words.title
+
+
+def _title_language(card: Card, texts: Texts) -> str:
+    language = texts.language.value
+    return language if language in card.translations else CARD_LANGUAGE
 
 
 def _status_words(status: Status, texts: Texts) -> str:

@@ -59,6 +59,7 @@ def test_decisions_are_found_and_the_list_goes_on(service: Started) -> None:
     caught_up(service)
     page = text_of(service, "/audit/decisions")
     assert identifiers[-1] in page
+    assert f">{identifiers[-1][-8:]}</a>" in page, "as people call a case on every page"
     assert identifiers[0] not in page
     older = re.search(r'href="(\?cursor=[^"]+)"', page)
     assert older is not None
@@ -150,6 +151,7 @@ def test_a_timeline_tells_reading_replaying_and_erasing_in_order(service: Starte
         post(service, f"/audit/decisions/{identifier}/replay") == f"/audit/decisions/{identifier}"
     )
     page = text_of(service, f"/audit/decisions/{identifier}")
+    assert f"{identifier[-8:]} \N{EN DASH} Grounds</title>" in page, "two tabs are told apart"
     assert "Every number came out the same, bit for bit" in page
     titles = re.findall(r'app-timeline__item">\s*<h3[^>]*>([^<]+)<', page)
     assert titles == ["Advice given", "Read", "Recomputed"]

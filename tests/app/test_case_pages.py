@@ -18,6 +18,7 @@ from app.practice import PracticeCase, PracticeStore
 from audit.leaf import parse_leaf
 from tests.app import tiny
 from tests.app.governed import Governed, governed
+from tests.app.test_admission import assessed
 from tests.app.test_notices import LETTER, own_template
 from tests.problems import assert_problem
 from tests.started import DEMONSTRATION, Started
@@ -250,6 +251,8 @@ def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     assert f'href="{path}"' in bob.get("/cases?which=nobody&order=newest").text
     # By number, and by the case system's reference, which is in no address.
     assert bob.post("/cases/search", search=decision).headers["location"] == path
+    assert bob.post("/cases/search", search=decision.upper()).headers["location"] == path
+    assert f'href="{path}"' in bob.post("/cases/search", search=f" {decision[-8:].upper()}").text
     found = bob.post("/cases/search", search="person/1")
     assert f'href="{path}"' in found.text
     assert "No case was found" in words(bob.post("/cases/search", search="person/2"))
@@ -415,6 +418,59 @@ def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
     assert "Reviewed" in words(ann.get(path)).partition("Receipt")[0].split("Advice")[0]
 
 
+def test_what_is_added_to_a_contest_takes_nothing_from_a_review_that_is_begun(
+    concurrent: Governed,
+) -> None:
+    path = f"/decisions/{new_case(concurrent)}"
+    ann = Visitor(concurrent.started, "ann")
+    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
+    ann.post(f"{path}/decision", **DECISION)
+    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    both = {
+        "text": "And here is why.",
+        "adds": "yes",
+        "outcome": "no",
+        "reason_text": "I think so.",
+    }
+    too_soon = rev.post(f"{path}/review", **both, reason_code="other")
+    assert too_soon.status_code == 422
+    assert "Add this first, or take it out" in words(too_soon)
+    assert "And here is why.</textarea>" in too_soon.text
+    for _ in range(2):  # loading the page again sends the form again
+        added = rev.post(f"{path}/contest", **both)
+        assert added.status_code == 200
+        assert "I think so.</textarea>" in added.text
+        assert re.search(r'value="no" checked', added.text)
+        assert "And here is why.</textarea>" not in added.text, "it is recorded"
+        assert words(added).count("And here is why.") == 1
+    assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+
+
+def test_a_decision_that_needs_its_letter_first_says_so_before_it_is_filled_in(
+    tmp_path: Path,
+) -> None:
+    said = "The letter to the person has to be recorded before this decision: No"
+    with governed(tmp_path, aia=assessed(50), notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        rev = Visitor(service.started, "rev", Role.REVIEWER)
+        shown = ann.get(path)
+        assert said in words(shown)
+        assert 'href="#letter"' in shown.text
+        assert ann.post(f"{path}/decision", **DECISION).status_code == 303
+        assert said not in words(ann.get(path)), "it is decided"
+        ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+        assert said in words(rev.get(f"{path}/contest"))
+        assert f'href="{path}/letter"' in rev.get(f"{path}/contest").text
+        assert said not in words(ann.get(f"{path}/contest")), "somebody else reviews it"
+        draft = service.get(f"/v1{path}/notice?outcome=no", service.person("rev")).json()["text"]
+        letter = re.sub(r"\[\[.*?\]\]", "Your papers show other sums.", draft)
+        sent = rev.post(f"{path}/letter", outcome="no", language="en", text=letter, action="record")
+        assert sent.status_code == 303
+        assert said not in words(rev.get(f"{path}/contest"))
+        assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
+
+
 def test_a_contest_that_is_to_be_answered_today_says_so(tmp_path: Path) -> None:
     with governed(tmp_path, review={"answer_within_days": 1}) as service:
         path = f"/decisions/{new_case(service)}"
@@ -516,6 +572,10 @@ def test_what_can_be_the_matter_with_a_case_has_a_page(tmp_path: Path) -> None:
         erased = ann.get(path)
         assert erased.status_code == 410
         assert "was erased" in words(erased)
+        assert "Nothing was recorded." not in words(erased), "nothing was sent"
+        sent = ann.post(f"{path}/decision", **DECISION)
+        assert sent.status_code == 410
+        assert "Nothing was recorded." in words(sent)
 
 
 # Practice.

@@ -19,7 +19,10 @@ PLACES = re.compile(r"%\(\w+\)[sd]|\{\w*\}|%%")
 def texts() -> set[str | tuple[str, ...]]:
     """Return every text that code and templates ask for in the reader's language."""
     found = extract_from_dir(
-        WEB, method_map=METHODS, options_map=OPTIONS, keywords={"_": None, "ngettext": (1, 2)}
+        WEB,
+        method_map=METHODS,
+        options_map=OPTIONS,
+        keywords={"_": None, "gettext": None, "ngettext": (1, 2)},
     )
     return {message for _, _, message, _, _ in found}
 
@@ -71,7 +74,7 @@ def test_every_text_of_a_template_can_be_filled_in() -> None:
         WEB,
         method_map=METHODS[1:],
         options_map=OPTIONS,
-        keywords={"_": None, "ngettext": (1, 2)},
+        keywords={"_": None, "gettext": None, "ngettext": (1, 2)},
     )
     said = {message for _, _, message, _, _ in found}
     originals = {each for text in said for each in ([text] if isinstance(text, str) else text)}

@@ -523,6 +523,30 @@ def test_a_page_says_that_nothing_was_recorded_where_that_is_so(service: Started
     assert "nothing was recorded" in told[Full]
 
 
+class Broken(Slow):
+    """An engine with a fault."""
+
+    def submit(self, _work: object) -> asyncio.Future[object]:
+        raise RuntimeError("a fault")
+
+
+def test_a_page_does_not_leave_open_whether_a_form_was_recorded(service: Started) -> None:
+    session = service.session(Role.CASEWORKER)
+    path = f"/decisions/{asked(service)}"
+    form = {
+        **service.form(session),
+        "outcome": "yes",
+        "reason_code": "other",
+        "reason_text": "Both papers say so.",
+    }
+    own = {**session, "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    with service.replaced(engine=Broken()):
+        page = service.client.post(f"{path}/decision", headers=own, data=form)
+    assert page.status_code == 500
+    assert "It may have been recorded all the same." in page.text
+    assert "Both papers say so.</p>" in page.text
+
+
 def test_a_hold_is_waited_for_no_longer_than_a_request_may_take(service: Started) -> None:
     decision = asked(service)
     hasty = service.parts.settings.model_copy(update={"request_timeout_seconds": 0.01})

@@ -1,5 +1,6 @@
 """The PDF of a letter, as another library reads it: its words, and what a screen reader needs."""
 
+import re
 from io import BytesIO
 
 import pytest
@@ -75,6 +76,20 @@ def test_an_amount_that_is_owed_keeps_its_sign_on_its_line() -> None:
     lines = words_of(made)
     assert len(lines) > 40, "some are longer than a line"
     assert not [line for line in lines if line.startswith("£")]
+
+
+@pytest.mark.parametrize(
+    ("word", "fit"),
+    [("W" * 50, 46), (f"https://example.org/{'housing-support-' * 9}", 90), ("ŵ" * 500, 60)],
+)
+def test_a_word_longer_than_a_line_is_printed_to_its_end(word: str, fit: int) -> None:
+    lines = words_of(letter_pdf(f"See {word} for more.", language="en"))
+    assert word in re.sub(r"[\s\u200b]", "", "".join(lines))
+    assert max(map(len, (line.replace("\u200b", "") for line in lines))) <= fit
+
+
+def test_what_nobody_sees_and_no_pdf_may_have_is_left_out() -> None:
+    assert words_of(letter_pdf("\ufeffDear\ufeff person", language="en")) == ["Dear person"]
 
 
 def test_a_name_in_another_script_is_printed() -> None:

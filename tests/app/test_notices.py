@@ -274,6 +274,39 @@ def test_departing_from_the_advice_leaves_the_reason_to_a_person(english: Govern
     assert REASON["text"] in after["text"]
 
 
+def test_a_letter_gives_the_reason_of_whoever_followed_the_advice(english: Governed) -> None:
+    decision = english.ask().json()["id"]
+    before = written(english, decision)["text"]
+    assert REASON["text"] not in before
+    assert english.decide(decision, "ann", "yes").status_code == 201
+    after = written(english, decision)
+    assert after["text"] == before.replace(
+        "Why we decided this\n\n", f"Why we decided this\n\n{REASON['text']}\n\n"
+    )
+    english.step(decision, "contest", english.person("ann"), text="No.", on_behalf_of="person")
+    checked = {**REASON, "text": "We asked the landlord, who says the same."}
+    upheld = english.step(
+        decision, "review", english.person("rev", Role.REVIEWER), outcome="yes", reason=checked
+    )
+    assert upheld.status_code == 201, upheld.text
+    final = written(english, decision)["text"]
+    assert checked["text"] in final
+    assert REASON["text"] not in final
+
+
+def test_a_reason_in_another_language_is_a_place_left_open(demonstration: Started) -> None:
+    service = Governed(demonstration)
+    before, asked = demo_letter(demonstration, "eviction-date-set", language="cy")
+    decided = service.decide(asked["id"], "ann", asked["recommendation"]["outcome"])
+    assert decided.status_code == 201, decided.text
+    after = service.get(
+        f"/v1/decisions/{asked['id']}/notice?language=cy", service.person("ann")
+    ).json()
+    assert before["to_complete"] == []
+    assert after["to_complete"] == ["dywedwch mewn geiriau plaen pam y penderfynwyd hyn"]
+    assert REASON["text"] not in after["text"]
+
+
 def test_a_letter_that_leaves_out_a_factor_is_refused(english: Governed) -> None:
     decision = english.ask().json()["id"]
     letter = written(english, decision)

@@ -3,7 +3,9 @@
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -82,8 +84,17 @@ class Browser:
 
     def begin(self, back: str = "/") -> str:
         """Return where the service sends the browser."""
-        self.get(f"/sign-in?back={back}")
-        sent = self.get("/sign-in/start")
+        return self.start(self.link(back))
+
+    def link(self, back: str) -> str:
+        """Open the page to sign in at, and return where its button leads."""
+        page = self.get(f"/sign-in?back={back}", page=True).text
+        found = re.search(r'href="(/sign-in/start[^"]*)"', page)
+        assert found is not None
+        return unescape(found[1])
+
+    def start(self, link: str) -> str:
+        sent = self.get(link, page=True)
         assert sent.status_code == 303, sent.text
         return sent.headers["location"]
 
@@ -114,6 +125,23 @@ def test_somebody_signs_in_and_arrives_where_they_wanted(browser: Browser) -> No
     assert browser.cookie != before
     assert "Signed in as caseworker" in browser.get("/", page=True).text
     assert "Sign out there as well" in browser.get("/signed-out", page=True).text
+
+
+def test_each_tab_leads_back_to_its_own_page(browser: Browser) -> None:
+    first, _ = browser.link("/docs"), browser.link("/transparency")
+    arrived = browser.get(browser.answer(browser.start(first)))
+    assert arrived.headers["location"] == "/docs"
+
+
+def test_a_page_to_sign_in_at_that_was_left_open_for_long_leads_back(browser: Browser) -> None:
+    link = browser.link("/docs?of=x")
+    browser.cookie = None  # the visitor's session is over
+    again = browser.start(link)
+    assert again == "/sign-in?back=/docs%3Fof%3Dx"
+    assert browser.get(browser.answer(browser.begin("/docs%3Fof%3Dx"))).headers["location"] == (
+        "/docs?of=x"
+    )
+    assert browser.start("/sign-in/start?back=//elsewhere.example") == "/sign-in?back=/"
 
 
 def test_somebody_with_two_roles_chooses(

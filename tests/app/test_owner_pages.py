@@ -103,6 +103,51 @@ def test_stopping_takes_a_reason_and_going_on_two_people(service: Started) -> No
     assert post(service, resume, "owner-2", reason="I have checked.") == 409
 
 
+@pytest.mark.parametrize("form", ["stop", "stops/1/resume"])
+def test_a_reason_that_is_too_long_comes_back_with_the_limit(service: Started, form: str) -> None:
+    cookie = {**service.session(Role.MODEL_OWNER, actor="owner-1"), "Accept": "text/html"}
+    reason = "\r\n".join("x" * 9 for _ in range(50))
+    longest = f"{reason}z"
+    if form != "stop":
+        assert post(service, f"/models/{tiny.NAME}/stop", "owner-1", reason="A test.") == 303
+    sent = service.client.post(
+        f"/models/{tiny.NAME}/{form}",
+        headers=cookie,
+        data={**service.form(cookie), "reason": f"{longest}z"},
+        follow_redirects=False,
+    )
+    assert sent.status_code == 422
+    assert "Write at most 500 characters" in sent.text
+    assert "x\r\nxxxxxxxxxzz</textarea>" in sent.text
+    assert post(service, f"/models/{tiny.NAME}/{form}", "owner-1", reason=longest) == 303
+
+
+def test_whoever_asks_to_stop_is_told_of_the_stops_in_force(service: Started) -> None:
+    address = f"/models/{tiny.NAME}/stop"
+    assert "No advice comes from this model now" not in text_of(service, address)
+    assert post(service, address, "owner-1", reason="The feed is wrong.") == 303
+    page = text_of(service, address)
+    assert "No advice comes from this model now" in page
+    assert "The feed is wrong." in page
+    assert f'href="/models/{tiny.NAME}/stops/1/resume"' in page
+
+
+@pytest.mark.parametrize("role", [Role.CASEWORKER, Role.REVIEWER])
+def test_whoever_stops_a_model_comes_to_a_page_that_they_may_see(
+    service: Started, role: Role
+) -> None:
+    cookie = {**service.session(role), "Accept": "text/html"}
+    stopped = service.client.post(
+        f"/models/{tiny.NAME}/stop",
+        headers=cookie,
+        data={**service.form(cookie), "reason": "The feed is wrong."},
+    )
+    assert stopped.status_code == 200, stopped.text
+    assert "This model is stopped." in stopped.text
+    cancel = f'href="{stopped.url.path}">Cancel'
+    assert cancel in text_of(service, f"/models/{tiny.NAME}/stop", role)
+
+
 def test_a_stop_that_there_never_was_is_not_asked_about(service: Started) -> None:
     resume = f"/models/{tiny.NAME}/stops/99/resume"
     assert "Page not found" in text_of(service, resume, status=404)

@@ -34,7 +34,7 @@ def plain_texts() -> list[str]:
         WEB,
         method_map=METHODS,
         options_map={"templates/**.html": {"trim_blocks": "true", "silent": "false"}},
-        keywords={"_": None, "ngettext": (1, 2)},
+        keywords={"_": None, "gettext": None, "ngettext": (1, 2)},
     )
     texts: dict[bool, set[str]] = {True: set(), False: set()}
     for file, _, message, _, _ in found:

@@ -172,6 +172,20 @@ def test_the_charts_figures_are_in_the_pages_language(demonstration: Started) ->
     assert not re.search(r"\bpoints?\b|less than|more than", table.text())
 
 
+def test_a_welsh_page_says_which_of_its_words_are_english(demonstration: Started) -> None:
+    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+    page = demonstration.client.get(
+        f"/decisions/{answer.json()['id']}",
+        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
+    ).text
+    assert '>: <span lang="en">Rent arrears</span></span></a>' in page
+    rows = Page(page).root.all("tbody")[1].all("tr")
+    first, arrears, *_, total = [(row.all("th") + row.all("td")) for row in rows]
+    assert [cell.attributes.get("lang") for cell in arrears] == ["en", "en", None]
+    assert {cell.attributes.get("lang") for cell in (*first, *total)} == {None}
+
+
 def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
     """Return (label, figure, side, length) of each bar, in the order drawn."""
     tree = ElementTree.fromstring(svg)  # noqa: S314  # our own, and well-formed or it fails

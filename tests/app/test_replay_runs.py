@@ -161,3 +161,21 @@ def test_an_erased_decision_is_told_apart_and_the_others_still_replay(
     verdict = replay_one(Run(settings), ids[1], log=None, clock=utc_now, new_id=new_id)
     assert isinstance(verdict, NotReplayable)
     assert verdict.reason == "erased"
+
+
+def test_a_run_leads_to_its_decisions_only_those_who_may_see_them(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    settings = Settings(models_dir=tiny_models, data_dir=tmp_path / "data")
+    with start(settings) as service:
+        decision = service.ask(tiny.NAME, tiny.CASE).json()["id"]
+        service.client.post(
+            f"/v1/decisions/{decision}/erasure", json={"basis": "A test."},
+            headers=service.key(Role.ADMIN),
+        )  # fmt: skip
+        run = post(service, run_replay(Run(settings), clock=utc_now).body()).json()["id"]
+        for role, may_open in ((Role.AUDITOR, True), (Role.MODEL_OWNER, False)):
+            headers = {**service.session(role), "Accept": "text/html"}
+            page = service.client.get(f"/audit/replays/{run}", headers=headers).text
+            assert f">{decision[-8:]}</" in page
+            assert (f'href="/decisions/{decision}"' in page) is may_open

@@ -300,6 +300,52 @@ def test_a_form_sent_after_the_session_ended_says_so_and_leads_back_to_its_page(
     assert demo.parts.log.size == size
 
 
+@pytest.mark.parametrize("field", ["reason_text", "evidence", "text", "reason"])
+def test_what_was_written_is_shown_where_the_session_has_ended(demo: Started, field: str) -> None:
+    said = "The landlord's letter of 3 May says <b>otherwise</b>."
+    form = {"csrf": "x", "outcome": "priority", field: f"  {said}\r\n"}
+    own = {**BROWSER, "Cookie": "", "Sec-Fetch-Site": "same-origin"}
+    shown = demo.client.post(f"{CASE}/decision", data=form, headers=own, follow_redirects=False)
+    assert shown.status_code == 401
+    assert "The landlord&#39;s letter of 3 May says &lt;b&gt;otherwise&lt;/b&gt;.</p>" in shown.text
+    assert "Nothing was recorded." in shown.text
+    assert f'href="/sign-in?back={CASE}&amp;unsent=yes"' in shown.text
+    # Another site would put its own words there.
+    for site in ("cross-site", "same-site", "none", ""):
+        theirs = demo.client.post(
+            f"{CASE}/decision",
+            data=form,
+            headers={**own, "Sec-Fetch-Site": site},
+            follow_redirects=False,
+        )
+        assert theirs.status_code == 303
+        assert "landlord" not in theirs.text
+
+
+@pytest.mark.parametrize(
+    ("page", "link"),
+    [
+        ("/transparency", "/sign-in?back=/transparency"),
+        ("/cases?which=all", "/sign-in"),  # it leads to the sign-in page, which knows where from
+        ("/", "/sign-in"),
+        ("/signed-out", "/sign-in"),
+    ],
+)
+def test_the_link_to_sign_in_leads_back_to_its_page(demo: Started, page: str, link: str) -> None:
+    shown = demo.client.get(page, headers={**BROWSER, "Cookie": ""})
+    demo.client.cookies.clear()
+    assert f'href="{link}">Sign in</a>' in shown.text
+
+
+def test_what_was_written_is_shown_where_another_tab_signed_in_anew(demo: Started) -> None:
+    own = {**BROWSER, **demo.session(Role.CASEWORKER), "Sec-Fetch-Site": "same-origin"}
+    form = {"csrf": "of another session", "reason_text": "Two papers differ."}
+    refused = demo.client.post(f"{CASE}/decision", data=form, headers=own)
+    assert refused.status_code == 403
+    assert "Your form was not accepted" in refused.text
+    assert "Two papers differ." in refused.text
+
+
 @pytest.mark.parametrize("host", ["grounds.example", "192.0.2.7:8080", "127.0.0.1.example"])
 def test_the_choice_of_persons_is_for_this_machines_own_name_only(demo: Started, host: str) -> None:
     """A page elsewhere can make its own name lead to this machine."""

@@ -134,7 +134,7 @@ def test_a_reviewer_answers_a_contest(
 
 
 def review(window: Window, case: str) -> None:
-    form = window.locator(f"form[action='/decisions/{case}/review']")
+    form = window.locator(f"form[action='/decisions/{case}/contest']")
     choose(window, form.get_by_label("No priority"))
     choose(window, form.get_by_label("I know something that the model does not"))
     write(window, form.get_by_label("Why?"), "The home was not visited.")
