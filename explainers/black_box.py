@@ -18,15 +18,27 @@ from explainers.game import open_game
 from explainers.graph import Graph, Node
 
 METHOD = "black box"
-MAX_ENUMERATED = 1 << 19
-"""Evaluations of one enumeration at most, 0.5 to 4 seconds; beyond it sampling is many times
-faster. Fixed, so that the same bundle has the same method on every machine."""
+MAX_ENUMERATED = 1 << 20
+"""Evaluations of one enumeration at most: 1 to 8 seconds where case and rows differ in every field, and
+often a twentieth, as rows of categories agree in some. Beyond it sampling is many times faster. Fixed, so
+that the same bundle has the same method on every machine."""
 MAX_STEPS = 2e9
 """Of one enumeration: 10 seconds at the 5 ns of one level of a tree. It leaves no answer beyond."""
 STEPS_ALONE = 4000
 """To run one row by itself."""
 STEPS_OF_NEIGHBOUR = 0.6
-"""For each number of the rows that a row's nearest neighbours are looked for among."""
+"""For each number of the stored rows that a row's distance is taken from."""
+STEPS_OF_A_NUMBER = {
+    "Conv": 0.02,
+    "Gemm": 0.02,
+    "GRU": 0.02,
+    "LSTM": 0.02,
+    "MatMul": 0.02,
+    "SVMClassifier": 0.2,
+    "SVMRegressor": 0.2,
+}
+"""For each weight of a layer, and each number of a support vector. Only large networks and machines are
+slow by it: a million weights take a row as long as 20,000 steps."""
 
 
 def plan_black_box(question: Question) -> Plan:
@@ -68,10 +80,17 @@ def _steps_of_a_row(graph: Graph) -> float:
         if is_tree_ensemble(node):
             nodes, trees = len(node.sequence("nodes_featureids")), _trees(node)
             steps += trees * log2(1 + nodes / max(trees, 1))
-    if any(node.op == "TopK" for node in graph.nodes):
+        steps += STEPS_OF_A_NUMBER.get(node.op, 0.0) * _stored_numbers(node, graph)
+    if any(node.op in ("TopK", "Scan") for node in graph.nodes):
         stored = sum(array.size for array in graph.constants.values() if array.dtype.kind == "f")
         steps += STEPS_OF_NEIGHBOUR * stored
     return steps
+
+
+def _stored_numbers(node: Node, graph: Graph) -> int:
+    matrices = [graph.constants[name] for name in node.inputs if name in graph.constants]
+    weights = sum(matrix.size for matrix in matrices if matrix.ndim > 1)
+    return weights + len(node.sequence("support_vectors"))
 
 
 def _trees(node: Node) -> int:
