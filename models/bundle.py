@@ -330,7 +330,8 @@ def _check_probabilities(output: OutputMap, scores: Scores) -> None:
         raise GraphRefusedError(
             f"score output {', '.join(map(repr, output.scores))}",
             got=f"scores from {low:.6g} to {high:.6g} over the background",
-            want="probabilities, from 0 to 1: the graph has to end with its softmax or logistic function",
+            want="probabilities, from 0 to 1: the graph has to end with its softmax or logistic function"
+            + ("; output.score_outputs in the card can name one output" * (len(output.scores) > 1)),
         )
 
 

@@ -65,6 +65,7 @@ class GraphOutput:
 class Graph:
     """The parsed file with its inputs and outputs in the graph's order.
 
+    Inputs that are handed on as outputs, as some converters do, are not among the outputs.
     ``encoders`` are the tensors that its category encoders make; empty when it has none, or has
     other operators that read text as well.
     """
@@ -96,7 +97,7 @@ def read_graph(content: bytes) -> Graph:
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     if not inputs:
         raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
-    outputs = tuple(_output(info, model.graph.node) for info in model.graph.output)
+    outputs = tuple(_output(info, model.graph.node) for info in _made(model.graph))
     return Graph(model, inputs, outputs, _encoders(model, nodes))
 
 
@@ -204,6 +205,16 @@ def _input(info: onnx.ValueInfoProto) -> GraphInput:
     # Some converters write an unknown size as 0 or -1.
     width = 1 if len(sizes) == 1 else sizes[1] if sizes[1] and sizes[1] > 0 else None
     return GraphInput(info.name, dtype, rank=len(sizes), width=width)
+
+
+def _made(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Return the outputs that are more than an input handed on."""
+    handed_on = {info.name for info in graph.input}
+    for node in graph.node:
+        is_copy = node.op_type == "Identity" and node.domain in ("", "ai.onnx")
+        if is_copy and handed_on.issuperset(node.input):
+            handed_on.update(node.output)
+    return [info for info in graph.output if info.name not in handed_on]
 
 
 def _output(info: onnx.ValueInfoProto, nodes: Iterable[onnx.NodeProto]) -> GraphOutput:
