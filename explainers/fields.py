@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from explainers.columns import Columns, copied, trace_copies
+from explainers.columns import Columns, copied
 from explainers.errors import MixedColumnsError
 from explainers.explainer import Feeds, Slot, rows_of
 from explainers.graph import Graph, Node, reduced_axes
@@ -133,19 +133,32 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
 
 
 def _finite_columns(graph: Graph, slots: Sequence[Slot]) -> dict[str, Columns[bool]]:
-    """Return, for inputs and their copies, which columns never hold NaN or infinity.
+    """Return, for inputs, their copies and those with gaps filled, which columns never hold NaN or infinity.
 
     A float64 is left out: it may become infinite where it is cast.
     """
     finite = {(slot.input, slot.column) for slot in slots if slot.always_finite}
-    return trace_copies(
-        graph,
-        {
-            name: tuple((name, column) in finite for column in range(graph_input.width or 1))
-            for name, graph_input in graph.inputs.items()
-            if graph_input.element_type != TensorProto.DOUBLE
-        },
-    )
+    known: dict[str, Columns[bool]] = {
+        name: tuple((name, column) in finite for column in range(graph_input.width or 1))
+        for name, graph_input in graph.inputs.items()
+        if graph_input.element_type != TensorProto.DOUBLE
+    }
+    for node in graph.nodes:
+        labels = copied(node, known, graph.constants)
+        if labels is None and node.inputs and node.inputs[0] in known and _fills_gaps(node):
+            labels = ((True,) * len(known[node.inputs[0]]),)
+        if labels is not None:
+            known.update(zip(node.outputs, labels, strict=False))
+    return known
+
+
+def _fills_gaps(node: Node) -> bool:
+    """Return whether a node puts numbers in place of NaN, the only input that is no number."""
+    if node.op != "Imputer":
+        return False
+    replaced = node.attributes.get("replaced_value_float")
+    numbers = np.asarray(node.sequence("imputed_value_floats"))
+    return isinstance(replaced, float) and bool(np.isnan(replaced) and np.isfinite(numbers).all())
 
 
 def _without_zeros(
