@@ -219,7 +219,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     background = encode_rows(schema, files.background, what="background")
     session = Session(files.model, output, probe=samples[0].feeds)
     if graph.encoders:
-        encoding = Session(files.model, output, probe=samples[0].feeds, taps=graph.encoders)
+        encoding = Session(graph.content, output, probe=samples[0].feeds, taps=graph.encoders)
         check_categories(files.card, schema.slots, encoding, samples[0].feeds)
     feeds = stack([row.feeds for row in background])
     scores = session.settle_batches(stack([row.feeds for row in (*background, *samples)]))
@@ -229,7 +229,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     bundle = Bundle(
         card=files.card,
         digest=files.digest,
-        model=files.model,
+        model=graph.content,
         model_digest=_sha256(files.model),
         schema=schema,
         output=output,

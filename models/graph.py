@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from models.bounds import check_bounds, walk
@@ -70,7 +71,8 @@ class Graph:
     other operators that read text as well.
     """
 
-    model: onnx.ModelProto
+    content: bytes
+    """The file, with the nodes of its functions in place of their calls: what can be read and tapped."""
     inputs: tuple[GraphInput, ...]
     outputs: tuple[GraphOutput, ...]
     encoders: tuple[str, ...]
@@ -93,12 +95,15 @@ def read_graph(content: bytes) -> Graph:
     _check_operators(model, nodes)
     _check_data_is_inside(model, nodes)
     _check_dropout(model, nodes)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+        content, nodes = model.SerializeToString(), list(walk(model.graph.node))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     if not inputs:
         raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
     outputs = tuple(_output(info, model.graph.node) for info in _made(model.graph))
-    return Graph(model, inputs, outputs, _encoders(model, nodes))
+    return Graph(content, inputs, outputs, _encoders(model, nodes))
 
 
 def count_trees(content: bytes) -> int:
