@@ -39,6 +39,8 @@ STEPS_OF_A_NUMBER = {
 }
 """For each weight of a layer, and each number of a support vector. Only large networks and machines are
 slow by it: a million weights take a row as long as 20,000 steps."""
+ATTENTION = 2
+"""How many times as dear a weight is, for each field, where fields are tokens that attend to one another."""
 
 
 def plan_black_box(question: Question) -> Plan:
@@ -47,7 +49,7 @@ def plan_black_box(question: Question) -> Plan:
 
     def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
         rows = rows_of(background)
-        steps = _steps_of_a_row(question.graph) + STEPS_ALONE * settings.rows_alone
+        steps = _steps_of_a_row(question.graph, fields) + STEPS_ALONE * settings.rows_alone
         most = MAX_ENUMERATED if not steps else min(MAX_ENUMERATED, int(MAX_STEPS / steps))
         try:
             exact.check_affordable(
@@ -73,18 +75,25 @@ def plan_black_box(question: Question) -> Plan:
     )
 
 
-def _steps_of_a_row(graph: Graph) -> float:
+def _steps_of_a_row(graph: Graph, fields: int) -> float:
     """Return roughly what a row costs beside arithmetic that hardly counts: from the file alone."""
     steps = 0.0
+    times = ATTENTION * fields if any(_attends(node, graph) for node in graph.nodes) else 1
     for node in graph.nodes:
         if is_tree_ensemble(node):
             nodes, trees = len(node.sequence("nodes_featureids")), _trees(node)
             steps += trees * log2(1 + nodes / max(trees, 1))
-        steps += STEPS_OF_A_NUMBER.get(node.op, 0.0) * _stored_numbers(node, graph)
+        steps += STEPS_OF_A_NUMBER.get(node.op, 0.0) * times * _stored_numbers(node, graph)
     if any(node.op in ("TopK", "Scan") for node in graph.nodes):
         stored = sum(array.size for array in graph.constants.values() if array.dtype.kind == "f")
         steps += STEPS_OF_NEIGHBOUR * stored
     return steps
+
+
+def _attends(node: Node, graph: Graph) -> bool:
+    """Return whether what was computed of a row is multiplied by what was computed of it."""
+    computed = [name for name in node.inputs if name not in graph.constants]
+    return node.op == "Attention" or (node.op in ("MatMul", "Einsum") and len(computed) > 1)
 
 
 def _stored_numbers(node: Node, graph: Graph) -> int:

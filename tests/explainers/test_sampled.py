@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import shake_256
 from itertools import count
 
@@ -156,6 +157,7 @@ def test_past_the_time_budget_there_is_no_explanation(rng: np.random.Generator) 
         explain(game, {"X": rng.normal(size=(1, FIELDS))}, b"seed")
 
 
+ATTEND = Node("MatMul", "", ("z", "z"), ("a",), {})
 NOTHING = Graph((), {}, ("score",), {}, {})
 
 
@@ -207,6 +209,11 @@ def network(width: int) -> Graph:
     return Graph((layer,), {}, ("z",), {}, constants)
 
 
+def attention(width: int) -> Graph:
+    """A layer whose nine rows, one for each field, are multiplied by one another."""
+    return replace(network(width), nodes=(*network(width).nodes, ATTEND))
+
+
 def vectors(number: int) -> Graph:
     """A machine of so many support vectors of nine numbers."""
     machine = Node(
@@ -228,6 +235,8 @@ def vectors(number: int) -> Graph:
         (trees(1500), False, 1000, sampled.METHOD),
         (network(200), False, 1000, exact.METHOD),
         (network(1000), False, 1000, sampled.METHOD),
+        (attention(50), False, 1000, exact.METHOD),
+        (attention(200), False, 1000, sampled.METHOD),
         (vectors(1000), False, 1000, exact.METHOD),
         (vectors(6000), False, 1000, sampled.METHOD),
     ],
