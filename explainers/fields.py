@@ -125,11 +125,23 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
         if node.inputs and all(name in graph.constants for name in node.inputs):
             continue
         labels = copied(node, known, graph.constants) or _depending(node, known, graph.constants)
+        if node.op == "ConstantOfShape":
+            labels = _shaped_alike(graph.producers.get(node.inputs[0]), known)
         if node.op == "Mul" and labels is not None:
             labels = (_without_zeros(node, labels[0], finite, graph.constants),)
         if labels is not None:
             known.update(zip(node.outputs, labels, strict=False))
     return known
+
+
+def _shaped_alike(shape: Node | None, known: Mapping[str, Sources]) -> tuple[Sources, ...] | None:
+    """Return columns of no field, as many as the tensor has whose ``shape`` a constant fills.
+
+    So the column of ones is converted that stands beside powers.
+    """
+    if shape is None or shape.op != "Shape" or shape.attributes or shape.inputs[0] not in known:
+        return None
+    return ((frozenset[int](),) * len(known[shape.inputs[0]]),)
 
 
 def _finite_columns(graph: Graph, slots: Sequence[Slot]) -> dict[str, Columns[bool]]:

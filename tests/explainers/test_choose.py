@@ -378,6 +378,27 @@ def test_a_number_times_zero_is_no_field_unless_it_may_be_missing(
     assert (method, apart < 5e-6) == (want, True)
 
 
+@pytest.mark.parametrize(("start", "want"), [(None, "linear"), (1, "exact enumeration")])
+def test_ones_beside_powers_are_of_no_field(
+    start: int | None, want: str, rng: np.random.Generator
+) -> None:
+    """So PolynomialFeatures is converted; of a part of a shape nothing is said."""
+    shape = helper.make_node("Shape", ["square"], ["shape"])
+    if start is not None:
+        shape.attribute.append(helper.make_attribute("start", start))
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    nodes = [
+        helper.make_node("Gather", ["X", "first"], ["a"], axis=1),
+        helper.make_node("Mul", ["a", "a"], ["square"]),
+        shape,
+        helper.make_node("ConstantOfShape", ["shape"], ["filled"], value=one),
+        helper.make_node("Reshape", ["filled", "flat"], ["ones"]),
+        helper.make_node("Concat", ["ones", "a", "square"], ["h"], axis=1),
+    ]
+    method, apart = explained(small(nodes, {"first": [0], "flat": [-1, 1]}), 20, rng)
+    assert (method, apart < 5e-6) == (want, True)
+
+
 def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:
     """What is looked up by the bins of two fields is no column of either."""
     nodes = [
