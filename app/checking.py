@@ -11,6 +11,7 @@ from app.csv_rows import evaluated_of_csv, labelled_of_csv, rows_of_csv
 from app.served import explain_against, open_model
 from app.settings import Settings
 from app.shap_answers import CrossCheckMissingError
+from app.sureness import learn_sureness
 from models.acceptance import Acceptance
 from models.build import write_bundle
 from models.bundle import PROXIES, read
@@ -44,6 +45,7 @@ def check_bundle(path: Path, advance: Advance = lambda _done, _total: None) -> C
     """
     files, settings = read(path), Settings()
     bundle, explainer = open_model(files, settings)
+    learn_sureness(bundle)
     largest = 0.0
     for sample in files.samples:
         case = bundle.schema.encode(sample.case)

@@ -31,7 +31,7 @@ class Slot:
     input: str
     column: int
     always_finite: bool = False
-    """Whether no row, of a case or of the background, has NaN or infinity there."""
+    """Whether no row, of a case or of the background, has NaN there; infinity none has in any case."""
 
 
 @dataclass(frozen=True, slots=True)

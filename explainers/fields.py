@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from explainers.columns import Columns, copied, trace_copies
+from explainers.columns import Columns, copied
 from explainers.errors import MixedColumnsError
 from explainers.explainer import Feeds, Slot, rows_of
 from explainers.graph import Graph, Node, reduced_axes
@@ -125,6 +125,8 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
         if node.inputs and all(name in graph.constants for name in node.inputs):
             continue
         labels = copied(node, known, graph.constants) or _depending(node, known, graph.constants)
+        if node.op == "ConstantOfShape":
+            labels = _shaped_alike(graph.producers.get(node.inputs[0]), known)
         if node.op == "Mul" and labels is not None:
             labels = (_without_zeros(node, labels[0], finite, graph.constants),)
         if labels is not None:
@@ -132,20 +134,43 @@ def trace_fields(graph: Graph, slots: Sequence[Slot]) -> dict[str, Sources]:
     return known
 
 
+def _shaped_alike(shape: Node | None, known: Mapping[str, Sources]) -> tuple[Sources, ...] | None:
+    """Return columns of no field, as many as the tensor has whose ``shape`` a constant fills.
+
+    So the column of ones is converted that stands beside powers.
+    """
+    if shape is None or shape.op != "Shape" or shape.attributes or shape.inputs[0] not in known:
+        return None
+    return ((frozenset[int](),) * len(known[shape.inputs[0]]),)
+
+
 def _finite_columns(graph: Graph, slots: Sequence[Slot]) -> dict[str, Columns[bool]]:
-    """Return, for inputs and their copies, which columns never hold NaN or infinity.
+    """Return, for inputs, their copies and those with gaps filled, which columns never hold NaN or infinity.
 
     A float64 is left out: it may become infinite where it is cast.
     """
     finite = {(slot.input, slot.column) for slot in slots if slot.always_finite}
-    return trace_copies(
-        graph,
-        {
-            name: tuple((name, column) in finite for column in range(graph_input.width or 1))
-            for name, graph_input in graph.inputs.items()
-            if graph_input.element_type != TensorProto.DOUBLE
-        },
-    )
+    known: dict[str, Columns[bool]] = {
+        name: tuple((name, column) in finite for column in range(graph_input.width or 1))
+        for name, graph_input in graph.inputs.items()
+        if graph_input.element_type != TensorProto.DOUBLE
+    }
+    for node in graph.nodes:
+        labels = copied(node, known, graph.constants)
+        if labels is None and node.inputs and node.inputs[0] in known and _fills_gaps(node):
+            labels = ((True,) * len(known[node.inputs[0]]),)
+        if labels is not None:
+            known.update(zip(node.outputs, labels, strict=False))
+    return known
+
+
+def _fills_gaps(node: Node) -> bool:
+    """Return whether a node puts numbers in place of NaN, the only input that is no number."""
+    if node.op != "Imputer":
+        return False
+    replaced = node.attributes.get("replaced_value_float")
+    numbers = np.asarray(node.sequence("imputed_value_floats"))
+    return isinstance(replaced, float) and bool(np.isnan(replaced) and np.isfinite(numbers).all())
 
 
 def _without_zeros(

@@ -219,7 +219,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     background = encode_rows(schema, files.background, what="background")
     session = Session(files.model, output, probe=samples[0].feeds)
     if graph.encoders:
-        encoding = Session(files.model, output, probe=samples[0].feeds, taps=graph.encoders)
+        encoding = Session(graph.content, output, probe=samples[0].feeds, taps=graph.encoders)
         check_categories(files.card, schema.slots, encoding, samples[0].feeds)
     feeds = stack([row.feeds for row in background])
     scores = session.settle_batches(stack([row.feeds for row in (*background, *samples)]))
@@ -229,7 +229,7 @@ def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
     bundle = Bundle(
         card=files.card,
         digest=files.digest,
-        model=files.model,
+        model=graph.content,
         model_digest=_sha256(files.model),
         schema=schema,
         output=output,
@@ -330,7 +330,8 @@ def _check_probabilities(output: OutputMap, scores: Scores) -> None:
         raise GraphRefusedError(
             f"score output {', '.join(map(repr, output.scores))}",
             got=f"scores from {low:.6g} to {high:.6g} over the background",
-            want="probabilities, from 0 to 1: the graph has to end with its softmax or logistic function",
+            want="probabilities, from 0 to 1: the graph has to end with its softmax or logistic function"
+            + ("; output.score_outputs in the card can name one output" * (len(output.scores) > 1)),
         )
 
 

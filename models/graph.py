@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 import onnx
+import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from models.bounds import check_bounds, walk
@@ -65,11 +66,13 @@ class GraphOutput:
 class Graph:
     """The parsed file with its inputs and outputs in the graph's order.
 
+    Inputs that are handed on as outputs, as some converters do, are not among the outputs.
     ``encoders`` are the tensors that its category encoders make; empty when it has none, or has
     other operators that read text as well.
     """
 
-    model: onnx.ModelProto
+    content: bytes
+    """The file, with the nodes of its functions in place of their calls: what can be read and tapped."""
     inputs: tuple[GraphInput, ...]
     outputs: tuple[GraphOutput, ...]
     encoders: tuple[str, ...]
@@ -92,12 +95,15 @@ def read_graph(content: bytes) -> Graph:
     _check_operators(model, nodes)
     _check_data_is_inside(model, nodes)
     _check_dropout(model, nodes)
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+        content, nodes = model.SerializeToString(), list(walk(model.graph.node))
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = tuple(_input(info) for info in model.graph.input if info.name not in constants)
     if not inputs:
         raise GraphRefusedError("model.onnx", got="no inputs", want="at least one input")
-    outputs = tuple(_output(info, model.graph.node) for info in model.graph.output)
-    return Graph(model, inputs, outputs, _encoders(model, nodes))
+    outputs = tuple(_output(info, model.graph.node) for info in _made(model.graph))
+    return Graph(content, inputs, outputs, _encoders(model, nodes))
 
 
 def count_trees(content: bytes) -> int:
@@ -204,6 +210,16 @@ def _input(info: onnx.ValueInfoProto) -> GraphInput:
     # Some converters write an unknown size as 0 or -1.
     width = 1 if len(sizes) == 1 else sizes[1] if sizes[1] and sizes[1] > 0 else None
     return GraphInput(info.name, dtype, rank=len(sizes), width=width)
+
+
+def _made(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """Return the outputs that are more than an input handed on."""
+    handed_on = {info.name for info in graph.input}
+    for node in graph.node:
+        is_copy = node.op_type == "Identity" and node.domain in ("", "ai.onnx")
+        if is_copy and handed_on.issuperset(node.input):
+            handed_on.update(node.output)
+    return [info for info in graph.output if info.name not in handed_on]
 
 
 def _output(info: onnx.ValueInfoProto, nodes: Iterable[onnx.NodeProto]) -> GraphOutput:

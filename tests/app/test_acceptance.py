@@ -26,6 +26,7 @@ from app.shap_answers import (
     enumerated,
     permuted,
 )
+from explainers.errors import BackgroundError
 from explainers.explainer import Explainer, Feeds
 from explainers.explanation import Explanation, Vector
 from models.acceptance import Acceptance, write_acceptance
@@ -239,7 +240,7 @@ def test_a_case_whose_score_alone_is_as_good_as_1_has_no_answer(tmp_path: Path) 
     assert enumerated(game, near) is not None
 
 
-@pytest.mark.parametrize(("rows", "method"), [(20, "enumeration"), (300, "permutations")])
+@pytest.mark.parametrize(("rows", "method"), [(20, "enumeration"), (600, "permutations")])
 def test_a_black_box_of_many_fields_is_compared_a_few_at_a_time(
     rows: int, method: str, tmp_path: Path
 ) -> None:
@@ -367,6 +368,21 @@ def test_a_recorded_figure_that_does_not_hold_is_refused(tiny_models: Path, tmp_
 def test_a_bundle_without_a_cross_check_is_warned_about(tiny_models: Path) -> None:
     checked = check_bundle(tiny_models / tiny.NAME / "bundle")
     assert any("acceptance.json: got none" in warning for warning in checked.warnings)
+
+
+def test_a_background_that_no_service_could_start_with_is_refused(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    source = read(tiny_models / tiny.NAME / "bundle")
+    write_bundle(
+        tmp_path / "bundle",
+        model=source.model,
+        card=source.card,
+        background=source.background[:1],
+        samples=source.samples,
+    )
+    with pytest.raises(BackgroundError, match=r"rows: got \[1\], want .* at least 2"):
+        check_bundle(tmp_path / "bundle")
 
 
 def test_without_shap_building_says_what_to_install_and_keeps_nothing(

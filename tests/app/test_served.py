@@ -10,8 +10,9 @@ from onnx import TensorProto, helper
 from app.served import is_black_box, open_model
 from app.settings import Settings
 from models.build import write_bundle
-from models.bundle import read
+from models.bundle import BundleFiles, read
 from models.card import Card, Output
+from models.errors import CardRefusedError
 from models.rows import Row, Sample
 from models.session import split_rows
 from tests.app import tiny
@@ -89,3 +90,55 @@ def test_a_plan_that_holds_keeps_its_taps(tiny_models: Path) -> None:
     assert not is_black_box(explainer)
     assert explainer.method == "tree tables"
     assert len(bundle.session.run_row(split_rows(bundle.background.feeds)[0]).taps) == 1
+
+
+def in_a_function() -> bytes:
+    """Return the small model with all its nodes in a function of the file."""
+    model = onnx.load_model_from_string(tiny.model())
+    inputs, outputs = ["x", "answer", "two"], ["label", "probabilities"]
+    opsets = [*model.opset_import]
+    whole = helper.make_function("own", "Whole", inputs, outputs, [*model.graph.node], opsets)
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Whole", inputs, outputs, domain="own"))
+    model.functions.append(whole)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    return bytes(model.SerializeToString())
+
+
+def written(target: Path, card: Card, source: BundleFiles) -> BundleFiles:
+    """Write the bundle of the small model in a function."""
+    return write_bundle(
+        target,
+        model=in_a_function(),
+        card=card,
+        background=source.background,
+        samples=source.samples,
+    )
+
+
+def test_what_is_in_a_function_is_explained_as_without_it(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    source = read(tiny_models / tiny.NAME / "bundle")
+    files = written(tmp_path / "bundle", source.card, source)
+    (bundle, explainer), (_, want) = (open_model(each, Settings()) for each in (files, source))
+    assert (explainer.method, explainer.unit) == (want.method, want.unit)
+    for row in split_rows(bundle.background.feeds):
+        scored = bundle.session.run_row(row)
+        found, wanted = (
+            each.explain(row, scored.scores, scored.taps, b"") for each in (explainer, want)
+        )
+        np.testing.assert_array_equal(found.contributions, wanted.contributions)
+
+
+def test_an_encoder_in_a_function_tells_a_misspelt_category(
+    tiny_models: Path, tmp_path: Path
+) -> None:
+    source = read(tiny_models / tiny.NAME / "bundle")
+    *others, answer = source.card.fields
+    misspelt = answer.model_copy(
+        update={"categories": ("yes", "no", "Yes"), "may_be_unknown": False}
+    )
+    told = source.card.model_copy(update={"fields": (*others, misspelt)})
+    with pytest.raises(CardRefusedError, match="does not know: 'Yes'"):
+        written(tmp_path / "bundle", told, source)

@@ -321,14 +321,39 @@ def test_an_operator_on_each_column_alone_keeps_its_field(
     assert (method, apart < 5e-6) == ("linear", True)
 
 
-@pytest.mark.parametrize("finite", [True, False])
+IMPUTER = helper.make_node(
+    "Imputer",
+    ["X"],
+    ["filled"],
+    domain="ai.onnx.ml",
+    imputed_value_floats=[0.5],
+    replaced_value_float=float("nan"),
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "finite", "want"),
+    [
+        ("X", True, "linear"),
+        ("X", False, "exact enumeration"),
+        ("filled", False, "linear"),
+        ("zeros filled", False, "exact enumeration"),
+    ],
+)
 @pytest.mark.parametrize("factors", [["a", "none"], ["none", "a"]])
 def test_a_number_times_zero_is_no_field_unless_it_may_be_missing(
-    factors: list[str], finite: bool, rng: np.random.Generator
+    factors: list[str], source: str, finite: bool, want: str, rng: np.random.Generator
 ) -> None:
     """So the bins of other fields are converted; a missing value would be in all of them."""
+    of_zeros = onnx.NodeProto()
+    of_zeros.CopyFrom(IMPUTER)
+    of_zeros.output[0] = "zeros filled"
+    of_zeros.attribute[1].f = 0.0
     nodes = [
-        *LIMITED,
+        IMPUTER,
+        of_zeros,
+        helper.make_node("Gather", [source, "first"], ["a"], axis=1),
+        helper.make_node("Gather", [source, "second"], ["b"], axis=1),
         helper.make_node("Mul", factors, ["nothing"]),
         helper.make_node("Less", ["b", "limits"], ["under"]),
         helper.make_node("Cast", ["under"], ["step"], to=TensorProto.FLOAT),
@@ -350,7 +375,28 @@ def test_a_number_times_zero_is_no_field_unless_it_may_be_missing(
         "off_on": single([0.25, 1.0]),
     }
     method, apart = explained(small(nodes, constants), 20, rng, finite=finite)
-    assert (method, apart < 5e-6) == ("linear" if finite else "exact enumeration", True)
+    assert (method, apart < 5e-6) == (want, True)
+
+
+@pytest.mark.parametrize(("start", "want"), [(None, "linear"), (1, "exact enumeration")])
+def test_ones_beside_powers_are_of_no_field(
+    start: int | None, want: str, rng: np.random.Generator
+) -> None:
+    """So PolynomialFeatures is converted; of a part of a shape nothing is said."""
+    shape = helper.make_node("Shape", ["square"], ["shape"])
+    if start is not None:
+        shape.attribute.append(helper.make_attribute("start", start))
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    nodes = [
+        helper.make_node("Gather", ["X", "first"], ["a"], axis=1),
+        helper.make_node("Mul", ["a", "a"], ["square"]),
+        shape,
+        helper.make_node("ConstantOfShape", ["shape"], ["filled"], value=one),
+        helper.make_node("Reshape", ["filled", "flat"], ["ones"]),
+        helper.make_node("Concat", ["ones", "a", "square"], ["h"], axis=1),
+    ]
+    method, apart = explained(small(nodes, {"first": [0], "flat": [-1, 1]}), 20, rng)
+    assert (method, apart < 5e-6) == (want, True)
 
 
 def test_a_table_of_two_fields_is_one_of_both(rng: np.random.Generator) -> None:

@@ -667,6 +667,39 @@ def test_outputs_that_leave_a_choice_are_refused(
     opened(tmp_path, two_of_each(), card(output=output.model_copy(update=chosen)), sample)
 
 
+def test_inputs_that_are_handed_on_are_neither_label_nor_scores(tmp_path: Path) -> None:
+    """So ML.NET exports, with a label that is true or false, which no card can name."""
+    model = make_model(
+        [
+            helper.make_node("Cast", ["whole"], ["cast"], to=FLOAT),
+            helper.make_node("Concat", ["part", "cast"], ["x"], axis=1),
+            helper.make_node("MatMul", ["x", "w"], ["margin"]),
+            helper.make_node("Sigmoid", ["margin"], ["p"]),
+            helper.make_node("Identity", ["whole"], ["whole.output"]),
+            helper.make_node("Identity", ["part"], ["part.copy"]),
+            helper.make_node("Identity", ["part.copy"], ["part.output"]),
+        ],
+        [tensor("whole", INT64, (None, 1)), tensor("part", FLOAT, (None, 1))],
+        [
+            tensor("whole.output", INT64, (None, 1)),
+            tensor("part.output", FLOAT, (None, 1)),
+            tensor("p", FLOAT, (None, 1)),
+        ],
+        [constant("w", [[0.0], [0.0]])],
+    )
+    told = card(fields=(field("whole", "integer"), field("part")))
+    bundle = opened(tmp_path, model, told, Sample({"whole": 3, "part": 0.5}, "no", (0.5,)))
+    assert (bundle.output.label, bundle.output.scores) == (None, ("p",))
+
+
+def test_a_margin_beside_a_probability_is_refused_with_the_way_to_choose(tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(logistic_model())
+    model.graph.output.append(tensor("margin", FLOAT, (None, 1)))
+    far = {"a": 9.0, "b": 0.0, "c": 0.0}
+    with pytest.raises(GraphRefusedError, match=r"to 4\.5 .* output.score_outputs .* name one"):
+        opened(tmp_path, model.SerializeToString(), card(), background=[far])
+
+
 def test_a_map_for_a_regression_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CardRefusedError, match="ZipMap output 'zipped'; want a classification"):
         opened(
