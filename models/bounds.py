@@ -16,6 +16,8 @@ from models.errors import GraphRefusedError
 
 MAX_NODES = 100_000
 """Of a graph with functions in place of their calls, and a loop's body as often as it runs."""
+NODE_BYTES = 4_096
+"""What a function holds counts for a further node each time, at every call: constants are copied too."""
 MAX_CALLS = 64
 """Functions that may be inside of one another: exporters nest a handful."""
 MAX_TREE_DEPTH = 2_000
@@ -82,14 +84,17 @@ class _Expansion:
             for function in self._functions.get(name, ()):  # several: its overloads
                 if name not in self._sizes:
                     own = _integers(function.node)
-                    self._sizes[name] = self._size(function.node, own, depth=depth + 1)
+                    size = self._size(function.node, own, depth=depth + 1)
+                    self._sizes[name] = size + function.ByteSize() // NODE_BYTES
                 count += self._sizes[name]
             bodies = [self._size(body.node, integers, depth=depth) for body in _subgraphs(node)]
             turns = _turns(node, integers) if node.op_type == "Loop" else 1
             count += turns * (1 + sum(bodies))
             if count > MAX_NODES:
                 raise GraphRefusedError(
-                    "model.onnx", got=f"more than {MAX_NODES} nodes", want="a smaller graph"
+                    "model.onnx",
+                    got=f"more than {MAX_NODES} nodes, functions and loops written out",
+                    want="a smaller graph",
                 )
         return count
 

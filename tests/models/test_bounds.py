@@ -33,6 +33,16 @@ def with_functions(*bodies: Sequence[str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def with_large_function(calls: int) -> bytes:
+    """Return a graph that calls a function with a constant of 1 MB so often."""
+    model = onnx.load_model_from_string(with_functions(["f1"] * calls, ["Abs"]))
+    weights = helper.make_node(
+        "Constant", [], ["w"], value=constant("w", [0.5] * 250_000, np.float32)
+    )
+    model.functions[1].node.append(weights)
+    return bytes(model.SerializeToString())
+
+
 def loop(turns: str, *inner: onnx.NodeProto, name: str = "on") -> onnx.NodeProto:
     body = helper.make_graph(
         [helper.make_node("Identity", [f"{name}_in"], [f"{name}_out"]), *inner],
@@ -103,13 +113,14 @@ def chain(count: int, *, version: int = 3) -> bytes:
         (with_functions(["f1"], ["f0"]), "one that calls itself"),
         (with_functions(*[[f"f{n}"] for n in range(1, MAX_CALLS + 1)], ["Abs"]), "inside of one"),
         (with_functions(*[[f"f{n}"] * 2 for n in range(1, 30)], ["Abs"]), f"more than {MAX_NODES}"),
+        (with_large_function(500), f"more than {MAX_NODES}"),
         (chain(MAX_TREE_DEPTH + 1), f"more than {MAX_TREE_DEPTH} nodes below"),
         (chain(MAX_TREE_DEPTH + 1, version=5), f"more than {MAX_TREE_DEPTH} nodes below"),
         (with_tree([1, 2, 0], leaves=[3]), "or a node below itself"),
         (with_tree([1, 2, 1], leaves=[3], version=5), "or a node below itself"),
     ],
     ids=[
-        "loop", "counted", "twice", "long", "nested loops", "growing", "own call", "ring of calls", "nested", "doubled", "deep", "deep 5", "ring", "ring 5",
+        "loop", "counted", "twice", "long", "nested loops", "growing", "own call", "ring of calls", "nested", "doubled", "large", "deep", "deep 5", "ring", "ring 5",
     ],
 )  # fmt: skip
 def test_work_without_an_end_is_refused(model: bytes, message: str) -> None:
@@ -123,6 +134,7 @@ def test_work_without_an_end_is_refused(model: bytes, message: str) -> None:
     [
         with_functions(*[[f"f{n}"] for n in range(1, MAX_CALLS)], ["Abs"]),
         with_functions(*[[f"f{n}"] * 2 for n in range(1, 10)], ["Abs"]),
+        with_large_function(20),
         with_loop(loop("n"), n=1_000),
         with_loop(loop("n", loop("n", name="inner")), n=100),
         with_loop(loop("c"), helper.make_node("Constant", [], ["c"], value_int=9)),
@@ -130,7 +142,17 @@ def test_work_without_an_end_is_refused(model: bytes, message: str) -> None:
         chain(MAX_TREE_DEPTH, version=5),
         with_tree([2, 2, 3], leaves=[3]),  # two nodes with one child, as sets of categories have
     ],
-    ids=["nested", "doubled", "loop", "nested loops", "constant", "deep", "deep 5", "shared"],
+    ids=[
+        "nested",
+        "doubled",
+        "large",
+        "loop",
+        "nested loops",
+        "constant",
+        "deep",
+        "deep 5",
+        "shared",
+    ],
 )
 def test_work_that_ends_is_not(model: bytes) -> None:
     assert read_graph(model).inputs
