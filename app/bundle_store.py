@@ -43,9 +43,11 @@ class BundleStore:
         files = read(path)
         return copy_bundle(files, self._bundle_path(files.digest))
 
-    def submit_policy(self, path: Path, *, lowest_score: float = inf) -> Policy:
+    def submit_policy(
+        self, path: Path, *, lowest_score: float = inf, highest_score: float = inf
+    ) -> Policy:
         """Copy the policy at ``path`` into the store and return it. Raises PolicyError."""
-        policy = load_policy(path, lowest_score=lowest_score)
+        policy = load_policy(path, lowest_score=lowest_score, highest_score=highest_score)
         target = self._policy_path(policy.digest)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

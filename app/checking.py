@@ -57,7 +57,7 @@ def check_bundle(path: Path, advance: Advance = lambda _done, _total: None) -> C
         f"explained by {explainer.method}, in {explainer.unit}: {explainer.reason}",
         f"largest residual over the samples: {largest:.2g}",
     ]
-    warnings = [str(warning) for warning in lint(bundle)]
+    warnings = [warning.message for warning in lint(bundle)]
     acceptance = None
     try:
         acceptance = cross_check(

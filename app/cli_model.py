@@ -186,8 +186,16 @@ def _ask(
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as err:
         raise ServiceRefusedError(f"{address}: {str(err) or type(err).__name__}") from err
     if response.is_error:
-        raise ServiceRefusedError(f"{answer.get('title')}: {answer.get('detail')}")
+        raise ServiceRefusedError(f"{answer.get('title')}: {_said(answer)}")
     return answer
+
+
+def _said(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong, with each member of the request that is at fault."""
+    faults = [f"{each['field']}: {each['message']}" for each in problem.get("errors") or ()]
+    # Obligations are in the detail already.
+    shown = faults if problem.get("type") == "/problems/invalid-request" else []
+    return "; ".join(shown) or str(problem.get("detail"))
 
 
 def _show(shown: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from app.impact import NO_ADVICE, Comparison, Judgement
 from app.library import NOBODY, Library
 from app.policy import PolicyError, load_policy
 from app.reading import StoredDecision
-from app.served import ServedModel, join, lowest_score
+from app.served import ServedModel, highest_score, join, lowest_score
 from app.service import advise
 from app.settings import Settings
 from models.bundle import read
@@ -39,7 +39,9 @@ class Otherwise:
         if bundle is not None:
             files = read(bundle)
             path = policy or bundle.parent / "policy.yaml"
-            self._policy = load_policy(path, lowest_score=lowest_score(files.card))
+            self._policy = load_policy(
+                path, lowest_score=lowest_score(files.card), highest_score=highest_score(files.card)
+            )
             if self._policy.model != files.card.name:
                 raise PolicyError(
                     f"{path} is for the model {self._policy.model}, want {files.card.name}"

@@ -20,7 +20,7 @@ from app.lifecycle_refusals import BundleNotServableError
 from app.policy import Policy, PolicyError
 from app.registry import Registry, check_fit
 from app.registry_entries import registered_record, said_by
-from app.served import lowest_score
+from app.served import highest_score, lowest_score
 from app.settings import Settings
 from app.trust import vouched
 from audit.errors import DuplicateIdError
@@ -59,7 +59,9 @@ def find_models(settings: Settings, store: BundleStore) -> dict[str, Found]:
             continue
         files = store.submit_bundle(directory / "bundle")
         policy = store.submit_policy(
-            directory / "policy.yaml", lowest_score=lowest_score(files.card)
+            directory / "policy.yaml",
+            lowest_score=lowest_score(files.card),
+            highest_score=highest_score(files.card),
         )
         made = Found(files, policy, directory)
         if made.id.model in found:

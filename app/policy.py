@@ -223,8 +223,8 @@ class Policy(Strict):
         return f"the score is {low!r} or more and below {high!r}"
 
 
-def load_policy(path: Path, *, lowest_score: float) -> Policy:
-    """Return the policy in ``path``; ``lowest_score`` is the least score the model can give.
+def load_policy(path: Path, *, lowest_score: float, highest_score: float = inf) -> Policy:
+    """Return the policy in ``path``; the scores are the least and the greatest that the model can give.
 
     Raises PolicyError saying what is wrong in which field.
     """
@@ -244,9 +244,22 @@ def load_policy(path: Path, *, lowest_score: float) -> Policy:
         raise PolicyError(f"{path} is not a policy: {faults}") from err
     except (yaml.YAMLError, ValueError) as err:  # ValueError: a date that no calendar has
         raise PolicyError(f"{path} is not YAML: {err}") from err
-    if policy.bands[0].at_least > lowest_score:
-        raise PolicyError(
-            f"{path}: the first band starts at {policy.bands[0].at_least:g}, want "
-            f"{lowest_score:g} or less so that every score has an outcome"
-        )
+    if fault := misfit(policy, lowest_score=lowest_score, highest_score=highest_score):
+        raise PolicyError(f"{path}: {fault}")
     return policy
+
+
+def misfit(policy: Policy, *, lowest_score: float, highest_score: float) -> str | None:
+    """Return why a policy's bands do not fit a model's scores; None when they do."""
+    first, last = policy.bands[0].at_least, policy.bands[-1].at_least
+    if first > lowest_score:
+        return (
+            f"the policy's first band starts at {first:g}, want {lowest_score:g} or less so that every "
+            "score has an outcome"
+        )
+    if last > highest_score:
+        return (
+            f"the policy's last band starts at {last:g}, want {highest_score:g} or less: no score is "
+            "above that, and nobody would meet it"
+        )
+    return None

@@ -1,6 +1,5 @@
 """``grounds policy``: try a policy on a table of cases, or on what is in the log."""
 
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -27,11 +26,13 @@ def run_test(
 ) -> None:
     """Run a table of cases through a policy, and compare with what each should come to."""
     from app.policy_cases import load_cases, try_cases  # runs models, which takes longer to load
+    from app.served import highest_score, lowest_score
     from models.bundle import open_bundle, read
 
     opened = open_bundle(read(bundle))
-    lowest = 0.0 if opened.card.output.task == "classification" else -inf
-    trial = try_cases(load_policy(policy, lowest_score=lowest), opened, load_cases(cases))
+    card = opened.card
+    rules = load_policy(policy, lowest_score=lowest_score(card), highest_score=highest_score(card))
+    trial = try_cases(rules, opened, load_cases(cases))
     for each in trial.failed:
         say(f"{each.name}: {'; '.join(each.differences)}")
     if trial.not_met:

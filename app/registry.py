@@ -20,8 +20,8 @@ from app.lifecycle import ModelState, RegistryState, VersionId
 from app.lifecycle_refusals import BundleNotServableError, UnknownVersionError
 from app.lineup import Lineup, Serving
 from app.numbered import INTERVAL_SECONDS, Numbered, follow
-from app.policy import Policy, PolicyError
-from app.served import Progress, ServedModel, join, lowest_score, with_policy
+from app.policy import Policy, PolicyError, misfit
+from app.served import Progress, ServedModel, highest_score, join, lowest_score, with_policy
 from app.settings import Settings
 from app.trust import vouched
 from audit.reader import LogReader
@@ -282,12 +282,9 @@ def check_fit(card: Card, policy: Policy, model: str) -> None:
         raise BundleNotServableError(f"the bundle is of the model {card.name}, want {model}")
     if policy.model != model:
         raise BundleNotServableError(f"the policy is for the model {policy.model}, want {model}")
-    lowest = lowest_score(card)
-    if policy.bands[0].at_least > lowest:
-        raise BundleNotServableError(
-            f"the policy's first band starts at {policy.bands[0].at_least:g}, want {lowest:g} or "
-            "less so that every score has an outcome"
-        )
+    fault = misfit(policy, lowest_score=lowest_score(card), highest_score=highest_score(card))
+    if fault is not None:
+        raise BundleNotServableError(fault)
 
 
 def _advising(state: RegistryState) -> tuple[VersionId, ...]:

@@ -233,6 +233,11 @@ def lowest_score(card: Card) -> float:
     return 0.0 if card.output.task == "classification" else -inf
 
 
+def highest_score(card: Card) -> float:
+    """Return the greatest score that a model can give."""
+    return 1.0 if card.output.task == "classification" else inf
+
+
 def _facts(bundle: Bundle, policy: Policy) -> Facts:
     card = bundle.card
     return {

@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+import struct
 import sys
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -801,21 +802,24 @@ class Pack:
 def holds_nothing_else(content: bytes, archive: zipfile.ZipFile) -> bool:
     """Return whether a zip is its files, one after the other, then their directory, then its end.
 
-    Programs look for a zip's files from its beginning or from its end. Between other bytes they may
-    find other files than this one does.
+    Programs look for a zip's files from its beginning or from its end. Between other bytes, or where a
+    file's own header has another length than the directory, they may find other files than this one does.
     """
-    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-    at = 0
+    entries = archive.infolist()
+    at, row = 0, archive.start_dir
     for entry in entries:
-        if entry.header_offset != at:
+        header, listed = content[at : at + 30], content[row : row + 46]
+        length = int.from_bytes(listed[28:30], "little")
+        # Version, flags, method, time, checksum, both sizes and the name's length; then two lengths of more.
+        if header[4:] != listed[6:30] + bytes(2) or any(listed[30:34]) or entry.header_offset != at:
             return False
-        name, extra = content[at + 26 : at + 28], content[at + 28 : at + 30]
-        lengths = int.from_bytes(name, "little") + int.from_bytes(extra, "little")
-        at += 30 + lengths + entry.compress_size
-    end = content[-22:]
-    count, length = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
-    is_last = end[:4] == b"PK\5\6" and at + length + 22 == len(content)
-    return is_last and archive.start_dir == at and count == len(entries)
+        if content[at + 30 : at + 30 + length] != content[row + 46 : row + 46 + length]:
+            return False
+        at += 30 + length + entry.compress_size
+        row += 46 + length
+    count, size = len(entries), row - archive.start_dir
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, archive.start_dir, 0)
+    return archive.start_dir == at and content[row:] == end
 
 
 class PackCheck:
@@ -1181,7 +1185,7 @@ class LogCheck:
         for text in self.vkeys:
             if text not in known:
                 raise Wrong(f"the key you gave is not one of this log: {text}")
-        if not self.checkpoint.signers([self.key]):
+        if self.key.text not in {key.text for key, _ in self.checkpoint.signers(self.chain)}:
             raise Wrong(f"{self.key.text} has not signed it")
         source = "led to by the key you gave" if self.vkeys else "THE LOG'S OWN WORD"
         return f"{self.key.text} ({source})"

@@ -217,7 +217,7 @@ FACTS: Mapping[str, tuple[Callable[[BundleFiles], bool], str]] = {
     "fairness_criterion": (_criterion, "considerations.fairness with criterion_rationale"),
     "groups_accounted_for": (
         _accounted,
-        "every protected attribute as a slice, or in considerations.fairness.not_tested",
+        "every attribute in `protected` as a slice, or in considerations.fairness.not_tested",
     ),
     "limitations": (lambda files: bool(files.card.limitations), "limitations"),
     "cannot_know": (lambda files: bool(files.card.what_it_cannot_know), "what_it_cannot_know"),

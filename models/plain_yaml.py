@@ -27,11 +27,15 @@ def parse_plain(content: bytes, kind: type[Part], *, what: str, whole: str) -> P
         # Through JSON, so that YAML's dates and the like are refused rather than guessed at.
         return kind.model_validate_json(json.dumps(tree, allow_nan=False))
     except pydantic.ValidationError as err:
+        found = err.errors(include_url=False)[:20]
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}"
-            for fault in err.errors(include_url=False, include_input=False)[:20]
+            f"{'.'.join(map(str, fault['loc'])) or whole}: {fault['msg']}" for fault in found
         )
-        raise CardRefusedError(what, got=faults, want=f"a {whole} that fits") from err
+        # YAML reads these words as true and false.
+        quoted = ', with "yes", "no", "on" and "off" in quotes'
+        is_unquoted = any(isinstance(fault["input"], bool) for fault in found)
+        want = f"a {whole} that fits{quoted if is_unquoted else ''}"
+        raise CardRefusedError(what, got=faults, want=want) from err
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, TypeError, ValueError) as err:
         raise CardRefusedError(what, got=str(err), want="plain YAML") from err
 

@@ -26,7 +26,7 @@ def check_samples(
 
     Raises RowsRefusedError naming the row with the worst difference in scores when it is beyond
     the card's tolerance, or the first row with another label; the trainer's scores within the
-    tolerance of a tie may go either way.
+    tolerance of a tie may go either way. Raises it too where the scores are another class's.
     """
     worst, worst_row = 0.0, 0
     for number, (sample, row) in enumerate(zip(samples, feeds, strict=True)):
@@ -54,6 +54,38 @@ def check_samples(
             got=f"scores that differ by {worst:.3g} from the trainer's",
             want=f"at most {card.sample_tolerance:.3g}",
         )
+    _check_order(samples, output)
+
+
+def _check_order(samples: Sequence[Sample], output: OutputMap) -> None:
+    """Raise RowsRefusedError where a class's scores cannot be its own.
+
+    Scores that come in the graph's order agree with the graph, whatever order the card has. But where a class
+    was predicted its own score is on average the highest, or at least higher than elsewhere if labels
+    are chosen by other lines than the highest score.
+    """
+    if not output.classes:
+        return
+    scores = np.array([_by_class(sample, output) for sample in samples])
+    for column, name in enumerate(output.classes):
+        predicted = np.array([sample.prediction == name for sample in samples])
+        if predicted.all() or not predicted.any():
+            continue
+        there, elsewhere = scores[predicted].mean(axis=0), scores[~predicted].mean(axis=0)
+        if there[column] < min(there.max(), elsewhere[column]):
+            raise RowsRefusedError(
+                f"scores of {name!r}",
+                got=f"{there[column]:.3g} on average where it was predicted and {elsewhere[column]:.3g} elsewhere",
+                want="more where it was predicted: are the card's classes in the graph's order?",
+            )
+
+
+def _by_class(sample: Sample, output: OutputMap) -> tuple[float, ...]:
+    """Return a score for each class, also where the trainer gave the positive one's alone."""
+    if len(sample.scores) == len(output.classes):
+        return sample.scores
+    (positive,) = sample.scores
+    return (1 - positive, positive) if output.positive_index else (positive, 1 - positive)
 
 
 def _comparable(sample: Sample, n_scores: int, output: OutputMap, number: int) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ that the OpenAPI document marks every member as required.
 
 import datetime
 import re
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
@@ -29,10 +30,11 @@ SentValue = Annotated[
 
 def _as_day(said: object) -> object:
     """Return a day for its text: JSON has no days, and strict input takes nothing else for one."""
-    if isinstance(said, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", said):
-        return datetime.date.fromisoformat(said)
     if said is None:
         return None
+    if isinstance(said, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", said):
+        with suppress(ValueError):  # 30 February has the form of a day
+            return datetime.date.fromisoformat(said)
     raise ValueError("want a day as 2026-11-30")
 
 

@@ -90,7 +90,7 @@ async def register_version(
 async def list_stage_changes(request: Request, model: str) -> shapes.Changes:
     """Return the changes of a model's versions."""
     parts = parts_of(request)
-    _check_known(parts, model)
+    _check_known(parts.registry.state, model)
     found = await run_in_threadpool(changes, parts.log, parts.registry.state, model)
     return shapes.Changes(model=model, changes=[_change_shape(each) for each in found])
 
@@ -150,13 +150,12 @@ async def change_policy(
 ) -> shapes.Versions:
     """Put another policy around the active bundle."""
     parts = parts_of(request)
-    return await _change(
-        parts,
-        model,
-        lambda state, held: parts.changing.policy(
-            state, model, asked.policy, caller, asked.reason, held
-        ),
-    )
+
+    def make(state: RegistryState, held: ExitStack) -> NewRecord:
+        _check_known(state, model)
+        return parts.changing.policy(state, model, asked.policy, caller, asked.reason, held)
+
+    return await _change(parts, model, make)
 
 
 @router.post(
@@ -177,11 +176,12 @@ async def roll_back(
 ) -> shapes.Versions:
     """Undo the latest step towards live."""
     parts = parts_of(request)
-    return await _change(
-        parts,
-        model,
-        lambda state, held: parts.changing.rollback(state, model, caller, asked.reason, held),
-    )
+
+    def make(state: RegistryState, held: ExitStack) -> NewRecord:
+        _check_known(state, model)
+        return parts.changing.rollback(state, model, caller, asked.reason, held)
+
+    return await _change(parts, model, make)
 
 
 @router.get(
@@ -255,13 +255,13 @@ async def _change(parts: Parts, model: str, make: Make) -> shapes.Versions:
     return await until_numbered(attempt)
 
 
-def _check_known(parts: Parts, model: str) -> None:
-    if model not in parts.registry.state.models:
-        raise UnknownModelError(served=sorted(parts.registry.state.models))
+def _check_known(state: RegistryState, model: str) -> None:
+    if model not in state.models:
+        raise UnknownModelError(served=sorted(state.models))
 
 
 def _shown(parts: Parts, model: str) -> shapes.Versions:
-    _check_known(parts, model)
+    _check_known(parts.registry.state, model)
     state = parts.registry.state.model(model)
     here = parts.registry.open_versions
     return shapes.Versions(

@@ -5,7 +5,6 @@ A check that cannot be done is not passed: the report says why, and the bundle i
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
 from time import perf_counter
 
@@ -18,7 +17,7 @@ from app.ids import timestamp
 from app.judging import make_judge
 from app.lint_report import lint_report
 from app.policy import Policy, PolicyError, load_policy
-from app.served import explain_against, open_model
+from app.served import explain_against, highest_score, lowest_score, open_model
 from app.settings import Settings
 from app.shap_answers import CrossCheckMissingError
 from app.supplied.fairness import check_calibration, check_fairness, scores_of
@@ -60,8 +59,9 @@ def accept(
     CardRefusedError, RowsRefusedError or PolicyError when bundle or policy cannot even be read.
     """
     files = read(path)
-    classification = files.card.output.task == "classification"
-    rules = load_policy(policy, lowest_score=0.0 if classification else -inf)
+    rules = load_policy(
+        policy, lowest_score=lowest_score(files.card), highest_score=highest_score(files.card)
+    )
     found: list[Check] = []
     step("signature")
     supplier, check = _signature(files, settings)

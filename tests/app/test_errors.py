@@ -244,6 +244,8 @@ def test_every_route_reads_json_as_the_hot_one_does(
          "one of: declared, verified, estimated or imputed"),
         ('{"case": {}, "provenance": {"a": {"source": "declared", "date": 1}}}',
          "provenance.a.date", "a day as 2026-11-30"),
+        ('{"case": {}, "provenance": {"a": {"source": "declared", "date": "2026-02-30"}}}',
+         "provenance.a.date", "a day as 2026-11-30"),
     ],
 )  # fmt: skip
 def test_what_is_allowed_is_said_in_the_words_of_json(

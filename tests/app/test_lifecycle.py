@@ -190,11 +190,13 @@ def test_what_was_never_submitted_or_is_another_models_is_refused(
     other = owner.submit(tmp_path / "other")
     problem = assert_problem(owner.register(other), slug="bundle-not-servable", status=422)
     assert "the bundle is of the model other, want tiny" in problem["detail"]
-    assert_problem(
-        Owner(owner.settings, owner.client, "never").get("versions"),
-        slug="unknown-model",
-        status=404,
-    )
+    never = Owner(owner.settings, owner.client, "never")
+    for answer in (
+        never.get("versions"),
+        never.post("rollback", {"reason": "Misspelt."}),
+        never.post("policy", {"policy": nothing.policy, "reason": "Misspelt."}),
+    ):
+        assert_problem(answer, slug="unknown-model", status=404)
 
 
 def test_a_bundle_edited_in_the_store_is_refused(owner: Owner, tmp_path: Path) -> None:

@@ -167,6 +167,14 @@ def test_what_is_not_a_policy_is_refused_with_the_place(
     assert message in str(refused.value)
 
 
+def test_a_band_that_no_score_reaches_is_refused(tmp_path: Path) -> None:
+    """A line in per cent: everybody would be below it."""
+    percent = {**PLAIN, "bands": [*BANDS[:-1], {**BANDS[-1], "at_least": 50}]}
+    path = write(tmp_path, percent)
+    with pytest.raises(PolicyError, match="last band starts at 50, want 1 or less"):
+        load_policy(path, lowest_score=0, highest_score=1)
+
+
 def test_a_policy_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"cannot read the policy .*none\.yaml: No such file"):
         load_policy(tmp_path / "none.yaml", lowest_score=0)

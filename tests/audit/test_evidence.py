@@ -622,6 +622,15 @@ def hostile_zips(files: dict[str, bytes], path: Path) -> Iterator[str]:
             changed[local + offset - 2 : local + offset - 1] = value
         path.write_bytes(changed)
         yield what
+    for what, offset in (
+        ("deflate, read from the beginning", 8),
+        ("another size, read from the beginning", 18),
+        ("another name, read from the beginning", 30),
+    ):
+        changed = bytearray(sound)
+        changed[local + offset] ^= 8
+        path.write_bytes(changed)
+        yield what
     listed = sound.index(b"PK\x01\x02")
     for what, content in (
         ("bytes after its end", sound + b"\n"),

@@ -40,6 +40,12 @@ def test_both_keys_sign_until_the_old_one_retires(
     publish(log, tmp_path / "public")
     assert alone(tmp_path / "public", first)
     assert alone(tmp_path / "public", second)
+    note = log.checkpoint()
+    for line in note.splitlines()[4:]:
+        wrong = line[:-20] + (b"A" if line[-20:-19] != b"A" else b"B") + line[-19:]
+        (tmp_path / "public" / "checkpoint").write_bytes(note.replace(line, wrong))
+        assert not alone(tmp_path / "public", first), "a wrong line by either is a wrong note"
+    publish(log, tmp_path / "public")
     assert log.retire_key()
     assert not log.retire_key()
     log.append([record()])

@@ -25,9 +25,10 @@ from models.errors import (
     RowsRefusedError,
 )
 from models.lint import lint
-from models.rows import Sample, parse_parquet
+from models.rows import Row, Sample, parse_parquet
 from tests.models.feeds import feeds_of
 from tests.models.graphs import (
+    BINARY,
     REGRESSION,
     ROW,
     SAMPLE,
@@ -247,6 +248,47 @@ def test_the_tolerance_of_a_large_number_is_of_its_own_size(tmp_path: Path) -> N
 def test_another_label_with_the_same_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RowsRefusedError, match="label of sample 0: got 'yes'; want 'no'"):
         write(tmp_path / "b", samples=[Sample(ROW, "no", (1 - P, P))])
+
+
+def labelled(row: Row, line: float) -> Sample:
+    """Return what ``labelling`` says of a row, its scores in the graph's order: no, yes."""
+    p = float(1 / (1 + np.exp(-0.5 * float(row["a"] or 0))))
+    return Sample(row, "yes" if p > line else "no", (1 - p, p))
+
+
+def labelling(line: float) -> bytes:
+    """Return the logistic graph with both classes' scores, and "yes" beyond a line."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["margin"]),
+        helper.make_node("Sigmoid", ["margin"], ["p"]),
+        helper.make_node("Sub", ["one", "p"], ["q"]),
+        helper.make_node("Concat", ["q", "p"], ["scores"], axis=1),
+        helper.make_node("Greater", ["p", "line"], ["over"]),
+        helper.make_node("Where", ["over", "yes", "no"], ["label"]),
+    ]
+    values = [
+        constant("w", [[0.5], [-0.25], [0.125]]),
+        constant("one", [1]),
+        constant("line", [line]),
+    ]
+    texts = [constant(name, [name], np.object_) for name in ("yes", "no")]
+    return make_model(
+        nodes,
+        [tensor("x", FLOAT, (None, 3))],
+        [tensor("label", STRING, (None, 1)), tensor("scores", FLOAT, (None, 2))],
+        [*values, *texts],
+    )
+
+
+@pytest.mark.parametrize("line", [0.2, 0.5, 0.9])
+def test_classes_in_another_order_than_the_graphs_are_refused(tmp_path: Path, line: float) -> None:
+    """Scores as the trainer's program gives them agree with the graph, and would tell the opposite."""
+    rows: list[Row] = [{"a": float(a), "b": 0.0, "c": 0.0} for a in (-8, -4, -2, 1, 2, 8)]
+    samples = [labelled(row, line) for row in rows]
+    write(tmp_path / "a", model=labelling(line), samples=samples)
+    turned = card(output=BINARY.model_copy(update={"classes": ("yes", "no")}))
+    with pytest.raises(RowsRefusedError, match=r"scores of 'yes': got .* in the graph's order"):
+        write(tmp_path / "b", model=labelling(line), card_=turned, samples=samples)
 
 
 def test_a_tie_may_go_either_way(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_written_card_reads_back_equal(told: Card) -> None:
         ("owner: Test suite", f"owner: {'[' * 50_000}", "nested deeper than 16"),
         ("owner: Test suite", "owner: {<<: {a: b}}", "want plain YAML"),
         ("owner: Test suite", "owner: 'a", "scanning a quoted scalar"),
-        ('classes: ["no", "yes"]', "classes: [no, yes]", "output.classes.0"),
+        ('classes: ["no", "yes"]', "classes: [no, yes]", 'with "yes", "no", "on" and "off" in q'),
         ('positive_class: "yes"', "positive_class: maybe", "positive_class is one of"),
         ('classes: ["no", "yes"]', 'classes: ["yes"]', "at least two classes"),
         ('classes: ["no", "yes"]', 'classes: ["yes", "yes"]', "a class appears twice"),
