@@ -24,6 +24,7 @@ from app import (
     cli_witness,
     policy_commands,
 )
+from app.agreements import AgreementsError, load_agreements
 from app.domain import Kind, Role
 from app.errors import AppError
 from app.ids import utc_now
@@ -36,7 +37,15 @@ from audit.errors import AuditError
 from explainers.errors import ExplanationError
 from models.errors import ModelError, TrainingLibraryMissingError
 
-REFUSALS = (AppError, AuditError, ModelError, ExplanationError, PolicyError, KeyStoreError)
+REFUSALS = (
+    AgreementsError,
+    AppError,
+    AuditError,
+    ModelError,
+    ExplanationError,
+    PolicyError,
+    KeyStoreError,
+)
 
 CANNOT = 2
 
@@ -283,6 +292,12 @@ def key_create(
     ] = None,
 ) -> None:
     """Make a key. It is shown this once and kept only as a hash."""
+    file = None if agreement is None else Settings().agreements_file
+    if agreement is not None and agreement not in ({} if file is None else load_agreements(file)):
+        complain(
+            f"There is no agreement {agreement} in GROUNDS_AGREEMENTS_FILE: until there is, what this "
+            "key asks is refused."
+        )
     with _key_store(data_dir, create=True) as store:
         text = store.create(
             name=name, role=role, clock=utc_now, kind=kind, actor=actor, agreement=agreement

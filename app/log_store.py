@@ -57,6 +57,15 @@ def _url(settings: Settings) -> str | None:
     return None if settings.log_url is None else settings.log_url.get_secret_value()
 
 
+def may_change_log(settings: Settings) -> bool:
+    """Return whether the database lets this service do more than read and add. Raises AuditError."""
+    if settings.log_url is None:
+        return False
+    from audit.postgres import PostgresStore  # only with the extra `postgres`
+
+    return PostgresStore(settings.log_url.get_secret_value()).may_change()
+
+
 def refuse_while_others_use_it(settings: Settings) -> None:
     """Raise LogLockedError while a service, or another command, is connected to a shared log.
 
@@ -66,8 +75,8 @@ def refuse_while_others_use_it(settings: Settings) -> None:
     if settings.log_url is not None:
         from audit.postgres import PostgresStore  # only with the extra `postgres`
 
-        store = log_store(settings)
-        if isinstance(store, PostgresStore) and store.is_in_use():
+        store = PostgresStore(settings.log_url.get_secret_value())
+        if store.is_in_use():
             raise LogLockedError(
                 f"{store.name} is in use: stop every service on this log first, and every command"
             )

@@ -69,7 +69,7 @@ from app.keys import KeyStore, KeyStoreError, TurnKeys
 from app.library import Library, recorded_policies
 from app.lifecycle_refusals import BundleNotServableError, ObligationsUnmetError
 from app.log_sampling import Sampler
-from app.log_store import log_directory, write_log
+from app.log_store import log_directory, may_change_log, write_log
 from app.memory import let_go_of_starters
 from app.metrics import Metrics
 from app.monitoring import attributes, limits
@@ -317,6 +317,11 @@ async def _opened(
         closing(IndexStore(settings.data_dir / index_store.FILE)) as index,
         closing(PracticeStore(settings.data_dir / practice.STORE)) as practised,
     ):
+        if may_change_log(settings):
+            _log.warning(
+                "the database lets the service change the log",
+                want="a role that may read and add, as `grounds log migrate --role` makes it",
+            )
         at_hand = {each.files.digest: each.files for each in found.values()}
         registry = Registry(
             log,

@@ -30,7 +30,7 @@ from app.policy import Policy, PolicyError
 from app.reading import StoredDecision, read_decision
 from app.replay import replay
 from app.replay_report import Instead, LogPoint, ModelKey, RunReport, Sums
-from app.selection import Selection, latest, only, recommendations
+from app.selection import Selection, check_named, latest, only, recommendations
 from app.settings import Settings
 from audit.errors import DamagedLogError, LogStateError
 from audit.leaf import Leaf
@@ -92,7 +92,8 @@ def run_replay(
     ``decision`` selects one, ``limit`` the latest so many. ``workers`` is how many processes
     recompute, one for each core by default; a short range needs none of its own. ``on_lines`` hears
     the lines that ``results_sha256`` is over, in order. Raises UnknownRecordError, AuditError,
-    ModelError, ExplanationError, PolicyError, RunInterruptedError.
+    ModelError, ExplanationError, PolicyError, RunInterruptedError, InvalidRequestError when a model is named
+    that never advised.
     """
     started = timestamp(clock())
     with closing(read_log(run.settings)) as log:
@@ -121,6 +122,8 @@ def run_replay(
                 advance(done, total)
         except KeyboardInterrupt as err:
             raise RunInterruptedError(done, total) from err
+        if not sums.decisions:  # nothing that somebody could take for a check that was passed
+            check_named(log, selection)
     otherwise = worker.otherwise
     return RunReport(
         kind="replay" if otherwise is None else "counterfactual",

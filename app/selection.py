@@ -88,6 +88,19 @@ def latest(log: LogReader, selection: Selection, *, count: int) -> Selection:
     return selection
 
 
+def check_named(log: LogReader, selection: Selection) -> None:
+    """Raise InvalidRequestError when a model, version or bundle is named that never advised here."""
+    named = replace(selection, start=0, stop=None, since=None, until=None)
+    if named == Selection():
+        return
+    for start in range(0, log.size, _CHUNK):
+        if any(named.takes(leaf) for _, leaf in recommendations(log, start, start + _CHUNK)):
+            return
+    asked = (("--model", named.model), ("--version", named.version), ("--digest", named.digest))
+    told = " ".join(f"{option} {value}" for option, value in asked if value is not None)
+    raise InvalidRequestError(f"{told}: no decision of this log is by that")
+
+
 def recommendations(log: LogReader, start: int, stop: int) -> Iterator[tuple[EntryRow, Leaf]]:
     """Yield the recommendations among the entries ``start <= index < stop``."""
     for row in log.entries(start, stop):

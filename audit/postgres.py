@@ -26,6 +26,7 @@ from audit.postgres_session import (
     APPENDING,
     APPLICATION_NAME,
     LOCKS,
+    SCHEMA,
     SIGNING,
     STORING,
     Connection,
@@ -75,6 +76,9 @@ INSERT INTO checkpoint SELECT $1, $2
 WHERE (SELECT max(size) FROM checkpoint) IS NOT DISTINCT FROM $3
 ON CONFLICT DO NOTHING"""
 
+_MAY_CHANGE = """
+SELECT bool_or(has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE'))
+FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'"""
 _OTHERS = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name = $1 AND pid <> pg_backend_pid()"
@@ -114,6 +118,14 @@ class PostgresStore:
                     return False
                 time.sleep(0.1)
             return True
+        finally:
+            connection.close()
+
+    def may_change(self) -> bool:
+        """Return whether its role may do more to the log than read and add. Raises as ``connect``."""
+        connection = self.connect()
+        try:
+            return bool(connection.query(_MAY_CHANGE, SCHEMA)[0][0])
         finally:
             connection.close()
 

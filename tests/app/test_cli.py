@@ -165,6 +165,29 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     assert again.stderr == f"grounds: no key in use has the id {caller.key_id}\n"
 
 
+def test_a_key_under_an_agreement_that_is_not_there_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = ("key", "create", "--name", "Desk", "--role", "caller", "--data-dir", tmp_path)
+    warned = "There is no agreement housing-2026 in GROUNDS_AGREEMENTS_FILE: until there is, "
+    assert here(*make, "--agreement", "housing-2026").stderr.startswith(warned)
+    agreement = {
+        "agreement": "housing-2026",
+        "party": "A council",
+        "purposes": ["housing-support"],
+        "models": ["housing-support"],
+        "fields": ["rent"],
+        "since": "2026-01-01",
+        "until": "2026-12-31",
+    }
+    (tmp_path / "agreements.yaml").write_text(yaml.safe_dump([agreement]))
+    monkeypatch.setenv("GROUNDS_AGREEMENTS_FILE", str(tmp_path / "agreements.yaml"))
+    assert here(*make, "--agreement", "housing-2025").stderr.startswith("There is no agreement")
+    assert here(*make, "--agreement", "housing-2026").stderr.startswith("This key is shown")
+    (tmp_path / "agreements.yaml").write_text("[{}]")
+    assert here(*make, "--agreement", "housing-2026").returncode == cli.CANNOT
+
+
 def test_what_is_told_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     say("sound\x1b[2K\rforged: £2\u00a0000\u202e\x9b\n  two lines")
     assert capsys.readouterr().out == (
@@ -458,7 +481,7 @@ def test_a_replay_without_a_record_leaves_the_log_as_it_was(
         (["--limit", "2"], 2),
         (["--from-index", str(first + 1)], 2),
         (["--to-index", str(first)], 1),
-        (["--model", "another"], 0),
+        (["--model", tiny.NAME, "--until", "2020-01-01"], 0),
         (["--version", "1", "--since", "2020-01-01", "--until", "2999-01-01T00:00:00Z"], 3),
         (["--until", "2020-01-01"], 0),
     ):
@@ -472,6 +495,17 @@ def test_a_replay_without_a_record_leaves_the_log_as_it_was(
     assert json.loads(done.stdout)["verdict"] == "identical"
     assert size(settings) == entries
     assert {name: (log / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(
+    "asked", [("--model", "another"), ("--version", "2.9"), ("--digest", f"sha256:{'ab' * 32}")]
+)
+def test_a_model_that_never_advised_is_no_replay_that_passed(
+    recorded: tuple[Settings, list[str]], asked: tuple[str, str]
+) -> None:
+    done = replay(recorded[0], "--no-record", *asked)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"grounds: {' '.join(asked)}: no decision of this log is by that\n"
 
 
 def test_a_decision_whose_model_is_gone_is_told_so(

@@ -4,11 +4,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from app.domain import Role
 from app.monitoring.entries import BREAKER, Event
@@ -62,6 +64,24 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             shutil.copytree(first.data_dir / "log", second.data_dir / "log")
             with start(second) as two:
                 yield Pair(Governed(one), two)
+
+
+@pytest.mark.parametrize("is_owner", [False, True])
+def test_a_role_that_may_change_the_log_is_warned_of(tmp_path: Path, is_owner: bool) -> None:
+    tiny.write(tmp_path / "models" / tiny.NAME)
+    with server_or_skip() as server, server.database() as database:
+        settings = Settings(
+            models_dir=tmp_path / "models",
+            store_dir=tmp_path / "store",
+            data_dir=tmp_path / "data",
+            log_url=SecretStr(database.owner_url if is_owner else database.url),
+        )
+        with capture_logs() as lines, start(settings):
+            pass
+    told = [
+        line for line in lines if line["event"] == "the database lets the service change the log"
+    ]
+    assert [line["log_level"] for line in told] == ["warning"] * is_owner
 
 
 def eventually(is_so: Callable[[], Any]) -> Any:
