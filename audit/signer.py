@@ -115,9 +115,11 @@ class Signer:
     def _adopt(self, stored: tuple[int, bytes]) -> None:
         """Take a stored checkpoint for the last signed one."""
         newest = self._checked(stored[1], "the newest stored checkpoint")
-        if newest.size > self._rows.head().size or self._root(newest.size) != newest.root:
+        if newest.size > self._rows.head().size:
             raise self._forked(newest.size)
         signed = tiles.grow_from(newest.size, self._rows.hashes)
+        if signed.root() != newest.root:
+            raise self._forked(newest.size)
         known = self._outside.count() or SignedCount(0, 0)
         if known.size > newest.size:
             raise self._rolled_back(newest.size, known.size)
