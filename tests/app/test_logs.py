@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,8 @@ def test_no_value_key_subject_or_id_is_ever_logged(service: Started, log: String
 
 
 def assert_silent(text: str, service: Started, identifier: str) -> None:
+    # A moment, or the number of a request, may hold any digits.
+    text = re.sub(r'"(timestamp|request_id)": ?"[-0-9a-fT:.]+Z?"', "", text)
     private = [TEXT, SUBJECT, KEY, identifier, "31337", "424242", *service.keys.values()]
     private += [key.split("_", 2)[2] for key in service.keys.values()]
     for value in private:

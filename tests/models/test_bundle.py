@@ -425,7 +425,9 @@ def test_a_graph_of_too_many_nodes_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("models.bounds.MAX_NODES", 1)
-    with pytest.raises(GraphRefusedError, match="more than 1 nodes, functions and loops written out; want"):
+    with pytest.raises(
+        GraphRefusedError, match="more than 1 nodes, functions and loops written out; want"
+    ):
         write(tmp_path / "b")
 
 
