@@ -59,11 +59,12 @@ def _url(settings: Settings) -> str | None:
 
 def may_change_log(settings: Settings) -> bool:
     """Return whether the database lets this service do more than read and add. Raises AuditError."""
-    if settings.log_url is None:
+    url = _url(settings)
+    if url is None:
         return False
     from audit.postgres import PostgresStore  # only with the extra `postgres`
 
-    return PostgresStore(settings.log_url.get_secret_value()).may_change()
+    return PostgresStore(url).may_change()
 
 
 def refuse_while_others_use_it(settings: Settings) -> None:
@@ -72,10 +73,11 @@ def refuse_while_others_use_it(settings: Settings) -> None:
     A log in a file has a lock of its own. A service goes on signing with the keys that it has read: what
     it signs after a change of keys, nobody could open once the earlier key is retired.
     """
-    if settings.log_url is not None:
+    url = _url(settings)
+    if url is not None:
         from audit.postgres import PostgresStore  # only with the extra `postgres`
 
-        store = PostgresStore(settings.log_url.get_secret_value())
+        store = PostgresStore(url)
         if store.is_in_use():
             raise LogLockedError(
                 f"{store.name} is in use: stop every service on this log first, and every command"

@@ -400,14 +400,20 @@ def test_a_contest_has_a_clock_and_another_person_reviews_it(concurrent: Governe
     assert f'href="{path}"' not in rev.get("/reviews").text
 
 
+def contested(service: Governed) -> tuple[str, Visitor, Visitor]:
+    """Return the path of a new case that was decided and contested, its caseworker and a reviewer."""
+    path = f"/decisions/{new_case(service)}"
+    ann = Visitor(service.started, "ann")
+    rev = Visitor(service.started, "rev", Role.REVIEWER)
+    ann.post(f"{path}/decision", **DECISION)
+    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    return path, ann, rev
+
+
 def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
     concurrent: Governed,
 ) -> None:
-    path = f"/decisions/{new_case(concurrent)}"
-    ann = Visitor(concurrent.started, "ann")
-    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
-    ann.post(f"{path}/decision", **DECISION)
-    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    path, ann, rev = contested(concurrent)
     assert 'name="adds"' in ann.get(f"{path}/contest").text
     assert rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).status_code == 303
     late = ann.post(f"{path}/contest", text="And here is why.", adds="yes")
@@ -421,11 +427,7 @@ def test_what_is_added_to_a_contest_that_has_been_reviewed_begins_no_other(
 def test_what_is_added_to_a_contest_takes_nothing_from_a_review_that_is_begun(
     concurrent: Governed,
 ) -> None:
-    path = f"/decisions/{new_case(concurrent)}"
-    ann = Visitor(concurrent.started, "ann")
-    rev = Visitor(concurrent.started, "rev", Role.REVIEWER)
-    ann.post(f"{path}/decision", **DECISION)
-    ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
+    path, _, rev = contested(concurrent)
     both = {
         "text": "And here is why.",
         "adds": "yes",

@@ -160,12 +160,7 @@ def test_the_chart_has_the_tables_figures(demonstration: Started, name: str) -> 
 
 
 def test_the_charts_figures_are_in_the_pages_language(demonstration: Started) -> None:
-    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
-    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
-    page = demonstration.client.get(
-        f"/decisions/{answer.json()['id']}",
-        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
-    ).text
+    page = in_welsh(demonstration)
     (svg,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
     assert all(figure.endswith(" pwynt") for _, figure, *_ in bars_of(svg))
     table = Page(page).root.all("tbody")[1]
@@ -173,17 +168,23 @@ def test_the_charts_figures_are_in_the_pages_language(demonstration: Started) ->
 
 
 def test_a_welsh_page_says_which_of_its_words_are_english(demonstration: Started) -> None:
-    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
-    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
-    page = demonstration.client.get(
-        f"/decisions/{answer.json()['id']}",
-        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
-    ).text
+    page = in_welsh(demonstration)
     assert '>: <span lang="en">Rent arrears</span></span></a>' in page
     rows = Page(page).root.all("tbody")[1].all("tr")
     first, arrears, *_, total = [(row.all("th") + row.all("td")) for row in rows]
     assert [cell.attributes.get("lang") for cell in arrears] == ["en", "en", None]
     assert {cell.attributes.get("lang") for cell in (*first, *total)} == {None}
+
+
+def in_welsh(demonstration: Started) -> str:
+    """Return the page of a new case."""
+    answer = demonstration.ask("housing-support", DEMO_CASES["eviction-date-set"])
+    cookies = demonstration.session(Role.CASEWORKER)["Cookie"]
+    page: str = demonstration.client.get(
+        f"/decisions/{answer.json()['id']}",
+        headers={**BROWSER, "Cookie": f"{cookies}; grounds-language=cy"},
+    ).text
+    return page
 
 
 def bars_of(svg: str) -> list[tuple[str, str, str, float]]:
