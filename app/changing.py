@@ -122,16 +122,24 @@ class Changing:
         return policy_record(state, state.version(active), policy, served.vouched, said)
 
     def rollback(
-        self, state: RegistryState, model: str, caller: Caller, reason: str, held: ExitStack
+        self,
+        state: RegistryState,
+        model: str,
+        caller: Caller,
+        reason: str,
+        held: ExitStack,
+        *,
+        leaving: VersionId | None = None,
     ) -> NewRecord:
         """Return the entry that undoes the latest step towards live.
 
         While a canary is under way, it goes back to shadow; else the version that was active before
-        is active again. Raises HumanNeededError, StageRefusedError, ObligationsUnmetError.
+        is active again. ``leaving`` is needed for a second step. Raises HumanNeededError,
+        StageRefusedError, ObligationsUnmetError.
         """
         _check_human(caller)
         of = state.model(model)
-        target = rollback_target(of)
+        target = rollback_target(of, leaving)
         said = self._said(caller, reason)
         if target is None:
             canary = of.versions[of.canary] if of.canary is not None else None

@@ -108,9 +108,21 @@ def policy(
 
 
 @model_app.command("rollback")
-def rollback(model: Model, reason: Reason, url: Url = HERE) -> None:
+def rollback(
+    model: Model,
+    reason: Reason,
+    url: Url = HERE,
+    bundle: Annotated[
+        str | None,
+        typer.Option(help="With --policy: the version to leave. Needed for a second step back."),
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="See --bundle.")] = None,
+) -> None:
     """Undo the latest step towards live: end the canary, or return to the version before."""
-    _show(_post(url, f"/v1/models/{model}/rollback", {"reason": reason}))
+    if (bundle is None) != (policy is None):
+        raise typer.BadParameter("--bundle and --policy are given together")
+    leaving = {} if bundle is None or policy is None else _version(url, model, bundle, policy)
+    _show(_post(url, f"/v1/models/{model}/rollback", {"reason": reason, **leaving}))
 
 
 @model_app.command("compare")

@@ -93,6 +93,8 @@ class ModelState:
     """What was active before, the latest last: where a rollback leads."""
     ended: EndedCanary | None = None
     """The canary that the circuit breaker ended, until somebody moves it or begins with another."""
+    stepped_back: bool = False
+    """Whether what advises was last changed by a step back: a rollback, or the circuit breaker's."""
 
     @property
     def shadows(self) -> tuple[VersionId, ...]:
@@ -135,8 +137,13 @@ class RegistryState:
             changed = _changed(self, entry)
         except (KeyError, TypeError, UnknownVersionError) as err:
             raise DamagedLogError(f"{entry.id} does not say what changed: {err}") from err
-        models = {**self.models, changed[0]: changed[1]}
-        return RegistryState(self.count + 1, models)
+        name, model = changed
+        before = self.model(name)
+        if entry.facts.get("rollback"):
+            model = replace(model, stepped_back=True)
+        elif (model.active, model.canary) != (before.active, before.canary):
+            model = replace(model, stepped_back=False)
+        return RegistryState(self.count + 1, {**self.models, name: model})
 
 
 def allowed_stages(state: ModelState, version: Version) -> tuple[Stage, ...]:
@@ -174,16 +181,25 @@ def check_stage(state: ModelState, version: Version, stage: Stage, percent: int 
         raise StageRefusedError(f"{MOST_SHADOWS} versions are in shadow already, which is the most")
 
 
-def rollback_target(state: ModelState) -> VersionId | None:
+def rollback_target(state: ModelState, leaving: VersionId | None = None) -> VersionId | None:
     """Return what a rollback makes active again; None when it only ends a canary.
 
-    Raises StageRefusedError when there is nothing to undo.
+    ``leaving`` is the version that is to be left. It has to be named for a step further back: of two
+    people who roll back one after the other, each means the version that both saw. Raises
+    StageRefusedError when there is nothing to undo, or another version than that would be left.
     """
-    if state.canary is not None:
-        return None
-    if not state.before:
+    if state.canary is None and not state.before:
         raise StageRefusedError("no version was active before this one: stop the model instead")
-    return state.before[-1]
+    if leaving is None and state.stepped_back:
+        raise StageRefusedError(
+            "what advises was last changed by a step back already; to go back further, name the "
+            "version to leave by its bundle and policy"
+        )
+    if leaving not in (None, state.canary or state.active):
+        raise StageRefusedError(
+            "a rollback would leave another version: look at the versions first"
+        )
+    return None if state.canary is not None else state.before[-1]
 
 
 def version_facts(id_: VersionId, name: str, policy_name: str) -> dict[str, Fact]:

@@ -1,8 +1,8 @@
 """HTTP shapes of the registry: versions, their stages, and what a shadow would have said."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.api.schemas import Moment, Shape
 from app.lifecycle import EntryType, Stage
@@ -56,9 +56,24 @@ class PolicyRequest(Shape):
 
 
 class RollbackRequest(Shape):
-    """Why."""
+    """Why, and from which version."""
 
     reason: Reason
+    bundle: Annotated[
+        str | None,
+        Field(
+            pattern=DIGEST,
+            description="With `policy`: the version to leave; refused when it would be another. Needed "
+            "where what advises was last changed by a rollback, or by the circuit breaker.",
+        ),
+    ] = None
+    policy: Annotated[str | None, Field(pattern=DIGEST, description="See `bundle`.")] = None
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.bundle is None) != (self.policy is None):
+            raise ValueError("bundle and policy are given together")
+        return self
 
 
 class VersionShown(Shape):

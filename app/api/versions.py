@@ -163,7 +163,8 @@ async def change_policy(
     operation_id="roll_back",
     summary="Undo the latest step towards live",
     description="While a canary is under way, it goes back to shadow. Else the version that was active "
-    "before is active again; it is kept open, so this is instant.",
+    "before is active again; it is kept open, so this is instant. Where what advises was last "
+    "changed by a rollback or the circuit breaker, the request has to name the version to leave.",
     responses={200: {"content": {JSON: {"example": shapes.VERSIONS}}}, **CHANGE_PROBLEMS},
     dependencies=CHANGERS["dependencies"],
     openapi_extra={
@@ -176,10 +177,13 @@ async def roll_back(
 ) -> shapes.Versions:
     """Undo the latest step towards live."""
     parts = parts_of(request)
+    leaving = None
+    if asked.bundle is not None and asked.policy is not None:
+        leaving = VersionId(model, asked.bundle, asked.policy)
 
     def make(state: RegistryState, held: ExitStack) -> NewRecord:
         _check_known(state, model)
-        return parts.changing.rollback(state, model, caller, asked.reason, held)
+        return parts.changing.rollback(state, model, caller, asked.reason, held, leaving=leaving)
 
     return await _change(parts, model, make)
 

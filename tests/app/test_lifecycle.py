@@ -97,7 +97,8 @@ def test_a_version_goes_from_submitted_to_live_and_back(
     assert ask(service)["model"]["digest"] == first
     assert owner.shown(version)["stage"] == "retired"
     again = owner.post("rollback", {"reason": "Once more."})
-    assert_problem(again, slug="stage-not-allowed", status=409)
+    problem = assert_problem(again, slug="stage-not-allowed", status=409)
+    assert "stop the model instead" in problem["detail"]
     # The story, from the log alone.
     told_ = owner.get("stages").json()["changes"]
     assert [(each["type"], each["stage"], each["by"]) for each in told_] == [
@@ -348,8 +349,9 @@ def test_another_model_needs_its_assessments_looked_at_again(
     # The same model under another policy was looked at, and so was one that was active before.
     policy = owner.submit_policy(tmp_path, {**tiny.policy(), "version": "2"})
     assert owner.post("policy", {"policy": policy, "reason": "Guidance."}).status_code == 200
-    for _ in range(2):
-        assert owner.post("rollback", {"reason": "Not in force."}).status_code == 200
+    assert owner.post("rollback", {"reason": "Not in force."}).status_code == 200
+    leaving = {"bundle": new.bundle, "policy": new.policy}
+    assert owner.post("rollback", {"reason": "Nor this.", **leaving}).status_code == 200
     assert ask(service)["model"]["digest"] == first
 
 
@@ -498,6 +500,26 @@ def on_trial() -> RegistryState:
     return staged(state, IDS[1], "live", 5)
 
 
+def test_after_a_step_back_a_rollback_has_to_name_what_it_leaves() -> None:
+    """A person and the circuit breaker, or two people, mean the version that was odd."""
+    second = staged(on_trial(), IDS[1], "live")
+    trial = staged(second, IDS[2], "live", 5)
+    assert rollback_target(trial.model("m")) is None
+    breaker = staged(trial, IDS[2], "shadow", broken_limits=["adverse_rate"])
+    person = staged(staged(second, IDS[2], "live"), IDS[1], "live", rollback=True)
+    for state in (breaker, person):
+        model = state.model("m")
+        with pytest.raises(StageRefusedError, match="name the version"):
+            rollback_target(model)
+        with pytest.raises(StageRefusedError, match="another version"):
+            rollback_target(model, IDS[2])
+        assert rollback_target(model, IDS[1]) == IDS[0]
+        # Only what changes what advises lets a rollback go unnamed again.
+        with pytest.raises(StageRefusedError, match="name the version"):
+            rollback_target(staged(state, IDS[2], "retired", rollback=False).model("m"))
+        assert rollback_target(staged(state, IDS[2], "live").model("m")) == IDS[1]
+
+
 def test_a_canary_is_the_same_one_until_it_ends() -> None:
     state = on_trial()
     begun = state.version(IDS[1]).canary_from
@@ -627,8 +649,8 @@ class Overtaken:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._changing, name)
 
-    def rollback(self, *asked: Any) -> NewRecord:
-        made = self._changing.rollback(*asked)
+    def rollback(self, *asked: Any, **more: Any) -> NewRecord:
+        made = self._changing.rollback(*asked, **more)
         while self._other:
             self._other.pop()()
         return made
@@ -644,8 +666,8 @@ def test_of_two_rollbacks_at_once_one_is_made_and_the_other_told(
         assert changed.status_code == 200, changed.text
     others: list[httpx.Response] = []
 
-    def roll_back() -> httpx.Response:
-        return owner.post("rollback", {"reason": "Odd figures."})
+    def roll_back(**leaving: str) -> httpx.Response:
+        return owner.post("rollback", {"reason": "Odd figures.", **leaving})
 
     changing = Overtaken(service.parts.changing, lambda: others.append(roll_back()))
     with service.replaced(changing=changing):
@@ -653,6 +675,16 @@ def test_of_two_rollbacks_at_once_one_is_made_and_the_other_told(
     assert [each.status_code for each in others] == [200]
     assert_problem(refused, slug="stage-not-allowed", status=409)
     assert service.parts.lineup(tiny.NAME).live.policy_digest == made[0], "one version back"
+    # A moment later it is no other: whoever asks again has to say what is to be left.
+    bundle = service.parts.lineup(tiny.NAME).live.bundle.digest
+    problem = assert_problem(roll_back(), slug="stage-not-allowed", status=409)
+    assert "name the version to leave" in problem["detail"]
+    left = roll_back(bundle=bundle, policy=made[1])
+    problem = assert_problem(left, slug="stage-not-allowed", status=409)
+    assert "would leave another version" in problem["detail"]
+    half = assert_problem(roll_back(bundle=bundle), slug="invalid-request", status=422)
+    assert "given together" in half["errors"][0]["message"]
+    assert service.parts.lineup(tiny.NAME).live.policy_digest == made[0]
     # The near miss: something else that is recorded meanwhile costs nothing.
     other_policy = {**tiny.policy(), "version": "4"}
     fourth = Submitted(
@@ -661,4 +693,4 @@ def test_of_two_rollbacks_at_once_one_is_made_and_the_other_told(
     )
     changing = Overtaken(service.parts.changing, lambda: owner.register(fourth))
     with service.replaced(changing=changing):
-        assert roll_back().status_code == 200
+        assert roll_back(bundle=bundle, policy=made[0]).status_code == 200

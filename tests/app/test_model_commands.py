@@ -75,6 +75,10 @@ def test_a_version_is_submitted_moved_and_rolled_back(run: Run, tmp_path: Path) 
     assert "stage_changed" in told
     assert "live 10 %, by olga: A test." in told
     assert "rollback to shadow, by olga: A test." in told
+    half = run("model", "rollback", tiny.NAME, "--reason", "A test.", "--bundle", bundle)
+    assert "given together" in half.output
+    back = run("model", "rollback", tiny.NAME, *named)
+    assert back.exit_code == 0, (back.output, back.exception)
 
 
 def test_a_policy_is_changed_with_one_command(run: Run, tmp_path: Path) -> None:
