@@ -131,8 +131,46 @@ def test_the_digest_names_the_meaning_and_not_the_spelling(tmp_path: Path) -> No
     assert plain.digest.startswith("sha256:")
 
 
+def test_a_policy_keeps_its_digest_whatever_policies_learn_to_say() -> None:
+    """Every recorded decision names it: what was by default when it was written is not in it."""
+    assert Policy.model_validate(PLAIN).digest == (
+        "sha256:d123a15218117cfffa4ae27d10bcf292824bba069ca227068b370d26c3d9a6d2"
+    )
+
+
+@pytest.mark.parametrize(("score", "towards"), [(0.2, -1), (0.5, 1), (0.9, 1)])
+def test_a_band_says_which_way_reasons_for_it_point(score: float, towards: int) -> None:
+    assert Policy.model_validate(PLAIN).apply(score, target=0).supported_by == towards
+
+
 def with_band(**change: object) -> dict[str, object]:
     return {**PLAIN, "bands": [{**BANDS[0], **change}, *BANDS[1:]]}
+
+
+RULE = {"rule": "rent", "when": "true", "requires": "person", "description": "Rent is due."}
+PURPOSE = {"purpose": "rent", "description": "Help with rent.", "legal_bases": ["article-1"]}
+LETTER = {
+    "body": "The council", "matter": "your rent", "contact": "Call us.",
+    "ask_for_a_person": "Ask.", "appeal": "Write to us.",
+    "outcomes": {"no": "You get none.", "ask": "We ask you.", "yes": "You get it."},
+}  # fmt: skip
+
+
+def with_letter(**outcomes: str) -> dict[str, object]:
+    return {**PLAIN, "notice": {"letters": {"en": {**LETTER, "outcomes": outcomes}}}}
+
+
+def test_a_policy_with_rules_purposes_and_letters_is_one() -> None:
+    """What the refusals below are near misses of."""
+    Policy.model_validate(
+        {
+            **PLAIN,
+            "rules": [RULE, {**RULE, "rule": "other"}],
+            "purposes": [PURPOSE, {**PURPOSE, "purpose": "other"}],
+            "notice": {"letters": {"en": LETTER}},
+            "outcomes_rise": ["no", "ask", "yes"],
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,6 +181,14 @@ def with_band(**change: object) -> dict[str, object]:
         (with_band(at_least=math.nan), "bands.0.at_least"),
         (with_band(at_least=math.inf), "bands.0.at_least"),
         (with_band(rule="high"), "each band needs a rule name of its own"),
+        ({**PLAIN, "rules": [RULE, RULE]}, "other than the bands'"),
+        ({**PLAIN, "rules": [{**RULE, "rule": "high"}]}, "other than the bands'"),
+        ({**PLAIN, "purposes": [PURPOSE, PURPOSE]}, "a purpose appears twice"),
+        (with_band(outcome="yes"), "one outcome is adverse in one band and not in another"),
+        (with_letter(no="No.", yes="Yes."), "want one sentence for each of ask, no, yes"),
+        (with_letter(no="No.", ask="?", yes="Yes.", more="."), "letters.en.outcomes"),
+        ({**PLAIN, "outcomes_rise": ["no", "yes"]}, "names each outcome of the bands once"),
+        ({**PLAIN, "outcomes_rise": ["ask", "no", "yes"]}, "do not rise as outcomes_rise says"),
         (with_band(outcome="No!"), "bands.0.outcome"),
         (with_band(supported_by="both"), "bands.0.supported_by"),
         (with_band(colour="red"), "bands.0.colour"),
