@@ -96,6 +96,16 @@ def test_a_cases_facts_can_be_read_on_paper(signed_in: SignedIn, world: World) -
     assert_fits(window)
 
 
+def test_what_is_folded_away_is_there_on_paper(signed_in: SignedIn, world: World) -> None:
+    window = signed_in(None, javascript=False).new_page()
+    window.goto(world.fill("/transparency/{model}"))
+    fact = window.locator("details li").first.element_handle()
+    shown = "element => element.checkVisibility()"
+    assert not fact.evaluate(shown)
+    window.emulate_media(media="print")
+    assert fact.evaluate(shown)
+
+
 def assert_speaks_welsh(context: BrowserContext, path: str, role: Role | None) -> None:
     window = context.new_page()
     window.goto(path)
