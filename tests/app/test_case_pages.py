@@ -259,6 +259,39 @@ def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     assert bob.post("/cases/search", search="").status_code == 200
 
 
+def test_a_button_beside_the_form_leaves_what_is_filled_in(tmp_path: Path) -> None:
+    """Each of them stood in a form of its own, and took the text of the other with it."""
+    said = {"outcome": "no", "reason_code": "other", "reason_text": "The <papers> say so."}
+    with governed(tmp_path, reveal="on_request") as service:
+        path = f"/decisions/{new_case(service)}"
+        ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
+        for step in ("take", "take", "advice-request", "release", "release"):
+            kept = ann.post(f"{path}/{step}", **said)
+            assert kept.status_code == 200, step
+            assert "The &lt;papers&gt; say so." in kept.text
+            assert kept.text.count(" checked") == 2
+            # All in one form, whose first button is the one that Enter presses.
+            assert kept.text.count("<form") == 2, "the other one signs out"
+            assert re.search(r'form="answer"[^>]*>', kept.text)[0].endswith(" hidden>")  # type: ignore[index]
+        assert ann.post(f"{path}/take").status_code == 303
+        taken = bob.post(f"{path}/take", **said)
+        assert taken.status_code == 422
+        assert "Somebody else has taken this case" in words(taken)
+        assert "The &lt;papers&gt; say so." in taken.text
+
+
+def test_a_search_while_the_index_is_made_anew_says_to_try_again(concurrent: Governed) -> None:
+    decision = new_case(concurrent)
+    index = concurrent.started.parts.index
+    with index._stepping:
+        index.store.clear()
+        refused = Visitor(concurrent.started, "ann").post("/cases/search", search=decision[-8:])
+    index.rebuild()
+    index.catch_up()
+    assert refused.status_code == 503
+    assert "They come back by themselves. Wait a moment and try again." in words(refused)
+
+
 def test_lists_are_paged_without_losing_a_case(tmp_path: Path) -> None:
     with governed(tmp_path) as service:
         cases = [new_case(service) for _ in range(53)]
@@ -519,6 +552,35 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "Cyngor Bwrdeistref Northmoor" in welsh
 
 
+def test_another_letter_replaces_no_edited_text_unasked(tmp_path: Path) -> None:
+    with governed(tmp_path, notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}/letter"
+        ann = Visitor(service.started, "ann")
+        draft = unescape(
+            ann.get(f"{path}?outcome=yes")
+            .text.partition("<textarea")[2]
+            .partition("</textarea>")[0]
+        ).partition(">")[2]
+        of_yes = {"outcome": "yes", "language": "en", "other_outcome": "no", "other_language": "en"}
+        written = ann.post(path, **of_yes, text=draft, action="write")
+        assert written.headers["location"] == f"{path}?outcome=no&language=en"
+        edited = f"{draft} And I have <edited> it."
+        asked = ann.post(path, **of_yes, text=edited, action="write")
+        assert asked.status_code == 422
+        assert "You have changed the text." in words(asked)
+        assert "And I have &lt;edited&gt; it." in asked.text
+        # What is recorded with a text is what it tells, whatever was chosen since.
+        for action in ("record", "show", "pdf"):
+            refused = ann.post(path, **of_yes, text=edited, action=action)
+            assert refused.status_code == 422
+            assert "The text is for “Yes " in words(refused)
+            assert "And I have &lt;edited&gt; it." in refused.text
+        replaced = ann.post(path, **of_yes, text=edited, action="replace")
+        assert replaced.headers["location"] == f"{path}?outcome=no&language=en"
+        strange = ann.post(path, **{**of_yes, "other_outcome": "none"}, text=edited, action="write")
+        assert strange.status_code == 422
+
+
 def test_a_letter_too_short_to_be_measured_is_drafted(tmp_path: Path) -> None:
     own = own_template(tmp_path / "own", "{{ letter.body }}: {{ outcome }}")
     terms = {"letters": {"en": LETTER}}
@@ -639,7 +701,8 @@ def test_practice_gives_feedback_and_touches_nothing_live(practising: Started) -
     assert practising.parts.log.size == size
     assert practising.client.get("/metrics").text.count("grounds_decisions_total{") == metrics
     assert practising.parts.metrics.decisions.collect() == decided
-    assert ann.get(f"/practice/{tiny.NAME}/3").status_code == 404
+    for number in ("3", "0", "999", "9" * 5000, "one"):
+        assert "Page not found" in words(ann.get(f"/practice/{tiny.NAME}/{number}")), number
     assert ann.get("/practice/none/1").status_code == 404
     files = practising.settings.data_dir.glob("practice*")
     assert all(b"ann" not in each.read_bytes() for each in files)

@@ -111,6 +111,39 @@ def test_a_caseworker_who_gives_no_reason_is_told_where(
 
 
 @with_and_without_javascript
+def test_taking_a_case_takes_away_nothing_that_was_written(
+    signed_in: SignedIn, case: str, javascript: bool
+) -> None:
+    """The button is the first of the form that it leaves alone, and yet not the one for Enter."""
+    window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
+    window.goto(f"/decisions/{case}")
+    first, why = window.locator("input[name=outcome]").first, window.get_by_label("Why?")
+    first.check()
+    why.fill("I have read the papers.")
+    with window.expect_navigation():
+        button(window, "Take this case").click()
+    expect(window.get_by_text("You have this case.")).to_be_visible()
+    expect(first).to_be_checked()
+    expect(why).to_have_value("I have read the papers.")
+    first.focus()
+    with window.expect_navigation():
+        window.keyboard.press("Enter")
+    expect(window.get_by_role("alert")).to_contain_text("Choose a reason")
+    expect(window.get_by_text("You have this case.")).to_be_visible()
+
+
+def test_the_letter_that_is_printed_is_the_edited_one(signed_in: SignedIn, case: str) -> None:
+    window = signed_in(Role.CASEWORKER).new_page()
+    window.goto(f"/decisions/{case}/letter")
+    window.get_by_role("textbox", name="Text of the letter").fill(
+        "You owe us -£5.\n\n\nGood <b>bye</b>,\nus"
+    )
+    expect(window.locator("article p")).to_have_text(
+        ["You owe us -\N{WORD JOINER}£5.", "Good <b>bye</b>,\nus"], use_inner_text=True
+    )
+
+
+@with_and_without_javascript
 def test_a_reviewer_answers_a_contest(
     signed_in: SignedIn, world: World, case: str, javascript: bool
 ) -> None:
