@@ -138,9 +138,11 @@ def test_the_letter_that_is_printed_is_the_edited_one(signed_in: SignedIn, case:
     window.get_by_role("textbox", name="Text of the letter").fill(
         "You owe us -£5.\n\n\nGood <b>bye</b>,\nus"
     )
-    expect(window.locator("article p")).to_have_text(
-        ["You owe us -\N{WORD JOINER}£5.", "Good <b>bye</b>,\nus"], use_inner_text=True
-    )
+    written = ["You owe us -\N{WORD JOINER}£5.", "Good <b>bye</b>,\nus"]
+    expect(window.locator("article p")).to_have_text(written, use_inner_text=True)
+    window.get_by_role("link", name="Back to case").click()
+    window.go_back()
+    expect(window.locator("article p")).to_have_text(written, use_inner_text=True)
 
 
 @with_and_without_javascript

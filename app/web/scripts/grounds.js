@@ -40,5 +40,6 @@ function show() {
 }
 if (text && letter) {
   text.addEventListener("input", show);
-  if (text.value !== text.defaultValue) show();
+  // Whoever comes back to the page finds what they had written in it.
+  addEventListener("pageshow", () => { if (text.value !== text.defaultValue) show(); });
 }
