@@ -18,6 +18,7 @@ from app.api.decisions import DecisionId
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.api.taking import release_case, take_case
+from app.case_events import OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError
@@ -133,6 +134,7 @@ async def assess(request: Request, decision_id: DecisionId, caller: CurrentCalle
         caller,
         assess_case(request, decision_id, said, caller),
         values=values,
+        is_so=lambda case: case.last_said(OWN_ASSESSMENT, caller, said.model_dump()) is not None,
     )
 
 
@@ -201,7 +203,10 @@ async def _stepped(
     values: Mapping[str, str],
     is_so: Callable[[CaseFile], bool] = lambda _: False,
 ) -> Response:
-    """Take a step and go back to the case, or show it with what was refused."""
+    """Take a step and go back to the case, or show it with what was refused.
+
+    ``is_so`` says whether the case is as the step makes it: then a button pressed twice is no mistake.
+    """
     parts = parts_of(request)
     try:
         recorded = await step
@@ -223,10 +228,7 @@ async def _beside(
     *,
     is_so: Callable[[CaseFile], bool] = lambda _: False,
 ) -> Response:
-    """Take a step whose button stands beside the form, and leave what is in the form by then there.
-
-    ``is_so`` says whether the case is as the step makes it: then a button pressed twice is no mistake.
-    """
+    """Take a step whose button stands beside the form, and leave what is in the form by then there."""
     values = await filled_in(request)
     response = await _stepped(request, decision_id, caller, step, values=values, is_so=is_so)
     if response.status_code != HTTPStatus.SEE_OTHER or not any(map(is_visible, values.values())):
