@@ -18,7 +18,7 @@ from app.api.decisions import DecisionId
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.api.taking import release_case, take_case
-from app.case_events import OWN_ASSESSMENT
+from app.case_events import CASEWORKER_DECISION, OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError
@@ -166,6 +166,9 @@ async def decide(request: Request, decision_id: DecisionId, caller: CurrentCalle
         caller,
         decide_case(request, decision_id, said, caller),
         values=values,
+        is_so=lambda case: (
+            [case.last_said(CASEWORKER_DECISION, caller, said.model_dump())] == [*case.events[-1:]]
+        ),
     )
 
 
@@ -212,7 +215,7 @@ async def _stepped(
         recorded = await step
     except _SHOWN as refused:
         case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
-        if not isinstance(refused, StepMissingError) or not is_so(case):
+        if not isinstance(refused, StepMissingError | AnotherPersonError) or not is_so(case):
             field, message = _message(refused, texts_of(request))
             return await _again(request, decision_id, caller, values, {field: message})
     else:

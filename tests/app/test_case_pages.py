@@ -223,9 +223,12 @@ def test_where_two_must_agree_each_is_told_what_they_and_others_propose_by_now(
         path = f"/decisions/{new_case(service)}"
         ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
         assert "Yours is the first." in words(ann.get(path))
-        for outcome in ("yes", "no"):
+        for outcome in ("yes", "no", "no"):  # the last one pressed twice
             said = {**DECISION, "outcome": outcome}
             assert ann.post(f"{path}/decision", **said).status_code == 303
+        more = {**DECISION, "outcome": "no", "reason_text": "And one more reason."}
+        again = ann.post(f"{path}/decision", **more)
+        assert "Somebody else has to come to the same decision" in words(again)
         mine, theirs = words(ann.get(path)), words(bob.get(path))
         assert re.search(r"You have proposed: No .*\. You can change it until two people", mine)
         assert "Yours is the first." not in mine
