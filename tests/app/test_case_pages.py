@@ -499,11 +499,19 @@ def test_a_decision_that_needs_its_letter_first_says_so_before_it_is_filled_in(
         shown = ann.get(path)
         assert said in words(shown)
         assert 'href="#letter"' in shown.text
+        # What was filled in all the same is not gone on the way to the letter.
+        leading = f'href="{path}/letter" target="_blank"'
+        assert leading not in shown.text
+        refused = ann.post(f"{path}/decision", **{**DECISION, "outcome": "no"})
+        assert refused.status_code == 422
+        assert leading in refused.text
+        assert "(opens in new tab)" in words(refused)
         assert ann.post(f"{path}/decision", **DECISION).status_code == 303
         assert said not in words(ann.get(path)), "it is decided"
         ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
         assert said in words(rev.get(f"{path}/contest"))
-        assert f'href="{path}/letter"' in rev.get(f"{path}/contest").text
+        assert f'href="{path}/letter">' in rev.get(f"{path}/contest").text
+        assert leading in rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).text
         assert said not in words(ann.get(f"{path}/contest")), "somebody else reviews it"
         draft = service.get(f"/v1{path}/notice?outcome=no", service.person("rev")).json()["text"]
         letter = re.sub(r"\[\[.*?\]\]", "Your papers show other sums.", draft)
