@@ -107,7 +107,9 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
         chosen = urlencode({"outcome": other[0], "language": other[1]})
         return RedirectResponse(f"/decisions/{decision_id}/letter?{chosen}", status_code=303)
     elif action == "write" or other != (outcome, language):
-        faults |= _of_another(parts, case, texts, outcome=outcome, language=language, action=action)
+        message = _of_another(parts, case, texts, outcome=outcome, language=language, action=action)
+        field = "other_outcome" if other[0] != outcome else "other_language"
+        faults["replace" if action == "write" else field] = message
     elif not is_visible(text) or len(text) > LONGEST:
         faults["text"] = _("Write the letter: at most 50,000 characters")
     elif action == "pdf":
@@ -173,20 +175,16 @@ async def _untouched(
 
 def _of_another(
     parts: Parts, case: CaseFile, texts: Texts, *, outcome: str, language: str, action: str
-) -> dict[str, str]:
+) -> str:
     """Return why a text is not to be used as that of another letter, or be lost to it."""
     _ = texts.gettext
     if action == "write":
-        message = _("You have changed the text. Choose whether another letter replaces it")
-        return {"replace": message}
+        return _("You have changed the text. Choose whether another letter replaces it")
     labels = case_words.outcome_labels(case, served_by(parts, case))
-    message = _(
+    return _(
         "The text is for “%(outcome)s” (%(language)s). Choose that again, or write the other"
         " letter first"
-    )
-    return {
-        "other_outcome": message % {"outcome": labels[outcome], "language": LANGUAGES[language]}
-    }
+    ) % {"outcome": labels[outcome], "language": LANGUAGES[language]}
 
 
 def _incomplete(refused: NoticeIncompleteError, texts: Texts) -> str:

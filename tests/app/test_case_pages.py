@@ -589,9 +589,12 @@ def test_another_letter_replaces_no_edited_text_unasked(tmp_path: Path) -> None:
             refused = ann.post(path, **of_yes, text=edited, action=action)
             assert refused.status_code == 422
             assert "The text is for “Yes " in words(refused)
+            assert 'href="#other_outcome"' in refused.text
             assert "And I have &lt;edited&gt; it." in refused.text
         replaced = ann.post(path, **of_yes, text=edited, action="replace")
         assert replaced.headers["location"] == f"{path}?outcome=no&language=en"
+        spoken = {**of_yes, "other_outcome": "yes", "other_language": "cy"}
+        assert 'href="#other_language"' in ann.post(path, **spoken, text=edited, action="pdf").text
         strange = ann.post(path, **{**of_yes, "other_outcome": "none"}, text=edited, action="write")
         assert strange.status_code == 422
 
