@@ -59,6 +59,8 @@ class LetterView:
     unavailable: str
     """Why no letter can be written here; empty where one can."""
     recorded: int
+    in_force: str
+    """What was decided, where the letter tells another decision; otherwise empty."""
     form: Form
 
 
@@ -231,6 +233,7 @@ def _view(
     form: Form,
 ) -> LetterView:
     _ = texts.gettext
+    labels = case_words.outcome_labels(case, served_by(parts, case))
     reading = ""
     if letter is not None and not form.values:
         measures = {
@@ -246,7 +249,7 @@ def _view(
     return LetterView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),
-        outcomes=items_of(case_words.outcome_labels(case, served_by(parts, case))),
+        outcomes=items_of(labels),
         languages=items_of(LANGUAGES),
         outcome=outcome,
         language=language,
@@ -260,5 +263,8 @@ def _view(
         is_within=letter is None or letter.reading.is_within,
         unavailable=unavailable,
         recorded=len(case.of_type("notice")),
+        in_force=""
+        if case.outcome in (None, outcome)
+        else labels.get(str(case.outcome), str(case.outcome)),
         form=form,
     )

@@ -599,6 +599,17 @@ def test_another_letter_replaces_no_edited_text_unasked(tmp_path: Path) -> None:
         assert strange.status_code == 422
 
 
+def test_a_letter_of_another_decision_than_the_one_in_force_says_so(tmp_path: Path) -> None:
+    said = "This letter tells another decision than the one in force: Yes"
+    with governed(tmp_path, notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        assert said not in words(ann.get(f"{path}/letter?outcome=no")), "nothing is decided"
+        assert ann.post(f"{path}/decision", **DECISION).status_code == 303
+        assert said in words(ann.get(f"{path}/letter?outcome=no"))
+        assert said not in words(ann.get(f"{path}/letter"))
+
+
 def test_a_letter_too_short_to_be_measured_is_drafted(tmp_path: Path) -> None:
     own = own_template(tmp_path / "own", "{{ letter.body }}: {{ outcome }}")
     terms = {"letters": {"en": LETTER}}
