@@ -92,11 +92,20 @@ def test_a_caseworker_decides_and_writes(signed_in: SignedIn, case: str, javascr
         choose(window, window.locator(f"input[name={group}]").first)
     write(window, window.locator("textarea[name=reason_text]"), "I have read the papers.")
     press(window, button(window, "Record the decision"))
-    expect(window.locator("main")).to_contain_text("I have read the papers.")
-    press(window, link_to(window, f"/decisions/{case}/letter"))
-    expect(window.locator("main article")).to_contain_text("We will not deal with your application")
-    press(window, button(window, "Record it as sent"))
-    expect(window.locator("main")).to_contain_text("1 letter is recorded.")
+    expect(window.get_by_role("alert")).to_contain_text("Record the letter to the person first")
+    tab_to(window, link_to(window, f"/decisions/{case}/letter"))
+    with window.expect_popup() as opened:
+        window.keyboard.press("Enter")
+    letter = opened.value
+    expect(letter.locator("main article")).to_contain_text("We will not deal with your application")
+    press(letter, button(letter, "Record it as sent"))
+    expect(letter.locator("main")).to_contain_text("1 letter is recorded.")
+    letter.close()
+    # What was filled in before is still there.
+    press(window, button(window, "Record the decision"))
+    decided = window.locator("#decision ~ dl")
+    expect(decided).to_contain_text("No priority")
+    expect(decided).to_contain_text("I have read the papers.")
 
 
 @with_and_without_javascript
@@ -160,7 +169,7 @@ def test_a_reviewer_answers_a_contest(
     window.goto(f"/decisions/{case}/letter?outcome=no-priority&language=en")
     press(window, button(window, "Record it as sent"))
     window.goto(f"/decisions/{case}/contest")
-    review(window, case)
+    review(window, case, by_enter=True)
     window.goto(f"/decisions/{case}")
     expect(window.locator("#decision ~ dl")).to_contain_text("No priority")
     expect(window.locator("#decision ~ dl")).to_contain_text("Reviewed by")
@@ -168,12 +177,17 @@ def test_a_reviewer_answers_a_contest(
     expect(link_to(window, f"/decisions/{case}")).to_have_count(0)
 
 
-def review(window: Window, case: str) -> None:
+def review(window: Window, case: str, *, by_enter: bool = False) -> None:
     form = window.locator(f"form[action='/decisions/{case}/contest']")
     choose(window, form.get_by_label("No priority"))
     choose(window, form.get_by_label("I know something that the model does not"))
     write(window, form.get_by_label("Why?"), "The home was not visited.")
-    press(window, button(window, "Record the review"))
+    if by_enter:
+        form.get_by_label("No priority").focus()
+        with window.expect_navigation():
+            window.keyboard.press("Enter")
+    else:
+        press(window, button(window, "Record the review"))
 
 
 @with_and_without_javascript
