@@ -130,6 +130,9 @@ def _told(request: Request, error: Exception) -> Told:
 
 async def _from_validation(request: Request, error: Exception) -> Response:
     faults = error.errors() if isinstance(error, RequestValidationError) else []
+    if _is_page(request) and any(fault["loc"][:1] == ("path",) for fault in faults):
+        # To a person an address that names nothing there can be is one that leads nowhere.
+        return problem_response(request, errors.NOT_FOUND, detail="the address leads nowhere")
     return problem_response(
         request,
         errors.PROBLEMS[errors.InvalidRequestError],

@@ -4,7 +4,8 @@ What is checked is checked by the API's own routes; a page turns what they refus
 beside the field that it is about.
 """
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from app.api.decisions import DecisionId
 from app.api.parts import parts_of
 from app.api.recorded_reads import record_read
 from app.api.taking import release_case, take_case
+from app.case_events import CASEWORKER_DECISION, OWN_ASSESSMENT
 from app.cases import CaseFile
 from app.domain import Caller, Role
 from app.errors import InvalidRequestError
@@ -71,8 +73,12 @@ async def show_case(request: Request, decision_id: DecisionId, caller: CurrentCa
 @router.post("/decisions/{decision_id}/take", **signed_in(*DECIDERS))
 async def take(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
     """Take the case on."""
-    return await _stepped(
-        request, decision_id, caller, take_case(request, decision_id, NOTHING, caller)
+    return await _beside(
+        request,
+        decision_id,
+        caller,
+        take_case(request, decision_id, NOTHING, caller),
+        is_so=lambda case: case.holder == caller.name,
     )
 
 
@@ -81,8 +87,12 @@ async def take(request: Request, decision_id: DecisionId, caller: CurrentCaller)
 )
 async def release(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
     """Hand the case back."""
-    return await _stepped(
-        request, decision_id, caller, release_case(request, decision_id, NOTHING, caller)
+    return await _beside(
+        request,
+        decision_id,
+        caller,
+        release_case(request, decision_id, NOTHING, caller),
+        is_so=lambda case: case.holder is None,
     )
 
 
@@ -91,7 +101,7 @@ async def ask_for_advice(
     request: Request, decision_id: DecisionId, caller: CurrentCaller
 ) -> Response:
     """Ask to see the advice."""
-    return await _stepped(
+    return await _beside(
         request, decision_id, caller, request_advice(request, decision_id, NOTHING, caller)
     )
 
@@ -124,6 +134,7 @@ async def assess(request: Request, decision_id: DecisionId, caller: CurrentCalle
         caller,
         assess_case(request, decision_id, said, caller),
         values=values,
+        is_so=lambda case: case.last_said(OWN_ASSESSMENT, caller, said.model_dump()) is not None,
     )
 
 
@@ -155,6 +166,9 @@ async def decide(request: Request, decision_id: DecisionId, caller: CurrentCalle
         caller,
         decide_case(request, decision_id, said, caller),
         values=values,
+        is_so=lambda case: (
+            [case.last_said(CASEWORKER_DECISION, caller, said.model_dump())] == [*case.events[-1:]]
+        ),
     )
 
 
@@ -189,16 +203,41 @@ async def _stepped(
     caller: Caller,
     step: Awaitable[shapes.CaseStep],
     *,
-    values: Mapping[str, str] | None = None,
+    values: Mapping[str, str],
+    is_so: Callable[[CaseFile], bool] = lambda _: False,
 ) -> Response:
-    """Take a step and go back to the case, or show it with what was refused."""
+    """Take a step and go back to the case, or show it with what was refused.
+
+    ``is_so`` says whether the case is as the step makes it: then a button pressed twice is no mistake.
+    """
+    parts = parts_of(request)
     try:
         recorded = await step
     except _SHOWN as refused:
-        field, message = _message(refused, texts_of(request))
-        return await _again(request, decision_id, caller, values or {}, {field: message})
-    await parts_of(request).index.reach(recorded.receipt.index)
+        case = await run_in_threadpool(open_case, parts.log, decision_id, reader=caller)
+        if not isinstance(refused, StepMissingError | AnotherPersonError) or not is_so(case):
+            field, message = _message(refused, texts_of(request))
+            return await _again(request, decision_id, caller, values, {field: message})
+    else:
+        await parts.index.reach(recorded.receipt.index)
     return RedirectResponse(f"/decisions/{decision_id}", status_code=303)
+
+
+async def _beside(
+    request: Request,
+    decision_id: str,
+    caller: Caller,
+    step: Awaitable[shapes.CaseStep],
+    *,
+    is_so: Callable[[CaseFile], bool] = lambda _: False,
+) -> Response:
+    """Take a step whose button stands beside the form, and leave what is in the form by then there."""
+    values = await filled_in(request)
+    response = await _stepped(request, decision_id, caller, step, values=values, is_so=is_so)
+    if response.status_code != HTTPStatus.SEE_OTHER or not any(map(is_visible, values.values())):
+        return response
+    await record_read(parts_of(request), decision_id, what="page", reader=caller)
+    return await _again(request, decision_id, caller, values, {}, status=200)
 
 
 async def _again(
@@ -207,6 +246,8 @@ async def _again(
     caller: Caller,
     values: Mapping[str, str],
     errors: Mapping[str, str],
+    *,
+    status: int = 422,
 ) -> Response:
     """Show the case with the form as it was filled in, or that it is too late for any."""
     parts, texts = parts_of(request), texts_of(request)
@@ -214,7 +255,7 @@ async def _again(
     too_late = _too_late(case, texts)
     form: Form = form_of(values, {"case": too_late} if too_late else errors)
     return page(
-        request, case_view(parts, case, caller, texts, form), status=409 if too_late else 422
+        request, case_view(parts, case, caller, texts, form), status=409 if too_late else status
     )
 
 

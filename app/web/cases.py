@@ -1,7 +1,9 @@
 """The list of cases: mine, those that nobody has taken, and all; found, filtered and paged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import ClassVar, Literal
 from urllib.parse import urlencode
 
@@ -56,6 +58,7 @@ class CasesView:
     template: ClassVar[str] = "cases/cases.html"
 
     which: str
+    """What the list is called."""
     tabs: list[tuple[str, str, bool]]
     """(address, name, whether it is the one shown)."""
     rows: list[CaseRow]
@@ -69,6 +72,7 @@ class CasesView:
     searched: str
     """What was searched for; empty in a plain list."""
     not_found: bool
+    errors: Mapping[str, str]
     behind: int
 
 
@@ -110,14 +114,19 @@ async def search_cases(request: Request, caller: CurrentCaller) -> Response:
     del caller
     parts, texts = parts_of(request), texts_of(request)
     asked = (await filled_in(request)).get("search", "")[:LONGEST]
+    chosen = {"which": "all", "status": "", "model": "", "order": "newest"}
+    if not asked:
+        _ = texts.gettext
+        faults = {"search": _("Enter the number of a case, or a reference for the person")}
+        view = _view(parts, texts, chosen, [], next_=None, first="/cases", errors=faults)
+        return page(request, view, status=422)
     decision = asked.lower()
-    if bool(asked) and await run_in_threadpool(_is_decision, parts, decision):
+    if await run_in_threadpool(_is_decision, parts, decision):
         return RedirectResponse(f"/decisions/{decision}", status_code=303)
-    rows = await run_in_threadpool(of_subject, parts, asked) if asked else []
+    rows = await run_in_threadpool(of_subject, parts, asked)
     if len(decision) == case_words.SHORT:
         await parts.index.reach(parts.log.size - 1)
         rows += await run_in_threadpool(_ending_in, parts, decision)
-    chosen = {"which": "all", "status": "", "model": "", "order": "newest"}
     view = _view(parts, texts, chosen, rows, next_=None, first="/cases", searched=asked)
     return page(request, view)
 
@@ -162,6 +171,7 @@ def _view(
     next_: str | None,
     first: str | None,
     searched: str = "",
+    errors: Mapping[str, str] = MappingProxyType({}),
 ) -> CasesView:
     _ = texts.gettext
     names = {"mine": _("My cases"), "nobody": _("Cases nobody has taken"), "all": _("All cases")}
@@ -172,12 +182,12 @@ def _view(
             "open", "waiting_for_second_person", "final", "contested", "reviewed", "corrected",
         )
     }  # fmt: skip
-    today = parts.clock().date()
+    today, is_search = parts.clock().date(), bool(searched or errors)
     titles = {name: served.bundle.card.title for name, served in sorted(parts.served.items())}
     return CasesView(
-        which=names[chosen["which"]],
+        which=_("Search") if is_search else names[chosen["which"]],
         tabs=[
-            (f"/cases?which={name}", names[name], name == chosen["which"] and not searched)
+            (f"/cases?which={name}", names[name], name == chosen["which"] and not is_search)
             for name in WHICH
         ],
         rows=[case_row(row, parts, texts, today) for row in rows],
@@ -189,6 +199,7 @@ def _view(
         first=first,
         searched=searched,
         not_found=bool(searched) and not rows,
+        errors=errors,
         behind=parts.index.behind,
     )
 

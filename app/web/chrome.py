@@ -1,6 +1,7 @@
 """What surrounds the content of every page: who is signed in, where they can go, in what language."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from fastapi import Request
 
@@ -29,6 +30,8 @@ class Chrome:
     languages: tuple[LanguageLink, ...]
     path: str
     """The page's own address; of one that answers a form, that of the page that the form was on."""
+    sign_in: str
+    """Where to sign in, to come back to this page."""
     assets: Assets
     csrf: str
     """What every form sends along as ``csrf``; empty where nobody has a session."""
@@ -43,13 +46,14 @@ def chrome_of(request: Request, language: Language) -> Chrome:
     """Return what surrounds the page that answers a request."""
     session = session_of(request)
     caller = None if session is None else session.caller
-    texts = texts_in(language)
+    texts, path = texts_in(language), address_of(request)
     return Chrome(
         language=language.value,
         languages=tuple(
             LanguageLink(each.value, each.own_name, each is language) for each in Language
         ),
-        path=address_of(request),
+        path=path,
+        sign_in=_sign_in(path),
         assets=parts_of(request).assets,
         csrf="" if session is None else session.csrf,
         role=None if caller is None else role_name(caller.role, texts),
@@ -61,6 +65,13 @@ def chrome_of(request: Request, language: Language) -> Chrome:
         ),
         is_demonstration=parts_of(request).settings.demo_sign_in,
     )
+
+
+def _sign_in(path: str) -> str:
+    """Return where to sign in from a page; the page to sign in at knows already where one came from."""
+    if path.startswith("/sign-in?"):
+        return path
+    return "/sign-in" if path == "/" or path.startswith("/sign") else f"/sign-in?back={quote(path)}"
 
 
 def role_name(role: Role, texts: Texts) -> str:

@@ -127,6 +127,11 @@ def _by_slug(texts: Texts) -> dict[str, tuple[str, ...]]:
             _("Go back, load the page again and send the form once more."),
             nothing_recorded,
         ),
+        "index-not-ready": (
+            _("The lists are being made again"),
+            _("They come back by themselves. Wait a moment and try again."),
+            _("Cases can be read and decided meanwhile."),
+        ),
         "not-stopped": (
             _("This stop has been lifted already"),
             _("Two people have said that advice goes on. Nothing more is needed for this stop."),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -44,7 +45,11 @@ class LetterView:
     outcomes: Items
     languages: Items
     outcome: str
+    """What the text tells, and in which language: this is what is recorded with it."""
     language: str
+    chosen_outcome: str
+    """The letter that its reader has chosen, which is another until it is written."""
+    chosen_language: str
     text: str
     paragraphs: list[str]
     must_name: list[str]
@@ -54,6 +59,8 @@ class LetterView:
     unavailable: str
     """Why no letter can be written here; empty where one can."""
     recorded: int
+    in_force: str
+    """What was decided, where the letter tells another decision; otherwise empty."""
     form: Form
 
 
@@ -76,45 +83,43 @@ async def show_letter(
     await record_read(parts, decision_id, what="notice", reader=caller)
     text = "" if letter is None else letter.text
     view = _view(
-        parts, case, texts, outcome=about, language=chosen, text=text, letter=letter,
-        unavailable=unavailable, form=Form(),
+        parts, case, texts, outcome=about, language=chosen, chosen=(about, chosen), text=text,
+        letter=letter, unavailable=unavailable, form=Form(),
     )  # fmt: skip
     return page(request, view)
 
 
 @router.post("/decisions/{decision_id}/letter", **signed_in(*WRITERS))
 async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentCaller) -> Response:
-    """Show the letter as it will look, make a PDF of it, or record it as sent."""
+    """Write another letter, show it as it will look, make a PDF of it, or record it as sent."""
     parts, texts = parts_of(request), texts_of(request)
     case = await _readable(parts, decision_id, caller)
     values = await filled_in(request)
     _ = texts.gettext
     text, language = values.get("text", ""), values.get("language", "en")
-    outcome = values.get("outcome", "")
+    outcome, action = values.get("outcome", ""), values.get("action", "")
+    other = values.get("other_outcome", outcome), values.get("other_language", language)
     faults: dict[str, str] = {}
-    if outcome not in case.terms.outcomes or language not in LANGUAGES:
+    if not _are_on_the_page(case, (outcome, language), other):
         faults["text"] = _("Choose one of those on the page")
-        outcome, language = next(iter(case.terms.outcomes)), "en"
+        outcome, language = other = next(iter(case.terms.outcomes)), "en"
+    elif action == "replace" or (
+        action == "write" and text in ("", await _untouched(parts, case, caller, outcome, language))
+    ):
+        chosen = urlencode({"outcome": other[0], "language": other[1]})
+        return RedirectResponse(f"/decisions/{decision_id}/letter?{chosen}", status_code=303)
+    elif action == "write" or other != (outcome, language):
+        message = _of_another(parts, case, texts, outcome=outcome, language=language, action=action)
+        field = "other_outcome" if other[0] != outcome else "other_language"
+        faults["replace" if action == "write" else field] = message
     elif not is_visible(text) or len(text) > LONGEST:
         faults["text"] = _("Write the letter: at most 50,000 characters")
-    elif values.get("action") == "pdf":
-        from app.letter_pdf import UnprintableError, letter_pdf  # 9 MB that few services need
-
-        try:
-            content = await run_in_threadpool(letter_pdf, text, language=language)
-        except UnprintableError as refused:
-            shown = refused.character
-            faults["text"] = _(
-                "The letter cannot be printed with this character in it: %(character)s"
-            ) % {"character": shown if shown.isprintable() else ascii(shown)}
-        else:
-            name = f"letter-{case_words.short_reference(decision_id)}.pdf"
-            return Response(
-                content,
-                media_type="application/pdf",
-                headers={"Content-Disposition": f'attachment; filename="{name}"'},
-            )
-    elif values.get("action") == "record":
+    elif action == "pdf":
+        made = await _pdf(decision_id, text, language, texts)
+        if isinstance(made, Response):
+            return made
+        faults["text"] = made
+    elif action == "record":
         try:
             step = await record_notice(
                 request,
@@ -130,10 +135,58 @@ async def use_letter(request: Request, decision_id: DecisionId, caller: CurrentC
             faults["text"] = str(refused)
     letter, unavailable = await _draft(parts, case, caller, outcome=outcome, language=language)
     view = _view(
-        parts, case, texts, outcome=outcome, language=language, text=text, letter=letter,
-        unavailable=unavailable, form=Form(values, faults),
+        parts, case, texts, outcome=outcome, language=language, chosen=other, text=text,
+        letter=letter, unavailable=unavailable, form=Form(values, faults),
     )  # fmt: skip
     return page(request, view, status=422 if faults else 200)
+
+
+def _are_on_the_page(case: CaseFile, *letters: tuple[str, str]) -> bool:
+    return all(
+        outcome in case.terms.outcomes and language in LANGUAGES for outcome, language in letters
+    )
+
+
+async def _pdf(decision_id: str, text: str, language: str, texts: Texts) -> Response | str:
+    """Return the letter as a file to print, or why it cannot be printed."""
+    from app.letter_pdf import UnprintableError, letter_pdf  # 9 MB that few services need
+
+    _ = texts.gettext
+    try:
+        content = await run_in_threadpool(letter_pdf, text, language=language)
+    except UnprintableError as refused:
+        shown = refused.character
+        return _("The letter cannot be printed with this character in it: %(character)s") % {
+            "character": shown if shown.isprintable() else ascii(shown)
+        }
+    name = f"letter-{case_words.short_reference(decision_id)}.pdf"
+    return Response(
+        content,
+        media_type="application/pdf",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+async def _untouched(
+    parts: Parts, case: CaseFile, caller: Caller, outcome: str, language: str
+) -> str:
+    """Return a letter's text as a form sends it where nobody has changed it."""
+    letter, _ = await _draft(parts, case, caller, outcome=outcome, language=language)
+    return "" if letter is None else letter.text.strip()
+
+
+def _of_another(
+    parts: Parts, case: CaseFile, texts: Texts, *, outcome: str, language: str, action: str
+) -> str:
+    """Return why a text is not to be used as that of another letter, or be lost to it."""
+    _ = texts.gettext
+    if action == "write":
+        return _("You have changed the text. Choose whether another letter replaces it")
+    labels = case_words.outcome_labels(case, served_by(parts, case))
+    return _(
+        "The text is for “%(outcome)s” (%(language)s). Choose that again, or write the other"
+        " letter first"
+    ) % {"outcome": labels[outcome], "language": LANGUAGES[language]}
 
 
 def _incomplete(refused: NoticeIncompleteError, texts: Texts) -> str:
@@ -173,12 +226,14 @@ def _view(
     *,
     outcome: str,
     language: str,
+    chosen: tuple[str, str],
     text: str,
     letter: Letter | None,
     unavailable: str,
     form: Form,
 ) -> LetterView:
     _ = texts.gettext
+    labels = case_words.outcome_labels(case, served_by(parts, case))
     reading = ""
     if letter is not None and not form.values:
         measures = {
@@ -194,10 +249,12 @@ def _view(
     return LetterView(
         id=case.decision.id,
         reference=case_words.short_reference(case.decision.id),
-        outcomes=items_of(case_words.outcome_labels(case, served_by(parts, case))),
+        outcomes=items_of(labels),
         languages=items_of(LANGUAGES),
         outcome=outcome,
         language=language,
+        chosen_outcome=chosen[0],
+        chosen_language=chosen[1],
         text=text,
         paragraphs=[each.strip("\n") for each in text.split("\n\n") if each.strip()],
         must_name=[] if letter is None else list(letter.must_name),
@@ -206,5 +263,8 @@ def _view(
         is_within=letter is None or letter.reading.is_within,
         unavailable=unavailable,
         recorded=len(case.of_type("notice")),
+        in_force=""
+        if case.outcome in (None, outcome)
+        else labels.get(str(case.outcome), str(case.outcome)),
         form=form,
     )

@@ -103,7 +103,8 @@ def test_the_own_view_comes_first_and_until_then_the_page_has_nothing_of_the_adv
     for message in ("Choose how sure you are", "Choose a reason", "Say why in your own words"):
         assert message in words(incomplete)
     said = {**DECISION, "outcome": "no", "confidence": "high"}
-    assert ann.post(f"{path}/own-assessment", **said).status_code == 303
+    for _ in range(2):  # pressed twice
+        assert ann.post(f"{path}/own-assessment", **said).status_code == 303
     shown = ann.get(path)
     assert all(sentence in unescape(shown.text) for sentence in told)
     assert "Before you saw this you thought: No" in words(shown)
@@ -222,9 +223,12 @@ def test_where_two_must_agree_each_is_told_what_they_and_others_propose_by_now(
         path = f"/decisions/{new_case(service)}"
         ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
         assert "Yours is the first." in words(ann.get(path))
-        for outcome in ("yes", "no"):
+        for outcome in ("yes", "no", "no"):  # the last one pressed twice
             said = {**DECISION, "outcome": outcome}
             assert ann.post(f"{path}/decision", **said).status_code == 303
+        more = {**DECISION, "outcome": "no", "reason_text": "And one more reason."}
+        again = ann.post(f"{path}/decision", **more)
+        assert "Somebody else has to come to the same decision" in words(again)
         mine, theirs = words(ann.get(path)), words(bob.get(path))
         assert re.search(r"You have proposed: No .*\. You can change it until two people", mine)
         assert "Yours is the first." not in mine
@@ -256,7 +260,43 @@ def test_a_case_is_taken_found_and_handed_back(concurrent: Governed) -> None:
     found = bob.post("/cases/search", search="person/1")
     assert f'href="{path}"' in found.text
     assert "No case was found" in words(bob.post("/cases/search", search="person/2"))
-    assert bob.post("/cases/search", search="").status_code == 200
+    nothing = bob.post("/cases/search", search=" ")
+    assert nothing.status_code == 422
+    assert "Enter the number of a case, or a reference for the person" in words(nothing)
+    assert "There are no cases" not in words(nothing)
+
+
+def test_a_button_beside_the_form_leaves_what_is_filled_in(tmp_path: Path) -> None:
+    """Each of them stood in a form of its own, and took the text of the other with it."""
+    said = {"outcome": "no", "reason_code": "other", "reason_text": "The <papers> say so."}
+    with governed(tmp_path, reveal="on_request") as service:
+        path = f"/decisions/{new_case(service)}"
+        ann, bob = Visitor(service.started, "ann"), Visitor(service.started, "bob")
+        for step in ("take", "take", "advice-request", "release", "release"):
+            kept = ann.post(f"{path}/{step}", **said)
+            assert kept.status_code == 200, step
+            assert "The &lt;papers&gt; say so." in kept.text
+            assert kept.text.count(" checked") == 2
+            # All in one form, whose first button is the one that Enter presses.
+            assert kept.text.count("<form") == 2, "the other one signs out"
+            assert re.search(r'form="answer"[^>]*>', kept.text)[0].endswith(" hidden>")  # type: ignore[index]
+        assert ann.post(f"{path}/take").status_code == 303
+        taken = bob.post(f"{path}/take", **said)
+        assert taken.status_code == 422
+        assert "Somebody else has taken this case" in words(taken)
+        assert "The &lt;papers&gt; say so." in taken.text
+
+
+def test_a_search_while_the_index_is_made_anew_says_to_try_again(concurrent: Governed) -> None:
+    decision = new_case(concurrent)
+    index = concurrent.started.parts.index
+    with index._stepping:
+        index.store.clear()
+        refused = Visitor(concurrent.started, "ann").post("/cases/search", search=decision[-8:])
+    index.rebuild()
+    index.catch_up()
+    assert refused.status_code == 503
+    assert "They come back by themselves. Wait a moment and try again." in words(refused)
 
 
 def test_lists_are_paged_without_losing_a_case(tmp_path: Path) -> None:
@@ -459,11 +499,19 @@ def test_a_decision_that_needs_its_letter_first_says_so_before_it_is_filled_in(
         shown = ann.get(path)
         assert said in words(shown)
         assert 'href="#letter"' in shown.text
+        # What was filled in all the same is not gone on the way to the letter.
+        leading = f'href="{path}/letter" target="_blank"'
+        assert leading not in shown.text
+        refused = ann.post(f"{path}/decision", **{**DECISION, "outcome": "no"})
+        assert refused.status_code == 422
+        assert leading in refused.text
+        assert "(opens in new tab)" in words(refused)
         assert ann.post(f"{path}/decision", **DECISION).status_code == 303
         assert said not in words(ann.get(path)), "it is decided"
         ann.post(f"{path}/contest", text="It is not so.", on_behalf_of="person")
         assert said in words(rev.get(f"{path}/contest"))
-        assert f'href="{path}/letter"' in rev.get(f"{path}/contest").text
+        assert f'href="{path}/letter">' in rev.get(f"{path}/contest").text
+        assert leading in rev.post(f"{path}/review", **{**DECISION, "outcome": "no"}).text
         assert said not in words(ann.get(f"{path}/contest")), "somebody else reviews it"
         draft = service.get(f"/v1{path}/notice?outcome=no", service.person("rev")).json()["text"]
         letter = re.sub(r"\[\[.*?\]\]", "Your papers show other sums.", draft)
@@ -517,6 +565,49 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
     welsh = ann.get(f"{path}?language=cy").text
     assert "Cyngor Bwrdeistref Northmoor" in welsh
+
+
+def test_another_letter_replaces_no_edited_text_unasked(tmp_path: Path) -> None:
+    with governed(tmp_path, notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}/letter"
+        ann = Visitor(service.started, "ann")
+        draft = unescape(
+            ann.get(f"{path}?outcome=yes")
+            .text.partition("<textarea")[2]
+            .partition("</textarea>")[0]
+        ).partition(">")[2]
+        of_yes = {"outcome": "yes", "language": "en", "other_outcome": "no", "other_language": "en"}
+        written = ann.post(path, **of_yes, text=draft, action="write")
+        assert written.headers["location"] == f"{path}?outcome=no&language=en"
+        edited = f"{draft} And I have <edited> it."
+        asked = ann.post(path, **of_yes, text=edited, action="write")
+        assert asked.status_code == 422
+        assert "You have changed the text." in words(asked)
+        assert "And I have &lt;edited&gt; it." in asked.text
+        # What is recorded with a text is what it tells, whatever was chosen since.
+        for action in ("record", "show", "pdf"):
+            refused = ann.post(path, **of_yes, text=edited, action=action)
+            assert refused.status_code == 422
+            assert "The text is for “Yes " in words(refused)
+            assert 'href="#other_outcome"' in refused.text
+            assert "And I have &lt;edited&gt; it." in refused.text
+        replaced = ann.post(path, **of_yes, text=edited, action="replace")
+        assert replaced.headers["location"] == f"{path}?outcome=no&language=en"
+        spoken = {**of_yes, "other_outcome": "yes", "other_language": "cy"}
+        assert 'href="#other_language"' in ann.post(path, **spoken, text=edited, action="pdf").text
+        strange = ann.post(path, **{**of_yes, "other_outcome": "none"}, text=edited, action="write")
+        assert strange.status_code == 422
+
+
+def test_a_letter_of_another_decision_than_the_one_in_force_says_so(tmp_path: Path) -> None:
+    said = "This letter tells another decision than the one in force: Yes"
+    with governed(tmp_path, notice={"letters": {"en": LETTER}}) as service:
+        path = f"/decisions/{new_case(service)}"
+        ann = Visitor(service.started, "ann")
+        assert said not in words(ann.get(f"{path}/letter?outcome=no")), "nothing is decided"
+        assert ann.post(f"{path}/decision", **DECISION).status_code == 303
+        assert said in words(ann.get(f"{path}/letter?outcome=no"))
+        assert said not in words(ann.get(f"{path}/letter"))
 
 
 def test_a_letter_too_short_to_be_measured_is_drafted(tmp_path: Path) -> None:
@@ -639,7 +730,8 @@ def test_practice_gives_feedback_and_touches_nothing_live(practising: Started) -
     assert practising.parts.log.size == size
     assert practising.client.get("/metrics").text.count("grounds_decisions_total{") == metrics
     assert practising.parts.metrics.decisions.collect() == decided
-    assert ann.get(f"/practice/{tiny.NAME}/3").status_code == 404
+    for number in ("3", "0", "999", "9" * 5000, "one"):
+        assert "Page not found" in words(ann.get(f"/practice/{tiny.NAME}/{number}")), number
     assert ann.get("/practice/none/1").status_code == 404
     files = practising.settings.data_dir.glob("practice*")
     assert all(b"ann" not in each.read_bytes() for each in files)

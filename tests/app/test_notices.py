@@ -227,6 +227,9 @@ def test_changes_are_told_apart_from_one_that_needs_them_all(demonstration: Star
             ("something else with any one of these changes.", len(found) > 1),
         ):
             assert (said in letter["text"]) is applies, name
+        for change in (part for each in found for part in each["changes"]):
+            assert re.search(rf"{change['label']}: [^(\n]+ instead of [^(\n]+", letter["text"])
+        assert not re.search(r"\bnot (no|not)\b", letter["text"])
     assert seen >= {0, 2}
 
 

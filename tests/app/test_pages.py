@@ -396,7 +396,7 @@ def test_every_answer_of_every_kind_is_guarded(service: Started) -> None:
     ("path", "heading", "status"),
     [
         (f"/decisions/{UNKNOWN_ID}", "There is no such case", 404),
-        ("/decisions/none", "Something in what you sent has to be corrected", 422),
+        ("/decisions/none", "Page not found", 404),
         ("/nowhere", "Page not found", 404),
         ("/problems/none", "Page not found", 404),
     ],

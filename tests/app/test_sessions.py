@@ -326,7 +326,7 @@ def test_what_was_written_is_shown_where_the_session_has_ended(demo: Started, fi
     ("page", "link"),
     [
         ("/transparency", "/sign-in?back=/transparency"),
-        ("/cases?which=all", "/sign-in"),  # it leads to the sign-in page, which knows where from
+        ("/cases?which=all", "/sign-in?back=/cases%3Fwhich%3Dall"),  # by way of the sign-in page
         ("/", "/sign-in"),
         ("/signed-out", "/sign-in"),
     ],

@@ -96,6 +96,31 @@ def test_a_cases_facts_can_be_read_on_paper(signed_in: SignedIn, world: World) -
     assert_fits(window)
 
 
+def test_what_is_folded_away_is_there_on_paper(signed_in: SignedIn, world: World) -> None:
+    window = signed_in(None, javascript=False).new_page()
+    window.goto(world.fill("/transparency/{model}"))
+    fact = window.locator("details li").first.element_handle()
+    shown = "element => element.checkVisibility()"
+    assert not fact.evaluate(shown)
+    window.emulate_media(media="print")
+    assert fact.evaluate(shown)
+
+
+@pytest.mark.parametrize("name", ["audit-decisions", "reference"])
+def test_nothing_on_paper_is_out_of_sight(signed_in: SignedIn, world: World, name: str) -> None:
+    """Of a list the last column was, and of an example all beyond its first lines."""
+    page = next(each for each in PAGES if each.name == name)
+    window = signed_in(page.role).new_page()
+    window.set_viewport_size({"width": PAPER, "height": 800})
+    window.emulate_media(media="print")
+    window.goto(world.fill(page.path))
+    assert_fits(window)
+    hidden = window.locator("main .app-scroll, main pre").evaluate_all(
+        "all => all.filter(each => each.scrollHeight > each.clientHeight + 1)"
+    )
+    assert hidden == []
+
+
 def assert_speaks_welsh(context: BrowserContext, path: str, role: Role | None) -> None:
     window = context.new_page()
     window.goto(path)

@@ -92,11 +92,20 @@ def test_a_caseworker_decides_and_writes(signed_in: SignedIn, case: str, javascr
         choose(window, window.locator(f"input[name={group}]").first)
     write(window, window.locator("textarea[name=reason_text]"), "I have read the papers.")
     press(window, button(window, "Record the decision"))
-    expect(window.locator("main")).to_contain_text("I have read the papers.")
-    press(window, link_to(window, f"/decisions/{case}/letter"))
-    expect(window.locator("main article")).to_contain_text("We will not deal with your application")
-    press(window, button(window, "Record it as sent"))
-    expect(window.locator("main")).to_contain_text("1 letter is recorded.")
+    expect(window.get_by_role("alert")).to_contain_text("Record the letter to the person first")
+    tab_to(window, link_to(window, f"/decisions/{case}/letter"))
+    with window.expect_popup() as opened:
+        window.keyboard.press("Enter")
+    letter = opened.value
+    expect(letter.locator("main article")).to_contain_text("We will not deal with your application")
+    press(letter, button(letter, "Record it as sent"))
+    expect(letter.locator("main")).to_contain_text("1 letter is recorded.")
+    letter.close()
+    # What was filled in before is still there.
+    press(window, button(window, "Record the decision"))
+    decided = window.locator("#decision ~ dl")
+    expect(decided).to_contain_text("No priority")
+    expect(decided).to_contain_text("I have read the papers.")
 
 
 @with_and_without_javascript
@@ -108,6 +117,41 @@ def test_a_caseworker_who_gives_no_reason_is_told_where(
     press(window, button(window, "Record the decision"))
     expect(window.get_by_role("alert")).to_contain_text("There is a problem")
     expect(button(window, "Record the decision")).to_be_visible()
+
+
+@with_and_without_javascript
+def test_taking_a_case_takes_away_nothing_that_was_written(
+    signed_in: SignedIn, case: str, javascript: bool
+) -> None:
+    """The button is the first of the form that it leaves alone, and yet not the one for Enter."""
+    window = signed_in(Role.CASEWORKER, javascript=javascript).new_page()
+    window.goto(f"/decisions/{case}")
+    first, why = window.locator("input[name=outcome]").first, window.get_by_label("Why?")
+    first.check()
+    why.fill("I have read the papers.")
+    with window.expect_navigation():
+        button(window, "Take this case").click()
+    expect(window.get_by_text("You have this case.")).to_be_visible()
+    expect(first).to_be_checked()
+    expect(why).to_have_value("I have read the papers.")
+    first.focus()
+    with window.expect_navigation():
+        window.keyboard.press("Enter")
+    expect(window.get_by_role("alert")).to_contain_text("Choose a reason")
+    expect(window.get_by_text("You have this case.")).to_be_visible()
+
+
+def test_the_letter_that_is_printed_is_the_edited_one(signed_in: SignedIn, case: str) -> None:
+    window = signed_in(Role.CASEWORKER).new_page()
+    window.goto(f"/decisions/{case}/letter")
+    window.get_by_role("textbox", name="Text of the letter").fill(
+        "You owe us -£5.\n\n\nGood <b>bye</b>,\nus"
+    )
+    written = ["You owe us -\N{WORD JOINER}£5.", "Good <b>bye</b>,\nus"]
+    expect(window.locator("article p")).to_have_text(written, use_inner_text=True)
+    window.get_by_role("link", name="Back to case").click()
+    window.go_back()
+    expect(window.locator("article p")).to_have_text(written, use_inner_text=True)
 
 
 @with_and_without_javascript
@@ -125,7 +169,7 @@ def test_a_reviewer_answers_a_contest(
     window.goto(f"/decisions/{case}/letter?outcome=no-priority&language=en")
     press(window, button(window, "Record it as sent"))
     window.goto(f"/decisions/{case}/contest")
-    review(window, case)
+    review(window, case, by_enter=True)
     window.goto(f"/decisions/{case}")
     expect(window.locator("#decision ~ dl")).to_contain_text("No priority")
     expect(window.locator("#decision ~ dl")).to_contain_text("Reviewed by")
@@ -133,12 +177,17 @@ def test_a_reviewer_answers_a_contest(
     expect(link_to(window, f"/decisions/{case}")).to_have_count(0)
 
 
-def review(window: Window, case: str) -> None:
+def review(window: Window, case: str, *, by_enter: bool = False) -> None:
     form = window.locator(f"form[action='/decisions/{case}/contest']")
     choose(window, form.get_by_label("No priority"))
     choose(window, form.get_by_label("I know something that the model does not"))
     write(window, form.get_by_label("Why?"), "The home was not visited.")
-    press(window, button(window, "Record the review"))
+    if by_enter:
+        form.get_by_label("No priority").focus()
+        with window.expect_navigation():
+            window.keyboard.press("Enter")
+    else:
+        press(window, button(window, "Record the review"))
 
 
 @with_and_without_javascript

@@ -25,3 +25,21 @@ async function follow() {
   setTimeout(follow, 2000);
 }
 setTimeout(follow, 2000);
+
+// The letter as it will look, which is what is printed, follows the text that is edited.
+const text = document.querySelector("textarea#text");
+const letter = document.querySelector(".app-letter");
+function show() {
+  const paragraphs = text.value.split("\n\n").filter(each => each.trim());
+  letter.replaceChildren(...paragraphs.map(each => {
+    const paragraph = document.createElement("p");
+    paragraph.className = "govuk-body";
+    paragraph.textContent = each.replace(/^\n+|\n+$/g, "").replaceAll("-£", "-\u2060£");
+    return paragraph;
+  }));
+}
+if (text && letter) {
+  text.addEventListener("input", show);
+  // Whoever comes back to the page finds what they had written in it.
+  addEventListener("pageshow", () => { if (text.value !== text.defaultValue) show(); });
+}
