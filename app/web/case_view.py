@@ -52,6 +52,17 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedLetter:
+    """A letter to the person, as it was recorded."""
+
+    outcome: str
+    language: str
+    text: str
+    who: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """The decision in force."""
 
@@ -141,7 +152,7 @@ class CaseView:
     """The outcomes that others propose, where two have to agree."""
     own_proposal: str | None
     """The outcome that the reader proposes."""
-    letters: int
+    letters: list[RecordedLetter]
     events: list[Happened]
     receipt: Receipt
     form: Form
@@ -199,7 +210,7 @@ def case_view(
         if visible
         else [],
         own_proposal=proposals.get(reader.name),
-        letters=len(case.of_type(NOTICE)),
+        letters=_letters(case, labels, texts) if visible else [],
         events=[
             _happened(event, labels, texts, visible=visible)
             for event in case.events
@@ -347,6 +358,19 @@ def _proposals(case: CaseFile, labels: Mapping[str, str]) -> dict[str, str]:
         event.actor: labels.get(str(event.content["outcome"]), "")
         for event in case.of_type(CASEWORKER_DECISION)
     }
+
+
+def _letters(case: CaseFile, labels: Mapping[str, str], texts: Texts) -> list[RecordedLetter]:
+    return [
+        RecordedLetter(
+            outcome=labels.get(event.content["outcome"], event.content["outcome"]),
+            language=event.content["language"],
+            text=event.content["text"],
+            who=event.actor,
+            when=case_words.moment(event.at, texts),
+        )
+        for event in case.of_type(NOTICE)
+    ]
 
 
 def _happened(

@@ -562,7 +562,11 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     assert ann.post(path, **{**said, "text": ""}, action="record").status_code == 422
     assert "No letter is recorded yet" in words(ann.get(f"/decisions/{answer['id']}"))
     assert ann.post(path, **said, action="record").status_code == 303
-    assert "1 letter is recorded" in words(ann.get(f"/decisions/{answer['id']}"))
+    # Whoever reviews the case reads what the person was told.
+    for visitor in (ann, Visitor(demonstration, "rev", Role.REVIEWER)):
+        shown = words(visitor.get(f"/decisions/{answer['id']}"))
+        assert "1 letter is recorded. Read the letter that ann recorded, " in shown
+        assert " ".join(text.split()) in shown
     welsh = ann.get(f"{path}?language=cy").text
     assert "Cyngor Bwrdeistref Northmoor" in welsh
 
