@@ -119,12 +119,7 @@ def check_text(
     weighed, has a place left open or is too hard to read; NoticeUnavailableError where the factors
     have no words in the language.
     """
-    left_open = _OPEN_PLACE.findall(text)
-    if left_open:
-        places = "1 place" if len(left_open) == 1 else f"{len(left_open)} places"
-        raise NoticeIncompleteError(
-            f"the notice has {places} left open: [[...]]", left_open=len(left_open)
-        )
+    check_filled_in(text)
     said = _one_line(text)
     missing = [
         label
@@ -143,6 +138,16 @@ def check_text(
             f"want at most {reading.limit}; shorter sentences and shorter words help"
         )
     return reading
+
+
+def check_filled_in(text: str) -> None:
+    """Raise NoticeIncompleteError for a letter that has a place left open."""
+    left_open = _OPEN_PLACE.findall(text)
+    if left_open:
+        places = "1 place" if len(left_open) == 1 else f"{len(left_open)} places"
+        raise NoticeIncompleteError(
+            f"the notice has {places} left open: [[...]]", left_open=len(left_open)
+        )
 
 
 def _one_line(text: str) -> str:

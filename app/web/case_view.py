@@ -392,7 +392,9 @@ def _happened(
         when=case_words.moment(event.at, texts),
         datetime=event.at,
         who=event.actor,
-        text=". ".join(part.rstrip(".") for part in parts) + ("." if parts else ""),
+        text=" ".join(
+            part if part.endswith((".", "?", "!", "…")) else f"{part}." for part in parts
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from app.api.parts import Parts, parts_of
 from app.api.recorded_reads import record_read
 from app.cases import CaseFile
 from app.domain import Caller, Role
-from app.notices.writer import Letter
+from app.notices.writer import Letter, check_filled_in
 from app.refusals import NoticeIncompleteError, NoticeUnavailableError
 from app.reveal import open_case
 from app.visible import is_visible
@@ -153,7 +153,10 @@ async def _pdf(decision_id: str, text: str, language: str, texts: Texts) -> Resp
 
     _ = texts.gettext
     try:
+        check_filled_in(text)  # a file is what is sent
         content = await run_in_threadpool(letter_pdf, text, language=language)
+    except NoticeIncompleteError as refused:
+        return _incomplete(refused, texts)
     except UnprintableError as refused:
         shown = refused.character
         return _("The letter cannot be printed with this character in it: %(character)s") % {

@@ -132,7 +132,7 @@ def test_departing_asks_for_just_what_following_asks(
     path = f"/decisions/{new_case(concurrent)}"
     ann = Visitor(concurrent.started, "ann")
     assert "checked" not in ann.get(path).text.partition('/decision"')[2], "nothing is chosen"
-    said = {**DECISION, "outcome": outcome}
+    said = {**DECISION, "outcome": outcome, "reason_text": "Do the papers not say so?"}
     for name in said:
         lacking = {each: text for each, text in said.items() if each != name}
         refused = ann.post(f"{path}/decision", **lacking)
@@ -142,6 +142,7 @@ def test_departing_asks_for_just_what_following_asks(
         assert ann.post(f"{path}/decision", **{**said, name: "other than those"}).status_code == 422
     assert ann.post(f"{path}/decision", **said).status_code == 303
     assert words_ in words(ann.get(path))
+    assert ". Do the papers not say so? " in words(ann.get(path)), "in what has happened"
     # Sent twice it leads to what the first one made; anything else comes too late.
     assert ann.post(f"{path}/decision", **said).status_code == 303
     assert ann.post(f"{path}/decision", **{**said, "reason_text": "Another."}).status_code == 409
@@ -554,8 +555,9 @@ def test_a_letter_is_drafted_made_a_file_and_recorded(demonstration: Started) ->
     refused = ann.post(path, **{**said, "text": "Dear person, no."}, action="record")
     assert refused.status_code == 422
     assert "Name in the letter what weighed: " in words(refused)
-    unfilled = ann.post(path, **{**said, "text": f"{text}\n\n[[why]]"}, action="record")
-    assert "Fill in the places that stand in [[ ]]" in words(unfilled)
+    for action in ("record", "pdf"):
+        unfilled = ann.post(path, **{**said, "text": f"{text}\n\n[[why]]"}, action=action)
+        assert "Fill in the places that stand in [[ ]]" in words(unfilled)
     hard = " ".join(["Notwithstanding", "administrative", "considerations"] * 60)
     refused = ann.post(path, **{**said, "text": f"{text}\n\n{hard}"}, action="record")
     assert "The letter is too hard to read" in words(refused)
