@@ -122,6 +122,19 @@ def test_near_misses_of_a_note_are_refused(change: Callable[[bytes], bytes]) -> 
         open_note(changed, [VerifierKey.parse(LOG_VKEY)])
 
 
+def test_a_note_has_at_most_a_million_bytes() -> None:
+    key = SigningKey.generate("log")
+    rest = len(Note("\n", (key.sign("\n"),)).format())
+    for more in (0, 1):
+        text = "x" * (1_000_000 - rest + more) + "\n"
+        note = Note(text, (key.sign(text),)).format()
+        if more:
+            with pytest.raises(NoteError, match="1000001 bytes, want at most 1000000"):
+                open_note(note, [key.verifier])
+        else:
+            open_note(note, [key.verifier])
+
+
 def test_sixteen_signatures_and_blank_lines_in_the_text_are_accepted() -> None:
     keys = [SigningKey.generate(f"log{number}") for number in range(16)]
     text = "first\n\nsecond\n"
