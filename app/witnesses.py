@@ -90,6 +90,11 @@ class Witnesses:
         self._states = {known.name: WitnessState(known.name) for known in policy.witnesses}
         self._cosigned = self._recall()
         self._short: str | None = None
+        for known in policy.witnesses:
+            if known.url is not None:
+                # Before it has cosigned anything it is as one that has not for long.
+                metrics.witness_size.labels(known.name).set(0)
+                metrics.witness_time.labels(known.name).set(0)
 
     @property
     def states(self) -> Sequence[WitnessState]:
