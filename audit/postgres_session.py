@@ -49,6 +49,7 @@ _SERVER_SETTINGS = {
     "search_path": f"{SCHEMA}, pg_temp",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
     "statement_timeout": "10s",
     "lock_timeout": "5s",
     # A process that hangs while it holds the lock on appending loses it, and its transaction.
@@ -189,7 +190,10 @@ class Session:
             self._drop()
             return LogUnavailableError(message)
         if isinstance(err, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
-            return LogMissingError(f"{self.name} holds no log: run `grounds log migrate`")
+            return LogMissingError(
+                f"{self.name} holds no log, or none that this role may read: run `grounds log migrate`"
+                " as the tables' owner, with --role and this role's name"
+            )
         if isinstance(err, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return DamagedLogError(message)
         return LogStateError(message)

@@ -45,7 +45,7 @@ from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.cutting_proxy import Cut, CuttingProxy
 from tests.authority import Authority
-from tests.postgres import Database, Server
+from tests.postgres import APPLICATION, Database, Server
 
 ROOT = Path(__file__).parents[2]
 RACES = 1_000
@@ -658,6 +658,27 @@ def test_a_database_without_tables_names_the_command(
 ) -> None:
     with pytest.raises(LogMissingError, match="grounds log migrate"):
         open_replica(url=postgres_server.url("postgres", "postgres"))
+
+
+def test_a_role_without_rights_is_told_which_command_gives_them(
+    open_replica: OpenReplica, database: Database
+) -> None:
+    database.execute("REVOKE USAGE ON SCHEMA grounds FROM grounds_app")
+    with pytest.raises(LogMissingError, match=r"grounds log migrate.*--role"):
+        open_replica()
+
+
+def test_the_databases_own_settings_change_nothing_of_the_log(
+    open_replica: OpenReplica, database: Database
+) -> None:
+    database.execute("DROP SCHEMA grounds CASCADE")
+    for setting in ("standard_conforming_strings = off", "bytea_output = escape"):
+        database.execute(f"ALTER DATABASE {database.name} SET {setting}")
+    migrate(database.owner_url, role=APPLICATION)
+    log = open_replica()
+    log.append([event("a")])
+    log.checkpoint()
+    check_open_log(log)
 
 
 def test_a_server_that_may_lose_commits_is_refused(
