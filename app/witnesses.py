@@ -188,6 +188,9 @@ class Witnesses:
             raise WitnessFaultError(
                 "conflict", f"it answered {response.status_code} from size {old}"
             )
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            # As one does that has lost its memory. Its operator adds the log again.
+            raise WitnessFaultError("refused", "it does not know this log, or is not there (404)")
         if response.status_code != HTTPStatus.OK:
             raise WitnessFaultError("refused", f"it answered {response.status_code}")
         return _signature_in(response, known, note)

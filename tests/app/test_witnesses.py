@@ -154,6 +154,7 @@ def test_a_missing_witness_is_an_alarm_and_the_last_quorum_is_kept(setting: Sett
         assert witnesses.cosigned == kept
         assert witnesses.alarms == ["the log's newest checkpoint lacks its quorum of witnesses"]
         assert not witnesses.is_complete
+        assert "does not know this log" in witnesses.states[1].detail
 
     setting.run(alone)
     assert setting.failures("b", "refused") == 1
