@@ -33,6 +33,7 @@ retention_app = typer.Typer(help="Erase what has been kept for long enough.", no
 log_app = typer.Typer(help="Look after the log's tables and signing key.", no_args_is_help=True)
 
 NOTHING_ERASED = 1
+UNPURGED = "still in files: a process reads them, or PostgreSQL must clean up (VACUUM FULL)"
 
 Basis = Annotated[
     str, typer.Option(help="The ground in law. It stays in the log: nothing about a person.")
@@ -142,7 +143,7 @@ def erase(
             raise typer.Exit(NOTHING_ERASED)
         say(
             f"{len(done.indexes):,} records erased, "
-            + ("gone from every file" if done.purged else "still in the write-ahead log")
+            + ("gone from every file" if done.purged else UNPURGED)
             + _backups(kept.custody)
         )
 
@@ -154,6 +155,7 @@ def retention_run(data_dir: DataDir = None) -> None:
         done = kept.custody.expire(log, actor=OPERATOR.name, new_id=new_id)
         say(
             f"{len(done.erased):,} records erased, {done.held:,} kept by a hold"
+            + ("" if done.purged else f"; {UNPURGED}")
             + _backups(kept.custody)
         )
 

@@ -71,7 +71,8 @@ class HttpSource:
                         raise SourceError(f"{path} took more than {_LONGEST_SECONDS:g} s")
                 return bytes(content)
         except httpx.HTTPError as error:
-            raise SourceError(f"{path}: {type(error).__name__}") from error
+            address = self._client.base_url.copy_with(userinfo=b"")  # no password
+            raise SourceError(f"{address}{path}: {str(error) or type(error).__name__}") from error
 
     def close(self) -> None:
         """End the connection."""

@@ -26,6 +26,7 @@ from app.work import Earlier, Made, Outcome, Prepared, Recorded, Unfinished, Wor
 from audit.errors import (
     DamagedLogError,
     DuplicateIdempotencyError,
+    LogRolledBackError,
     LogStateError,
     OvertakenError,
     RecordRejectedError,
@@ -183,6 +184,8 @@ class Engine:
         """Why nothing can be recorded at present, or None."""
         if not self._accepting or not self._thread.is_alive():
             return "the engine is not running"
+        if isinstance(self._log.broken, LogRolledBackError):
+            return "the database was set back, or another one answers: it lacks what was recorded"
         if self._log.broken is not None:
             return "a write to the log failed; restart the service once the disk is sound"
         failure = self._last_failure

@@ -59,6 +59,7 @@ from app.contests import contest_entries
 from app.domain import Clock, NewId
 from app.engine import Engine
 from app.environment import environment
+from app.errors import PROBLEMS
 from app.first_start import check_served, find_models, register_found
 from app.ids import new_id, utc_now
 from app.index import store as index_store
@@ -86,6 +87,7 @@ from app.policy import PolicyError
 from app.practice import PracticeCases, PracticeStore
 from app.practice_error import PracticeError
 from app.registry import Registry
+from app.replay import VERDICTS
 from app.replay_report import REPLAY_RUN
 from app.retention import RetentionError
 from app.served import ServedModel
@@ -422,7 +424,12 @@ def assemble(
     signs in.
     """
     served = registry.serving
-    metrics = Metrics(sorted(served), ROUTE_PATHS)
+    metrics = Metrics(
+        sorted(served),
+        ROUTE_PATHS,
+        problems={kind.slug for kind in PROBLEMS.values()},
+        verdicts=VERDICTS,
+    )
     monitor = Monitor(log, served, _watched, protected, metrics, refresh=registry.refresh)
     metrics.registry.register(MonitorGauges(monitor, registry))
     runtime = environment(settings)

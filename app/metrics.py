@@ -36,8 +36,18 @@ NO_ROUTE = "none"
 class Metrics:
     """The service's own registry and every metric in it."""
 
-    def __init__(self, models: Sequence[str], routes: Iterable[str] = ()) -> None:
-        """Bind the label values of the hot path once."""
+    def __init__(
+        self,
+        models: Sequence[str],
+        routes: Iterable[str] = (),
+        *,
+        problems: Iterable[str] = (),
+        verdicts: Iterable[str] = (),
+    ) -> None:
+        """Bind the label values of the hot path once; ``problems`` and ``verdicts`` begin at 0.
+
+        A series that begins with its first event has not increased, and no alert would tell of it.
+        """
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         stage = LazyHistogram(
@@ -101,9 +111,13 @@ class Metrics:
             ["type"],
             registry=self.registry,
         )
+        for problem in problems:
+            self.errors.labels(problem)
         self.replays = Counter(
             "grounds_replays_total", "Replays by verdict.", ["verdict"], registry=self.registry
         )
+        for verdict in verdicts:
+            self.replays.labels(verdict)
         self.group_size = LazyHistogram(
             "grounds_commit_group_size",
             "Records committed in one transaction.",

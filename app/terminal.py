@@ -1,5 +1,6 @@
 """The terminal as the commands use it: what they print, how far they are, and where the data are."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from app.settings import Settings
 
 # No markup: what is printed comes from cards, rows, keys and paths, where a bracket is a bracket.
 out = Console(markup=False)
+if not out.is_terminal and not os.environ.get("COLUMNS"):
+    out.width = 200  # for a table's words to be whole where a program reads them
 err = Console(stderr=True, markup=False)
 
 DataDir = Annotated[

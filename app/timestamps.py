@@ -33,6 +33,8 @@ from audit.records import Idempotency, NewRecord
 TIMESTAMP = "timestamp"
 TIMEOUT_SECONDS = 10.0
 INTERVAL_SECONDS = 3600.0
+RETRY_SECONDS = 300.0
+"""How long after the authority gave none it is asked again: meanwhile the alarm stands."""
 
 _log = structlog.get_logger("grounds.timestamps")
 
@@ -121,10 +123,12 @@ class Timestamps:
         return [] if self._fault is None else [f"no timestamp over the log: {self._fault}"]
 
     async def stamp_if_due(self, note: bytes) -> None:
-        """Have ``note`` stamped when an hour has passed and the log has grown; never raises."""
+        """Have ``note`` stamped when it is time again and the log has grown; never raises."""
         now = self._clock()
         size = unverified_checkpoint(note, origin=self._log.origin).size
-        if self._due is not None and (now - self._due).total_seconds() < INTERVAL_SECONDS:
+        pause = INTERVAL_SECONDS if self._fault is None else RETRY_SECONDS
+        # Less than nothing has passed when the clock was set back.
+        if self._due is not None and 0 <= (now - self._due).total_seconds() < pause:
             return
         if size <= self._covered:
             return

@@ -90,6 +90,11 @@ class Witnesses:
         self._states = {known.name: WitnessState(known.name) for known in policy.witnesses}
         self._cosigned = self._recall()
         self._short: str | None = None
+        for known in policy.witnesses:
+            if known.url is not None:
+                # Before it has cosigned anything it is as one that has not for long.
+                metrics.witness_size.labels(known.name).set(0)
+                metrics.witness_time.labels(known.name).set(0)
 
     @property
     def states(self) -> Sequence[WitnessState]:
@@ -183,6 +188,9 @@ class Witnesses:
             raise WitnessFaultError(
                 "conflict", f"it answered {response.status_code} from size {old}"
             )
+        if response.status_code == HTTPStatus.NOT_FOUND:
+            # As one does that has lost its memory. Its operator adds the log again.
+            raise WitnessFaultError("refused", "it does not know this log, or is not there (404)")
         if response.status_code != HTTPStatus.OK:
             raise WitnessFaultError("refused", f"it answered {response.status_code}")
         return _signature_in(response, known, note)

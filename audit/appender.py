@@ -67,7 +67,7 @@ class Appender:
         self._writer = writer
         self._groups = GroupBuilder(origin=origin, keys=keys)
         self._lock = threading.Lock()
-        self._broken: str | None = None
+        self._broken: LogStateError | None = None
         self._closed = False
         self._tree = GrowingTree()
         self._erasures = 0
@@ -79,7 +79,7 @@ class Appender:
         return self._tree.size
 
     @property
-    def broken(self) -> str | None:
+    def broken(self) -> LogStateError | None:
         """Return why nothing more is written, or None."""
         return self._broken
 
@@ -186,7 +186,7 @@ class Appender:
         try:
             yield
         except (LogBrokenError, LogRolledBackError) as err:
-            self._broken = str(err)
+            self._broken = err
             raise
 
     def check_usable(self) -> None:

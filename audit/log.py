@@ -143,7 +143,7 @@ class Log(LogReader):
         return self._appender.size
 
     @property
-    def broken(self) -> str | None:
+    def broken(self) -> LogStateError | None:
         """Return why the log refuses to append, or None while it does not."""
         return self._appender.broken
 

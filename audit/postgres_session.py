@@ -49,6 +49,7 @@ _SERVER_SETTINGS = {
     "search_path": f"{SCHEMA}, pg_temp",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
+    "standard_conforming_strings": "on",
     "statement_timeout": "10s",
     "lock_timeout": "5s",
     # A process that hangs while it holds the lock on appending loses it, and its transaction.
@@ -170,9 +171,13 @@ class Session:
             raise asyncpg.PostgresConnectionError(
                 "the server takes no writes: a standby, or default_transaction_read_only"
             ) from err
+        except OSError:
+            raise  # a certificate that is not trusted is a ValueError too
         except (ValueError, asyncpg.ClientConfigurationError):
             # Without its cause: that may quote the address, and with it the password.
-            raise LogStateError(f"the address of {self.name} is not one of PostgreSQL") from None
+            raise LogStateError(
+                f"the address of {self.name} is not one of PostgreSQL, or a file for TLS is missing"
+            ) from None
 
     def _failed(self, err: BaseException, what: str) -> LogStateError:
         """Return what ``err`` means to the log; a connection in an unknown state is dropped."""
@@ -185,7 +190,10 @@ class Session:
             self._drop()
             return LogUnavailableError(message)
         if isinstance(err, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
-            return LogMissingError(f"{self.name} holds no log: run `grounds log migrate`")
+            return LogMissingError(
+                f"{self.name} holds no log, or none that this role may read: run `grounds log migrate`"
+                " as the tables' owner, with --role and this role's name"
+            )
         if isinstance(err, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError):
             return DamagedLogError(message)
         return LogStateError(message)
@@ -225,12 +233,20 @@ def describe(url: str) -> str:
         place = f"{parts.hostname or 'local'}{f':{parts.port}' if parts.port else ''}"
     except ValueError:
         parts, place = urlsplit(""), ""
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise LogStateError("the log's address is not a URL like postgresql://user@host/database")
+    # An `@` or a fragment is of a password in which `/` or `#` was not escaped, or of another slip.
+    misread = "@" in parts.path or parts.netloc.count("@") > 1 or parts.fragment
+    if parts.scheme not in ("postgresql", "postgres") or misread:
+        raise LogStateError(
+            "the log's address is not a URL like postgresql://user@host/database, where `/`, `#`, `?`,"
+            " `@` and `%` of a password are written as %2F, %23, %3F, %40 and %25"
+        )
     return f"PostgreSQL database {parts.path.lstrip('/') or 'of the user'} on {place}"
 
 
 def _first_line(err: BaseException) -> str:
     """Return what went wrong, without the details, in which a server may quote rows."""
-    text = str(err.args[0]) if err.args else ""
+    if isinstance(err, OSError) and err.strerror:
+        text = err.strerror
+    else:
+        text = str(err.args[0]) if err.args else ""
     return text.splitlines()[0] if text else "no answer in time"

@@ -153,6 +153,9 @@ def test_a_key_is_shown_once_listed_and_revoked(tmp_path: Path) -> None:
     assert caller.role is Role.CALLER
     narrow = run("key", "list", "--data-dir", tmp_path, COLUMNS="40")
     assert caller.key_id in narrow.stdout
+    piped = run("key", "list", "--data-dir", tmp_path, COLUMNS="")
+    (row,) = [line for line in piped.stdout.splitlines() if caller.key_id in line]
+    assert re.search(r"Desk \[7\] .+ caller .+ \d{4}-\d\d-\d\dT[\d:.]+Z ", row)
     listed = run("key", "list", "--data-dir", tmp_path)
     assert listed.returncode == 0
     assert caller.key_id in listed.stdout

@@ -23,7 +23,9 @@ from audit.appender import More
 from audit.errors import (
     DamagedLogError,
     DuplicateIdError,
+    LogBrokenError,
     LogFullError,
+    LogRolledBackError,
     LogStateError,
     LogUnavailableError,
 )
@@ -71,7 +73,7 @@ class FullDisk:
     def __init__(self, log: Log, failures: int) -> None:
         self._log = log
         self._failures = failures
-        self.broken: str | None = None
+        self.broken: LogStateError | None = None
 
     def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         return self._log.draft(records)
@@ -408,13 +410,20 @@ def test_while_a_store_hangs_nothing_is_ready(log: Log, monkeypatch: pytest.Monk
     assert faults == [None, "the log has not taken a record for some seconds", None]
 
 
-def test_after_a_broken_log_nothing_is_ready(log: Log) -> None:
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (LogBrokenError("fsync failed"), "once the disk is sound"),
+        (LogRolledBackError("the database has 1 entries, it had 2"), "the database was set back"),
+    ],
+)
+def test_after_a_broken_log_nothing_is_ready(log: Log, broken: LogStateError, said: str) -> None:
     disk = FullDisk(log, failures=0)
-    disk.broken = "fsync failed"
+    disk.broken = broken
     faults: list[str | None] = []
     run(disk, [], check=lambda engine: faults.append(engine.fault))
     assert faults[0] is not None
-    assert "restart" in faults[0]
+    assert said in faults[0]
 
 
 def test_a_stopped_engine_takes_nothing_and_a_full_queue_says_so(log: Log) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import apsw
 import httpx
 import pytest
 
@@ -83,6 +84,25 @@ def test_a_subject_is_erased(stopped: Stopped) -> None:
     assert again.stdout == "Nothing was there to erase: it was erased before.\n"
     wrong = here("erase", "--basis", "b", "--data-dir", stopped.data)
     assert wrong.returncode == cli.CANNOT
+
+
+@pytest.mark.parametrize(
+    "command", [("erase", "--subject", "s", "--basis", "Art. 17"), ("retention", "run")]
+)
+def test_what_an_erasure_leaves_in_files_is_told(
+    stopped: Stopped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    rules = tmp_path / "retention.yaml"
+    period = {"keep_days": 0, "erase_after_days": 0, "basis": "b"}
+    rules.write_text(json.dumps({"models": {tiny.NAME: period}}))
+    monkeypatch.setenv("GROUNDS_RETENTION_FILE", str(rules))
+    reader = apsw.Connection(str(stopped.data / "log" / "log.sqlite3"))
+    with closing(reader):
+        reader.execute("BEGIN").execute("SELECT count(*) FROM entry").fetchall()
+        done = here(*command, "--data-dir", stopped.data)
+    assert done.returncode == 0
+    assert "2 records erased" in done.stdout
+    assert "still in files" in done.stdout
 
 
 def test_a_subject_that_nobody_knows_ends_with_a_code_that_scripts_see(stopped: Stopped) -> None:

@@ -14,10 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app import lifecycle
 from app.domain import Role
+from app.errors import PROBLEMS
 from app.main import ROUTE_PATHS
 from app.metrics import FOLLOWED, NO_ROUTE, OVERRODE, SHADOW_RESULTS, STAGES
 from app.monitoring.gauges import BOUNDS
 from app.monitoring.histogram import LATENCY_BUCKETS, LazyHistogram
+from app.replay import VERDICTS
 from app.settings import Settings
 from tests.app import tiny
 from tests.started import Started, start
@@ -133,11 +135,20 @@ def test_nothing_that_a_stranger_sends_adds_a_series(service: Started) -> None:
     assert "first" not in str(seen)
 
 
+def test_what_an_alert_waits_for_is_there_before_it_happens(service: Started) -> None:
+    """A series that begins at 1 has not increased: its first event would go unheard."""
+    series = scrape(service)
+    for problem in PROBLEMS.values():
+        assert value(series, "grounds_errors_total", type=problem.slug) == 0
+    for verdict in VERDICTS:
+        assert value(series, "grounds_replays_total", verdict=verdict) == 0
+
+
 def test_every_label_value_is_known_beforehand(service: Started) -> None:
     service.ask(tiny.NAME, tiny.CASE)
     service.ask("no-such", tiny.CASE)
     served = service.parts.served[tiny.NAME]
-    known = {
+    known: dict[str, set[str]] = {
         "model": {"tiny"},
         "outcome": {"yes", "no"},
         "rule": {"high", "low"},
@@ -150,7 +161,8 @@ def test_every_label_value_is_known_beforehand(service: Started) -> None:
         "arm": {"live"},
         "policy": {served.policy_digest},
         "result": set(SHADOW_RESULTS),
-        "type": {"unknown-model"},
+        "type": {kind.slug for kind in PROBLEMS.values()},
+        "verdict": set(VERDICTS),
         "version": {"1"},
         "digest": {served.bundle.digest},
         "method": {served.explainer.method},

@@ -118,6 +118,16 @@ def test_a_source_that_sends_too_much_or_nothing_is_no_log(monkeypatch: pytest.M
         HttpSource("http://log.example.org/log")
 
 
+def test_a_log_that_cannot_be_reached_is_named_with_the_reason_and_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    reason = r"^http://127\.0\.0\.1:1/log/checkpoint: .+ refused"
+    source = HttpSource("http://me:s3cret@127.0.0.1:1/log")
+    with closing(source), pytest.raises(SourceError, match=reason):
+        source.get("checkpoint")
+
+
 def test_a_source_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     minutes = count()

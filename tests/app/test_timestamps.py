@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from app.domain import Role
+from app.ids import utc_now
 from app.settings import Settings
-from app.timestamps import TIMESTAMP, first_timestamp_after
+from app.timestamps import RETRY_SECONDS, TIMESTAMP, first_timestamp_after
 from audit import standalone_verify
 from audit.leaf import parse_leaf
 from audit.rare import RareEntries
@@ -133,6 +135,25 @@ def test_a_timestamp_that_does_not_hold_is_not_kept_and_raises_the_alarm(
     (alarm,) = stamped.client.get("/health/ready").json()["alarms"]
     assert alarm.startswith("no timestamp over the log")
     served.spoil, timestamps._due = False, None
+    step(stamped)
+    assert stamps(stamped) == before + 1
+    assert stamped.client.get("/health/ready").json()["alarms"] == []
+
+
+@pytest.mark.parametrize("again", [-RETRY_SECONDS, 3600.0 * 24])
+def test_an_authority_that_failed_is_asked_again_soon_even_by_a_clock_that_was_set_back(
+    stamped: Started, served: Served, again: float
+) -> None:
+    stamped.ask(tiny.NAME, tiny.CASE)
+    timestamps = stamped.parts.checkpointer._timestamps
+    assert timestamps is not None
+    served.spoil, timestamps._due = True, None
+    step(stamped)
+    before = stamps(stamped)
+    served.spoil = False
+    step(stamped)
+    assert stamps(stamped) == before
+    timestamps._due = utc_now() + timedelta(seconds=again)
     step(stamped)
     assert stamps(stamped) == before + 1
     assert stamped.client.get("/health/ready").json()["alarms"] == []

@@ -96,6 +96,22 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
         witness.close()
 
 
+def test_a_witness_that_never_cosigns_is_on_the_metrics(setting: Setting) -> None:
+    setting.apps["b"] = httpx.ASGITransport(Starlette(routes=[]))
+
+    async def work(witnesses: Witnesses) -> None:
+        await witnesses.collect(setting.grow())
+
+    setting.run(work, "group q any a b\nquorum q\n")
+    times = {
+        sample.labels["witness"]: sample.value
+        for family in setting.metrics.witness_time.collect()
+        for sample in family.samples
+    }
+    assert times["a"] > 0
+    assert times["b"] == 0
+
+
 def test_every_checkpoint_gets_its_cosignatures(setting: Setting) -> None:
     async def work(witnesses: Witnesses) -> None:
         for count in (1, 1, 300, 1):
@@ -138,6 +154,7 @@ def test_a_missing_witness_is_an_alarm_and_the_last_quorum_is_kept(setting: Sett
         assert witnesses.cosigned == kept
         assert witnesses.alarms == ["the log's newest checkpoint lacks its quorum of witnesses"]
         assert not witnesses.is_complete
+        assert "does not know this log" in witnesses.states[1].detail
 
     setting.run(alone)
     assert setting.failures("b", "refused") == 1

@@ -5,12 +5,14 @@ import itertools
 import os
 import random
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,7 +44,8 @@ from audit.verify import verify
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock
 from tests.audit.cutting_proxy import Cut, CuttingProxy
-from tests.postgres import Database, Server
+from tests.authority import Authority
+from tests.postgres import APPLICATION, Database, Server
 
 ROOT = Path(__file__).parents[2]
 RACES = 1_000
@@ -558,7 +561,7 @@ def test_a_database_set_back_is_refused_by_running_and_starting_replicas(
         set_back()
         with pytest.raises(LogRolledBackError):
             log.checkpoint()
-        assert log.broken
+        assert isinstance(log.broken, LogRolledBackError)
         with pytest.raises(LogStateError):
             log.append([event("c")])
         with pytest.raises(LogRolledBackError, match="older than what others have seen"):
@@ -657,6 +660,27 @@ def test_a_database_without_tables_names_the_command(
         open_replica(url=postgres_server.url("postgres", "postgres"))
 
 
+def test_a_role_without_rights_is_told_which_command_gives_them(
+    open_replica: OpenReplica, database: Database
+) -> None:
+    database.execute("REVOKE USAGE ON SCHEMA grounds FROM grounds_app")
+    with pytest.raises(LogMissingError, match=r"grounds log migrate.*--role"):
+        open_replica()
+
+
+def test_the_databases_own_settings_change_nothing_of_the_log(
+    open_replica: OpenReplica, database: Database
+) -> None:
+    database.execute("DROP SCHEMA grounds CASCADE")
+    for setting in ("standard_conforming_strings = off", "bytea_output = escape"):
+        database.execute(f"ALTER DATABASE {database.name} SET {setting}")
+    migrate(database.owner_url, role=APPLICATION)
+    log = open_replica()
+    log.append([event("a")])
+    log.checkpoint()
+    check_open_log(log)
+
+
 def test_a_server_that_may_lose_commits_is_refused(
     open_replica: OpenReplica, database: Database
 ) -> None:
@@ -678,6 +702,10 @@ def test_a_server_that_may_lose_commits_is_refused(
         "postgresql://user:s3cret@127.0.0.1:1/log?sslmode=nonsense",
         "postgresql://user:s3cret@[::1/log",
         "mysql://user:s3cret@host/log",
+        "postgresql:/user:s3cret@host/log",
+        "postgresql://user:12/s3cret@127.0.0.1:1/log",
+        "postgresql://user:12#s3cret@127.0.0.1:1/log",
+        "postgresql://user:12@s3cret@127.0.0.1:1/log",
         "user:s3cret@host",
     ],
 )
@@ -690,6 +718,40 @@ def test_no_message_holds_the_password(tmp_path: Path, url: str) -> None:
     while error is not None:
         assert "s3cret" not in str(error)
         error = error.__cause__
+
+
+def test_a_server_whose_certificate_nobody_trusts_is_named_for_that(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    other = Authority(tmp_path / "other")
+    (tmp_path / "root.pem").write_bytes(other.root)
+    with tls_server(authority.directory / "root.pem", authority.directory / "root.key") as port:
+        address = f"postgresql://user:s3cret@127.0.0.1:{port}/log"
+        store = PostgresStore(f"{address}?sslmode=verify-ca&sslrootcert={tmp_path / 'root.pem'}")
+        with pytest.raises(LogUnavailableError, match="certificate verify failed"):
+            Log.open(tmp_path / "log", origin=ORIGIN, clock=Clock(), create=True, store=store)
+
+
+@contextmanager
+def tls_server(certificate: Path, key: Path) -> Iterator[int]:
+    """Take connections as PostgreSQL does that speaks TLS, and go no further; yield the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, suppress(OSError):
+                    connection.recv(8)  # SSLRequest
+                    connection.sendall(b"S")
+                    context.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 WRITER = """
