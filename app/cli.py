@@ -172,6 +172,9 @@ def verify(
         options.append("--no-keys")
     if json_output:
         options.append("--json")
+    if settings.master_key_command is not None:
+        words = settings.master_key_command.get_secret_value()
+        options.append(f"--master-key-command={words}")
     arguments = ["verify", str(log_directory(settings)), *options]
     sys.exit(audit(arguments, source=log_source(settings)))
 

@@ -6,6 +6,7 @@ from app.domain import Clock
 from app.settings import Settings
 from audit.errors import LogLockedError
 from audit.log import Log
+from audit.master_key import Command, command_of
 from audit.reader import LogReader
 from audit.scan import Source
 from audit.sqlite_scan import SqliteSource
@@ -24,6 +25,7 @@ def read_log(settings: Settings, *, with_keys: bool = True) -> LogReader:
         origin=settings.log_origin,
         with_keys=with_keys,
         store=log_store(settings),
+        master_command=master_command(settings),
     )
 
 
@@ -35,7 +37,14 @@ def write_log(settings: Settings, *, clock: Clock, create: bool = False) -> Log:
         clock=clock,
         create=create,
         store=log_store(settings),
+        master_command=master_command(settings),
     )
+
+
+def master_command(settings: Settings) -> Command:
+    """Return the program that gives the log's master key; empty where a file does. Raises KeyFileError."""
+    words = settings.master_key_command
+    return command_of("" if words is None else words.get_secret_value())
 
 
 def log_store(settings: Settings) -> Store:

@@ -112,6 +112,14 @@ class Settings(BaseSettings):
             "it the log is a SQLite file in the data directory, of one service alone."
         ),
     ] = None
+    master_key_command: Annotated[
+        SecretStr | None,
+        Field(
+            description="A program, with its arguments, that prints the log's master key as base64: the way to "
+            "a key management service. It is run without a shell at each start, also of a command that "
+            "opens the log. Without it the key is in a file."
+        ),
+    ] = None
     host: Annotated[str, Field(description="The address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(description="The port to listen on; 0 takes a free one.")] = 8080
     public_url: Annotated[

@@ -18,7 +18,7 @@ from app.engine import Engine
 from app.errors import AppError, UnknownVerificationError
 from app.ids import timestamp
 from app.log_entries import EntryWork
-from app.log_store import log_directory, log_source
+from app.log_store import log_directory, log_source, master_command
 from app.settings import Settings
 from audit.errors import AuditError
 from audit.faults import Fault
@@ -82,6 +82,7 @@ class Verifications:
         self, settings: Settings, log: Log, engine: Engine, *, clock: Clock, new_id: NewId
     ) -> None:
         self._directory, self._source = log_directory(settings), log_source(settings)
+        self._master_command = master_command(settings)
         self._log, self._engine = log, engine
         self._clock, self._new_id = clock, new_id
         self._rare = RareEntries(log, (VERIFIED,))
@@ -142,7 +143,13 @@ class Verifications:
         def advance(done: int, total: int) -> None:
             self._current = replace(begun, done=done, total=total)
 
-        return verify(self._directory, source=self._source, workers=_PROCESSES, progress=advance)
+        return verify(
+            self._directory,
+            source=self._source,
+            workers=_PROCESSES,
+            progress=advance,
+            master_command=self._master_command,
+        )
 
     async def _record(self, begun: Verification, report: Report) -> None:
         ended = timestamp(self._clock())

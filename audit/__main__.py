@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from audit.errors import AuditError
+from audit.master_key import command_of
 from audit.scan import Source
 from audit.verify import Report, verify
 
@@ -56,6 +57,12 @@ def main(
     verb.add_argument(
         "--no-keys", action="store_true", help="do not decrypt payloads even if the keys are there"
     )
+    verb.add_argument(
+        "--master-key-command",
+        default="",
+        metavar="PROGRAM",
+        help="a program, with its arguments, that prints the master key, if no file holds it",
+    )
     verb.add_argument("--json", action="store_true", help="print the report as JSON")
     verb.add_argument("--quiet", action="store_true", help="show no progress")
     options = parser.parse_args(arguments)
@@ -74,6 +81,7 @@ def main(
             use_keys=not options.no_keys,
             workers=options.workers,
             source=source,
+            master_command=command_of(options.master_key_command),
             progress=show if visible else lambda _done, _total: None,
         )
     except (AuditError, OSError) as error:

@@ -7,6 +7,7 @@ from audit.errors import ForeignKeyError, LeafError, NoteError
 from audit.faults import Faults
 from audit.keys import NAMES, read_keys, staged_vkey
 from audit.leaf import Facts, parse_leaf
+from audit.master_key import Command
 from audit.note import VerifierKey
 from audit.records import GENESIS
 from audit.rotation import Rotation, parse_rotation, rotation_id
@@ -29,7 +30,7 @@ class LogIdentity:
         """The key that handed over to the newest."""
         self._read_genesis()
 
-    def owns_keys(self, directory: Path) -> bool:
+    def owns_keys(self, directory: Path, master_command: Command) -> bool:
         """Return whether the keys in ``directory`` are this log's, reporting which are not.
 
         Between the entry that hands over to a new key and the files that change places, the old
@@ -37,11 +38,12 @@ class LogIdentity:
         KeyFileError.
         """
         try:
-            named = read_keys(directory, origin=self.origin).named()
+            keys = read_keys(directory, origin=self.origin, master_command=master_command)
         except ForeignKeyError:
             # A damaged first entry may name another log than the one that the keys are of.
             self._faults.add(None, "key-file", "the signing key in the key files is of another log")
             return False
+        named = keys.named()
         if named["vkey"] == self._vkey_before:
             named["vkey"] = staged_vkey(directory, origin=self.origin) or named["vkey"]
         strange = [NAMES[name] for name, got in named.items() if self._facts.get(name) != got]

@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.errors import ForeignKeyError, KeyFileError, NoteError
 from audit.files import write_durably
-from audit.note import SigningKey, decode_base64, encode_base64
+from audit.master_key import FROM_FILE, SECRET_BYTES, Command, parsed_secret, printed_key
+from audit.note import SigningKey, encode_base64
 
 SIGNING_KEY_FILE = "log.key"
 MASTER_KEY_FILE = "master.key"
@@ -24,7 +25,6 @@ RETIRING_KEY_FILE = "log.key.retiring"
 """The signing key before this one; it signs beside it until everybody has learnt the new one."""
 NAMES = {"vkey": "signing key", "master_check": "master key", "digest_check": "digest key"}
 """What people call what the log's first entry names."""
-_SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,25 +55,27 @@ class LogKeys:
         }
 
 
-def create_keys(directory: Path, *, origin: str) -> None:
-    """Make the three key files of a new log. Existing files are kept: a crash may have left some.
+def create_keys(directory: Path, *, origin: str, master_command: Command = FROM_FILE) -> None:
+    """Make the key files of a new log. Existing files are kept: a crash may have left some.
 
-    Raises KeyFileError when the directory or a file left there is open to others.
+    A master key that ``master_command`` gives is made by whoever keeps it. Raises KeyFileError when the
+    directory or a file left there is open to others.
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     _check_mode(directory, 0o700)
     contents = {
         SIGNING_KEY_FILE: SigningKey.generate(origin).format(),
-        MASTER_KEY_FILE: encode_base64(os.urandom(_SECRET_BYTES)),
-        DIGEST_KEY_FILE: encode_base64(os.urandom(_SECRET_BYTES)),
+        DIGEST_KEY_FILE: encode_base64(os.urandom(SECRET_BYTES)),
     }
+    if not master_command:
+        contents[MASTER_KEY_FILE] = encode_base64(os.urandom(SECRET_BYTES))
     for name, text in contents.items():
         if not (directory / name).exists():
             write_durably(directory / name, text.encode() + b"\n", mode=0o600)
 
 
-def read_keys(directory: Path, *, origin: str) -> LogKeys:
-    """Read the key files of an existing log.
+def read_keys(directory: Path, *, origin: str, master_command: Command = FROM_FILE) -> LogKeys:
+    """Read the key files of an existing log, and the master key from ``master_command`` if there is one.
 
     Raises KeyFileError, saying how to mend it, when one is missing, malformed or open to others.
     """
@@ -86,7 +88,7 @@ def read_keys(directory: Path, *, origin: str) -> LogKeys:
     retiring = None
     if (directory / RETIRING_KEY_FILE).exists():
         retiring = _read_signing_key(directory / RETIRING_KEY_FILE, origin)
-    master = _read_secret(directory / MASTER_KEY_FILE)
+    master = _read_master(directory / MASTER_KEY_FILE, master_command)
     digest = _read_secret(directory / DIGEST_KEY_FILE)
     return LogKeys(
         signing=signing,
@@ -147,14 +149,21 @@ def _read_signing_key(path: Path, origin: str) -> SigningKey:
     return key
 
 
+def _read_master(path: Path, command: Command) -> bytes:
+    if not command:
+        return _read_secret(path)
+    printed = printed_key(command)
+    # Both are there while somebody moves the key into a service: then it is to be the same one.
+    if path.exists() and _read_secret(path) != printed:
+        raise KeyFileError(f"{path} is another master key than the one that {command[0]} gives")
+    return printed
+
+
 def _read_secret(path: Path) -> bytes:
     try:
-        secret = decode_base64(_read_text(path))
+        return parsed_secret(_read_text(path))
     except NoteError as err:
         raise KeyFileError(f"{path} is not a key: {err}") from err
-    if len(secret) != _SECRET_BYTES:
-        raise KeyFileError(f"{path} holds {len(secret)} bytes, want {_SECRET_BYTES}")
-    return secret
 
 
 def _read_text(path: Path) -> str:

@@ -39,6 +39,7 @@ from audit.keys import (
 )
 from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Facts, parse_leaf
+from audit.master_key import FROM_FILE, Command
 from audit.note import SigningKey
 from audit.outside import OutsideMemory
 from audit.proof import LogProof
@@ -65,9 +66,11 @@ class Log(LogReader):
         keys: LogKeys,
         store: Store,
         writer: Writer,
+        master_command: Command,
     ) -> None:
         """Use ``Log.open``."""
         super().__init__(directory, origin=origin, keys=keys, store=store)
+        self._master_command = master_command
         self._secrets = keys
         self._writer = writer
         self._appender = Appender(
@@ -89,11 +92,12 @@ class Log(LogReader):
         create: bool = False,
         facts: Facts | None = None,
         store: Store | None = None,
+        master_command: Command = FROM_FILE,
     ) -> "Log":
         """Open a log for writing; with ``create``, make a log where there is none.
 
         ``directory`` holds the keys and the last signed checkpoint, and the rows too unless another
-        ``store`` does. ``origin`` names the log for good. ``facts`` go into the genesis entry of a
+        ``store`` does. ``master_command`` gives the master key, if no file does. ``origin`` names the log for good. ``facts`` go into the genesis entry of a
         new log. Raises LogMissingError, LogLockedError, LogUnavailableError, KeyFileError,
         SchemaVersionError, LogRolledBackError, DamagedLogError.
         """
@@ -108,10 +112,17 @@ class Log(LogReader):
         try:
             if not found:
                 _check_nothing_signed(directory, store)
-                create_keys(directory / KEYS_DIRECTORY, origin=origin)
-            keys = read_keys(directory / KEYS_DIRECTORY, origin=origin)
+                create_keys(
+                    directory / KEYS_DIRECTORY, origin=origin, master_command=master_command
+                )
+            keys = read_keys(
+                directory / KEYS_DIRECTORY, origin=origin, master_command=master_command
+            )
             writer.prepare_schema()
-            log = cls(directory, origin=origin, clock=clock, keys=keys, store=store, writer=writer)
+            log = cls(
+                directory, origin=origin, clock=clock, keys=keys, store=store, writer=writer,
+                master_command=master_command,
+            )  # fmt: skip
             log._start(facts or {})
         except BaseException:
             # The caller gets the first error; what fails while backing out would only hide it.
@@ -337,7 +348,11 @@ class Log(LogReader):
 
     def _use_keys(self) -> None:
         """Read the key files again."""
-        keys = read_keys(self.directory / KEYS_DIRECTORY, origin=self.origin)
+        keys = read_keys(
+            self.directory / KEYS_DIRECTORY,
+            origin=self.origin,
+            master_command=self._master_command,
+        )
         self._keys = self._secrets = keys
         self._signer.keys = keys.signers
 

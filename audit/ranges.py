@@ -13,6 +13,7 @@ from audit.entry_checks import EntryChecks
 from audit.errors import LogStateError
 from audit.findings import RangeFindings, RangeTask
 from audit.keys import read_keys
+from audit.master_key import Command
 from audit.note import VerifierKey
 from audit.scan import Scanner, Source
 from audit.tiles import TILE_WIDTH
@@ -32,12 +33,15 @@ class Setup:
     origin: str
     vkeys: tuple[str, ...]
     keys_directory: Path | None
+    master_command: Command
 
     def checks(self, scanner: Scanner) -> EntryChecks:
         """Return checks over a view. Raises KeyFileError."""
         keys = None
         if self.keys_directory is not None:
-            keys = read_keys(self.keys_directory, origin=self.origin)
+            keys = read_keys(
+                self.keys_directory, origin=self.origin, master_command=self.master_command
+            )
         trusted = [VerifierKey.parse(vkey) for vkey in self.vkeys]
         return EntryChecks(scanner, origin=self.origin, trusted=trusted, keys=keys)
 

@@ -25,6 +25,7 @@ from audit.errors import (
 from audit.keys import LogKeys, read_keys
 from audit.layout import KEYS_DIRECTORY
 from audit.leaf import Leaf, parse_leaf
+from audit.master_key import FROM_FILE, Command
 from audit.note import VerifierKey
 from audit.proof import LogProof
 from audit.records import Idempotency, IdempotencyMatch, Receipt, StoredRecord
@@ -47,14 +48,24 @@ class LogReader:
 
     @classmethod
     def open_readonly(
-        cls, directory: Path, *, origin: str, with_keys: bool = True, store: Store | None = None
+        cls,
+        directory: Path,
+        *,
+        origin: str,
+        with_keys: bool = True,
+        store: Store | None = None,
+        master_command: Command = FROM_FILE,
     ) -> "LogReader":
         """Open a log beside its writer. ``with_keys=False`` needs no secret and reads no payload.
 
-        ``directory`` holds the keys, and the rows too unless another ``store`` does. Raises
-        LogMissingError, SchemaVersionError, KeyFileError.
+        ``directory`` holds the keys, and the rows too unless another ``store`` does; ``master_command``
+        gives the master key, if no file does. Raises LogMissingError, SchemaVersionError, KeyFileError.
         """
-        keys = read_keys(directory / KEYS_DIRECTORY, origin=origin) if with_keys else None
+        keys = None
+        if with_keys:
+            keys = read_keys(
+                directory / KEYS_DIRECTORY, origin=origin, master_command=master_command
+            )
         return cls(directory, origin=origin, keys=keys, store=store or SqliteStore(directory))
 
     @property

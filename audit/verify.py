@@ -20,6 +20,7 @@ from audit.errors import DamagedLogError, ProofError, RootMismatchError
 from audit.faults import Fault, Faults
 from audit.identity import LogIdentity
 from audit.layout import KEYS_DIRECTORY
+from audit.master_key import FROM_FILE, Command
 from audit.note import VerifierKey
 from audit.outside import OutsideMemory, SignedCount
 from audit.ranges import ENTRIES_PER_TASK, Pool, Progress, Setup, tasks_of
@@ -72,6 +73,7 @@ def verify(
     source: Source | None = None,
     workers: int | None = None,
     entries_per_task: int = ENTRIES_PER_TASK,
+    master_command: Command = FROM_FILE,
 ) -> Report:
     """Check every stored byte of the log in ``directory`` and return what was found.
 
@@ -79,7 +81,7 @@ def verify(
     ``held`` are signed checkpoints that the log must still continue; of ``start``, another, only
     what came after it is read. With ``use_keys`` and a readable key directory payloads are
     decrypted and compared too. ``source`` is where the rows are when they are not in the
-    directory's own database. ``workers`` is how many processes read, one for each core by default;
+    directory's own database. ``master_command`` gives the master key, if no file does. ``workers`` is how many processes read, one for each core by default;
     a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed
     vkey, LogUnavailableError when the server goes away meanwhile, LogStateError when a log that was at
     rest was opened for writing meanwhile.
@@ -98,7 +100,9 @@ def verify(
         if count is not None:
             check_count(scanner, faults, count)
         identity = LogIdentity(scanner, faults, given)
-        run = _Verification(source, scanner, faults, identity, directory / KEYS_DIRECTORY)
+        run = _Verification(
+            source, scanner, faults, identity, directory / KEYS_DIRECTORY, master_command
+        )
         pool = Pool(workers or os.cpu_count() or 1, progress)
         report = run.run(
             pool,
@@ -125,12 +129,14 @@ class _Verification:
         faults: Faults,
         identity: LogIdentity,
         keys_directory: Path,
+        master_command: Command,
     ) -> None:
         self._source = source
         self._scanner = scanner
         self._faults = faults
         self._identity = identity
         self._keys_directory = keys_directory
+        self._master_command = master_command
         self._tree = TreeChecks(scanner, faults)
 
     def run(
@@ -150,12 +156,13 @@ class _Verification:
         for message in scanner.tail_faults():
             faults.add(None, "wal", message)
         has_keys = use_keys and self._keys_directory.is_dir() and identity.origin != ""
-        opens = has_keys and identity.owns_keys(self._keys_directory)
+        opens = has_keys and identity.owns_keys(self._keys_directory, self._master_command)
         setup = Setup(
             self._source,
             identity.origin,
             tuple(key.format() for key in identity.trusted),
             self._keys_directory if opens else None,
+            self._master_command,
         )
         size = self._extent()
         signed_checks = SignedChecks(scanner, faults, setup.checks(scanner))

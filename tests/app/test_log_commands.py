@@ -13,11 +13,13 @@ from pathlib import Path
 import apsw
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from app import cli, cli_log
 from app.ids import utc_now
 from app.settings import Settings
 from audit import standalone_verify
+from audit.leaf import parse_leaf
 from audit.log import Log
 from audit.reader import LogReader
 from tests.app import tiny
@@ -187,3 +189,32 @@ def test_a_witness_runs_prints_its_key_and_cosigns(stopped: Stopped, tmp_path: P
         process.wait(20)
         process.stdout.close()
     assert (directory / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_with_a_program_that_gives_the_master_key_the_service_and_every_command_ask_it(
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "unwrap.py"
+    program.write_text(f"import sys\nassert sys.argv[1] == 'a word'\nprint({'A' * 43 + '='!r})\n")
+    words = f"{sys.executable} {program} 'a word'"
+    settings = Settings(
+        models_dir=tiny_models, data_dir=tmp_path / "data", master_key_command=SecretStr(words)
+    )
+    with start(settings) as service:
+        decision = service.ask(tiny.NAME, tiny.CASE, subject="s").json()["id"]
+        assert service.parts.log.read(decision).payload
+        started = next(
+            each
+            for each in service.parts.log.entries(0, service.parts.log.size)
+            if parse_leaf(each.leaf).type == "started"
+        )
+        told = service.parts.log.read(started.id).payload or b""
+    assert b"unwrap.py" not in told, "there may be a password among its words"
+    assert not (settings.data_dir / "log" / "keys" / "master.key").exists()
+    without = here("erase", "--subject", "s", "--basis", "law", "--data-dir", settings.data_dir)
+    assert (without.returncode, "master.key is missing" in without.stderr) == (2, True)
+    monkeypatch.setenv("GROUNDS_MASTER_KEY_COMMAND", words)
+    verified = here("verify", "--data-dir", settings.data_dir)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    erased = here("erase", "--subject", "s", "--basis", "law", "--data-dir", settings.data_dir)
+    assert "1 records erased" in erased.stdout, erased.stderr
