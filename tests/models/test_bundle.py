@@ -101,9 +101,12 @@ def _directory(path: Path) -> None:
         (lambda p: (p / ".hidden").touch(), r"undeclared \.hidden"),
         (lambda p: (p / "sub").mkdir(), "undeclared sub"),
         (lambda p: (p / "samples.json").unlink(), r"got no samples\.json; want exactly"),
-        (_symlink, r"model\.onnx: got Too many levels of symbolic links; want a regular file"),
-        (_pipe, r"card\.yaml: got no regular file"),
-        (_directory, r"card\.yaml: got no regular file"),
+        (
+            _symlink,
+            r"model\.onnx of bundle .*: got Too many levels of symbolic links; want a regular file",
+        ),
+        (_pipe, r"card\.yaml of bundle .*: got no regular file"),
+        (_directory, r"card\.yaml of bundle .*: got no regular file"),
         (lambda p: os.truncate(p / "card.yaml", (1 << 20) + 1), "more than 1,048,576 bytes"),
     ],
 )
