@@ -25,6 +25,7 @@ from explainers.explanation import (
     Vector,
     add_up,
     gathered,
+    scale_of,
     stated,
 )
 
@@ -145,6 +146,7 @@ class Game:
             linked=margins,
             outputs=np.asarray(scores, dtype=np.float64)[list(self.targets)],
             relative=self.settings.tolerance,
+            scale=scale_of(self.background_scores, is_probability=self.unit == PROBABILITY),
         )
         return stated(terms, values)._replace(
             standard_errors=standard_errors, evaluations=evaluations

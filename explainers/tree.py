@@ -35,6 +35,7 @@ from explainers.explanation import (
     Terms,
     Vector,
     allowed_residual,
+    scale_of,
     stated,
     tolerance_of_sum,
 )
@@ -122,7 +123,9 @@ class TreeExplainer(InTerms):
         for row in range(len(encoded)):
             found = game.found(encoded[row : row + 1])
             own = plain[row * n_scores : (row + 1) * n_scores]
-            sound &= finish_row(found, lookup.ints, lookup.bases, own, lookup.relative, out[row])
+            sound &= finish_row(
+                found, lookup.ints, lookup.bases, own, lookup.relative, lookup.scale, out[row]
+            )
         return sound
 
 
@@ -208,6 +211,10 @@ def _build(
             n_scores=question.n_scores,
             bases=np.stack([signs, bases]),
             relative=relative,
+            scale=scale_of(
+                scores[:, list(question.targets)].astype(np.float64),
+                is_probability=link != "identity" or _is_probability(ensemble),
+            ),
         ),
         n_scores=question.n_scores,
         shape=(game.n_fields + AFTER_FIELDS, len(question.targets)),
@@ -227,11 +234,12 @@ def _check_reading(
     explainer: TreeExplainer, margins: Matrix, explained: tuple[int, ...], scores: NDArray[Any]
 ) -> None:
     """Raise unless the trees as read give the session's own scores on the background."""
+    lookup = explainer.lookup
     for row, own in enumerate(margins):
         outputs = scores[row, list(explainer.terms.targets)].astype(np.float64)
         linked = link_outputs(explainer.terms.link, own)[list(explained)]
         worst = float(np.max(np.abs(linked - outputs)))
-        if not worst <= allowed_residual(outputs, explainer.lookup.relative):
+        if not worst <= allowed_residual(outputs, lookup.relative, lookup.scale):
             raise MethodRefusedError(
                 METHOD,
                 f"the trees as read differ from the graph's own output by {worst:g} on "

@@ -268,6 +268,7 @@ def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
         probe=split_rows(feeds)[0],
         taps=taps,
         alone_because=bundle.session.alone_because,
+        scale=bundle.session.scale,
     )
     _check_taps(bundle.session, tapped, feeds)
     return replace(bundle, session=tapped)
