@@ -169,7 +169,9 @@ def _build(
         constants, factors = np.exp(exponents), np.exp(np.stack(each, axis=1))
         read = constants * np.multiply.reduce(factors, axis=2).T
     own = np.asarray(scores, dtype=np.float64)[:, list(question.targets)]
-    unit = unit_of(np.asarray(scores, dtype=np.float64))
+    unit = unit_of(
+        np.asarray(scores, dtype=np.float64), gives_probabilities=question.gives_probabilities
+    )
     scale = scale_of(own, is_probability=unit == PROBABILITY)
     check_reading(METHOD, "products", read, own, relative=settings.tolerance, scale=scale)
     return ProductExplainer(

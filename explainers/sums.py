@@ -164,7 +164,9 @@ def _build(
     if reading.link == "identity" and scores.dtype == np.float32:
         trees = sum(len(part.ensemble.roots) for part in parts if isinstance(part, TreeGame))
         tolerance = tolerance_of_sum(tolerance, trees)
-    unit = _UNITS.get(reading.link) or unit_of(np.asarray(scores, dtype=np.float64))
+    unit = _UNITS.get(reading.link) or unit_of(
+        np.asarray(scores, dtype=np.float64), gives_probabilities=question.gives_probabilities
+    )
     own_scores = np.asarray(scores, dtype=np.float64)[:, list(question.targets)]
     scale = scale_of(own_scores, is_probability=reading.link != "identity" or unit == PROBABILITY)
     explainer = SumExplainer(

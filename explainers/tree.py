@@ -40,6 +40,7 @@ from explainers.explanation import (
     tolerance_of_sum,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
+from explainers.game import OUTPUT, PROBABILITY
 from explainers.graph import Graph, Node
 from explainers.links import LINKS, SEPARATE_LINKS, link_outputs
 from explainers.tree_game import Lookup, TreeGame, build_game, pack
@@ -146,7 +147,7 @@ def plan_trees(question: Question) -> Plan:
         method=METHOD,
         reason=how,
         taps=() if tensor in question.graph.inputs else (tensor,),
-        unit=_unit(ensemble),
+        unit=_unit(question, ensemble),
         build=partial(_build, question, ensemble, tensor, columns, walked, how),
     )
 
@@ -190,11 +191,12 @@ def _build(
     offsets = ensemble.aggregation.offsets[list(linked)]
     bases = signs * game.base_values[list(sums)] + offsets
     explained = tuple(linked.index(column) for column in columns)
+    unit = _unit(question, ensemble)
     relative = settings.tolerance
     if link == "identity" and scores.dtype == np.float32:
         relative = tolerance_of_sum(relative, len(ensemble.roots))
     explainer = TreeExplainer(
-        terms=Terms(METHOD, _unit(ensemble), link, question.targets, bases[list(explained)]),
+        terms=Terms(METHOD, unit, link, question.targets, bases[list(explained)]),
         reason=reason,
         background_rows=len(encoded),
         background_digest=digest_of(background),
@@ -213,7 +215,7 @@ def _build(
             relative=relative,
             scale=scale_of(
                 scores[:, list(question.targets)].astype(np.float64),
-                is_probability=link != "identity" or _is_probability(ensemble),
+                is_probability=link != "identity" or unit == PROBABILITY,
             ),
         ),
         n_scores=question.n_scores,
@@ -309,7 +311,7 @@ def _walked_fields(question: Question, ensemble: Ensemble, tensor: str) -> tuple
     return single_fields(sources, used=used, method=METHOD)
 
 
-def _unit(ensemble: Ensemble) -> str:
+def _unit(question: Question, ensemble: Ensemble) -> str:
     match ensemble.aggregation.link:
         case "logistic":
             return "log-odds"
@@ -318,7 +320,9 @@ def _unit(ensemble: Ensemble) -> str:
         case "probit":
             return "probability before probit"
         case _:
-            return "probability" if _is_probability(ensemble) else "model output"
+            return (
+                PROBABILITY if question.gives_probabilities or _is_probability(ensemble) else OUTPUT
+            )
 
 
 def _is_probability(ensemble: Ensemble) -> bool:

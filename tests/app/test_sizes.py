@@ -4,7 +4,7 @@ Against a fixed limit, a model of millionths could say anything, and one of mill
 its numbers are near 0: there float32 rounds them as it does the far larger ones that they are sums of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ def trees(size: float) -> bytes:
     )
 
 
-GRAPHS = {
+GRAPHS: dict[str, Callable[[float], bytes]] = {
     "linear": linear,
     "tree tables": trees,
     "exact enumeration": lambda size: linear(
