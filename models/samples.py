@@ -106,7 +106,7 @@ def _comparable(sample: Sample, n_scores: int, output: OutputMap, number: int) -
     """
     if len(sample.scores) == n_scores:
         return sample.scores
-    if n_scores == 1 and len(sample.scores) == len(output.classes):
+    if n_scores == 1 and len(sample.scores) == len(output.classes) == 2:
         return (sample.scores[output.positive_index],)
     raise RowsRefusedError(
         f"scores of sample {number}",

@@ -315,6 +315,15 @@ def test_next_to_a_tie_the_label_counts(tmp_path: Path) -> None:
 def test_samples_with_the_wrong_number_of_scores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RowsRefusedError, match="scores of sample 0: got 3 numbers; want 1"):
         write(tmp_path / "b", samples=[Sample(ROW, "yes", (0.2, 0.2, 0.6))])
+    number = card(output=REGRESSION)
+    for scores in ((), (1.0, 2.0)):
+        with pytest.raises(RowsRefusedError, match=r"scores of sample 0: got \d numbers; want 1"):
+            write(
+                tmp_path / "c",
+                model=linear_model(),
+                card_=number,
+                samples=[Sample(ROW, 1.0, scores)],
+            )
 
 
 def with_node(op: str, domain: str = "") -> bytes:
