@@ -390,6 +390,7 @@ def _made(
         other = open_game(
             background, game.run, game.settings, slots=game.slots, targets=game.targets
         )
+        other = replace(other, unit=game.unit)
         return replace(explainer, game=other, terms=other.terms(explainer.method))
     return make(background, targets)
 

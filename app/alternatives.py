@@ -132,7 +132,7 @@ def find_alternatives(
     if not fields.domains:
         return Alternatives((), NOTHING_TO_CHANGE)
     ask = _by_trees(fields, case, scored) or _by_graph(bundle, fields, case, advice)
-    doubt = 0.0 if fields.scores is None else fields.scores.tolerance * max(1.0, abs(advice.score))
+    doubt = 0.0 if fields.scores is None else fields.scores.doubt(advice.score)
 
     def judge(trials: Sequence[Trial]) -> NDArray[np.float64]:
         scores = ask(trials)

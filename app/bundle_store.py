@@ -64,20 +64,20 @@ class BundleStore:
         """
         path = self._bundle_path(digest)
         if not path.is_dir():
-            raise NotStoredError(f"the store {self.directory} has no bundle {digest}")
-        files = read(path)
+            raise NotStoredError(f"the store has no bundle {digest}")
+        files = read(path, called=digest)
         if files.digest != digest:
-            raise FilesRefusedError(f"bundle {path}", got=files.digest, want=digest)
+            raise FilesRefusedError(f"bundle {digest} of the store", got=files.digest, want=digest)
         return files
 
     def policy_by_digest(self, digest: str) -> Policy:
         """Return the policy with this digest; as ``bundle_by_digest``, but PolicyError."""
         path = self._policy_path(digest)
         if not path.is_file():
-            raise NotStoredError(f"the store {self.directory} has no policy {digest}")
-        policy = load_policy(path, lowest_score=inf)
+            raise NotStoredError(f"the store has no policy {digest}")
+        policy = load_policy(path, called=f"policy {digest}", lowest_score=inf)
         if policy.digest != digest:
-            raise PolicyError(f"{path} is the policy {policy.digest}, want {digest}")
+            raise PolicyError(f"policy {digest} of the store is {policy.digest} by now")
         return policy
 
     def _bundle_path(self, digest: str) -> Path:

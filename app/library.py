@@ -54,7 +54,8 @@ class Library:
         ``policies`` returns others by digest, and is asked when one is not found there.
         """
         self._settings = settings
-        self._directories = (store_of(settings).directory, settings.models_dir, *directories)
+        self._named = tuple(directories)
+        self._directories = (store_of(settings).directory, settings.models_dir, *self._named)
         self._served = {(each.bundle.digest, each.policy_digest): each for each in served}
         self._policies: dict[str, Policy] = {}
         self._more_policies = policies
@@ -108,7 +109,9 @@ class Library:
         return join(read(path), policy, self._settings, vouched_for=NOBODY, directory=path.parent)
 
     def _where(self) -> str:
-        return "under " + " or ".join(str(each) for each in self._directories)
+        # Only the directories that whoever asks has named: a service's own places are nobody's business.
+        named = "".join(f", or under {each}" for each in self._named)
+        return f"in the store or the models' directory{named}"
 
     def _bundle(self, digest: str) -> Path | None:
         for served in self._served.values():

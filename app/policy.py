@@ -223,17 +223,20 @@ class Policy(Strict):
         return f"the score is {low!r} or more and below {high!r}"
 
 
-def load_policy(path: Path, *, lowest_score: float, highest_score: float = inf) -> Policy:
+def load_policy(
+    path: Path, *, lowest_score: float, highest_score: float = inf, called: str | None = None
+) -> Policy:
     """Return the policy in ``path``; the scores are the least and the greatest that the model can give.
 
-    Raises PolicyError saying what is wrong in which field.
+    Raises PolicyError saying what is wrong in which field of the file, or of what it is ``called``.
     """
+    called = called or str(path)
     try:
         raw = path.read_bytes()
     except OSError as err:
-        raise PolicyError(f"cannot read the policy {path}: {err.strerror}") from err
+        raise PolicyError(f"cannot read {called}: {err.strerror}") from err
     if len(raw) > MAX_POLICY_BYTES:
-        raise PolicyError(f"{path} has {len(raw)} bytes, want at most {MAX_POLICY_BYTES}")
+        raise PolicyError(f"{called} has {len(raw)} bytes, want at most {MAX_POLICY_BYTES}")
     try:
         policy = Policy.model_validate(yaml.safe_load(raw))
     except ValidationError as err:
@@ -241,11 +244,11 @@ def load_policy(path: Path, *, lowest_score: float, highest_score: float = inf) 
             f"{'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}"
             for fault in err.errors()
         )
-        raise PolicyError(f"{path} is not a policy: {faults}") from err
+        raise PolicyError(f"{called} is not a policy: {faults}") from err
     except (yaml.YAMLError, ValueError) as err:  # ValueError: a date that no calendar has
-        raise PolicyError(f"{path} is not YAML: {err}") from err
+        raise PolicyError(f"{called} is not YAML: {err}") from err
     if fault := misfit(policy, lowest_score=lowest_score, highest_score=highest_score):
-        raise PolicyError(f"{path}: {fault}")
+        raise PolicyError(f"{called}: {fault}")
     return policy
 
 

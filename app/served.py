@@ -152,6 +152,7 @@ def _plan(bundle: Bundle, *, targets: tuple[int, ...]) -> Plan:
         targets=targets,
         n_scores=bundle.session.n_scores,
         score_columns=bundle.session.score_columns,
+        gives_probabilities=bundle.card.output.task == "classification",
         untapped_because=bundle.untapped_because,
     )
 

@@ -234,7 +234,7 @@ class Settings(BaseSettings):
         float,
         Field(
             description="How far an explanation may miss the model's own output, as a share of "
-            "the output's scale, before nothing is advised.",
+            "the output's size, before nothing is advised.",
             gt=0,
             le=1e-3,
         ),

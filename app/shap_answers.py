@@ -110,11 +110,12 @@ class FieldGame:
         target = self.bundle.positive_score
         numbers = scores.astype(np.float64)
         own = numbers[:, target]
+        scale = self.bundle.session.scale if self.link == "identity" else 1.0
         with np.errstate(divide="ignore", invalid="ignore"):
             match self.link:
                 case "identity":
                     margins = own.copy()
-                    error = SCORE_ERROR * np.maximum(np.abs(own), 1.0)
+                    error = SCORE_ERROR * np.maximum(np.abs(own), scale)
                     error += self.trees * TREE_ERROR * np.abs(own)
                 case "logistic":
                     margins = np.log(own) - np.log1p(-own)
@@ -131,7 +132,7 @@ class FieldGame:
                     raise NotComparableError(
                         f"cross-check: got the link {self.link}, want one that can be turned round"
                     )
-            error += MARGIN_ERROR * np.maximum(np.abs(margins), 1.0)
+            error += MARGIN_ERROR * np.maximum(np.abs(margins), scale)
         untold = ~np.isfinite(error)
         # Not infinite themselves: what is added up with them must not be their scale.
         margins[untold] = 0.0

@@ -77,8 +77,8 @@ def _signer(files: BundleFiles, settings: Settings) -> Signer | None:
     suppliers = load_suppliers(settings.suppliers_dir)
     if not suppliers:
         raise SignatureRefusedError(
-            f"trusted suppliers in {settings.suppliers_dir}",
-            got="none",
-            want="a NAME.pem for each, in GROUNDS_SUPPLIERS_DIR",
+            "trusted suppliers",
+            got="none in GROUNDS_SUPPLIERS_DIR",
+            want="a NAME.pem for each there",
         )
     return verify_signature(files, suppliers)

@@ -22,8 +22,8 @@ MOST_PLACES = 20
 _WIDTHS: dict[str, tuple[int, str]] = {"float32": (4, "I"), "float64": (8, "Q")}
 _FOLLOWING_SHARE = 1e-6
 """How far a number in a text may move with the numbers it is worked out from, as a share of it: some
-units in the last place of a 32-bit float. It can be a difference of nearly equal ones, so near zero:"""
-_FOLLOWING = 1e-6
+units in the last place of a 32-bit float. It can be a difference of nearly equal ones, so near zero it is a share
+of the largest of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,12 @@ def compare(
     Changes of environment are reported only beside differences: they are what to suspect.
     """
     now = {item.name: item for item in recomputed}
+    largest = max(map(_largest, recorded), default=0.0) or 1.0
     before = {item.name for item in recorded}
     differences = [
         difference
         for item in recorded
-        if (difference := _difference(item, now.get(item.name))) is not None
+        if (difference := _difference(item, now.get(item.name), largest)) is not None
     ]
     differences += [
         Difference(item.name, (), None, "was not recorded")
@@ -142,7 +143,15 @@ def ulps_between(
     return None if first is None or second is None else abs(first - second)
 
 
-def _difference(recorded: Item, recomputed: Item | None) -> Difference | None:
+def _largest(item: Item) -> float:
+    """Return the largest magnitude of an item's numbers, 0 where it has none."""
+    if item.type not in _WIDTHS or len(item.raw) % _WIDTHS[item.type][0]:
+        return 0.0
+    numbers = struct.iter_unpack("<f" if item.type == "float32" else "<d", item.raw)
+    return max((abs(number) for (number,) in numbers if math.isfinite(number)), default=0.0)
+
+
+def _difference(recorded: Item, recomputed: Item | None, largest: float) -> Difference | None:
     if recomputed is None:
         return Difference(recorded.name, (), None, "was not recomputed")
     if recorded == recomputed:
@@ -154,7 +163,7 @@ def _difference(recorded: Item, recomputed: Item | None) -> Difference | None:
     if recorded.type == "bytes":
         return Difference(recorded.name, (), None, "is not the same")
     if recorded.type == "json":
-        return _json_difference(recorded.name, recorded.raw, recomputed.raw)
+        return _json_difference(recorded.name, recorded.raw, recomputed.raw, largest)
     width, _ = _WIDTHS[recorded.type]
     if len(recorded.raw) != len(recomputed.raw) or len(recorded.raw) % width:
         return Difference(
@@ -176,9 +185,10 @@ def _difference(recorded: Item, recomputed: Item | None) -> Difference | None:
     return Difference(recorded.name, tuple(positions), max(known), "numbers differ")
 
 
-def _json_difference(name: str, recorded: bytes, recomputed: bytes) -> Difference:
+def _json_difference(name: str, recorded: bytes, recomputed: bytes, largest: float) -> Difference:
+    near = _FOLLOWING_SHARE * largest
     try:
-        moved = list(_moved(json.loads(recorded), json.loads(recomputed), ""))
+        moved = list(_moved(json.loads(recorded), json.loads(recomputed), "", near))
     except (ValueError, RecursionError):
         return Difference(name, (), None, "is not JSON")
     if not moved:
@@ -189,7 +199,9 @@ def _json_difference(name: str, recorded: bytes, recomputed: bytes) -> Differenc
     return Difference(name, (), None, why, places, follows)
 
 
-def _moved(recorded: object, recomputed: object, place: str) -> Iterator[tuple[str, bool]]:
+def _moved(
+    recorded: object, recomputed: object, place: str, near: float
+) -> Iterator[tuple[str, bool]]:
     """Yield each place where two JSON values differ, and whether a number moved only a little."""
     if isinstance(recorded, dict) and isinstance(recomputed, dict):
         for key in {**recorded, **recomputed}:
@@ -197,18 +209,18 @@ def _moved(recorded: object, recomputed: object, place: str) -> Iterator[tuple[s
             if key not in recorded or key not in recomputed:
                 yield inner, False
             else:
-                yield from _moved(recorded[key], recomputed[key], inner)
+                yield from _moved(recorded[key], recomputed[key], inner, near)
     elif isinstance(recorded, list) and isinstance(recomputed, list):
         if len(recorded) != len(recomputed):
             yield place, False
             return
         for at, (left, right) in enumerate(zip(recorded, recomputed, strict=True)):
-            yield from _moved(left, right, f"{place}.{at}" if place else str(at))
+            yield from _moved(left, right, f"{place}.{at}" if place else str(at), near)
     elif type(recorded) is not type(recomputed) or recorded != recomputed:
         is_small = (
             isinstance(recorded, float)
             and isinstance(recomputed, float)
-            and math.isclose(recorded, recomputed, rel_tol=_FOLLOWING_SHARE, abs_tol=_FOLLOWING)
+            and math.isclose(recorded, recomputed, rel_tol=_FOLLOWING_SHARE, abs_tol=near)
         )
         yield place, is_small
 

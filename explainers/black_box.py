@@ -6,6 +6,7 @@ case can need; the explainer's own method and reason say which it was.
 
 from __future__ import annotations
 
+from functools import partial
 from math import log2
 
 import numpy as np
@@ -46,6 +47,12 @@ ATTENTION = 2
 def plan_black_box(question: Question) -> Plan:
     """Return the plan to explain the graph's scores by running it on hybrid rows."""
     fields = len(question.slots)
+    opened = partial(
+        open_game,
+        slots=question.slots,
+        targets=question.targets,
+        gives_probabilities=question.gives_probabilities,
+    )
 
     def build(background: Feeds, run: Run, settings: ExplainerSettings) -> Explainer:
         rows = rows_of(background)
@@ -57,10 +64,10 @@ def plan_black_box(question: Question) -> Plan:
             )
         except GameTooLargeError as too_large:
             kept, phrase = sampled.thinned(background, rows=rows)
-            game = open_game(kept, run, settings, slots=question.slots, targets=question.targets)
+            game = opened(kept, run, settings)
             slow = ", as a row takes long" if most < MAX_ENUMERATED else ""
             return sampled.build(game, f"{too_large}{slow}; sampled against {phrase}")
-        game = open_game(background, run, settings, slots=question.slots, targets=question.targets)
+        game = opened(background, run, settings)
         return exact.build(
             game, f"{fields} fields against all {rows} background rows can be enumerated"
         )

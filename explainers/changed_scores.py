@@ -70,10 +70,10 @@ class ChangedScores:
             for value in domain.tried if isinstance(domain, Numbers) else domain.values:
                 self._ranks_of(case, domain.field, value)
 
-    @property
-    def tolerance(self) -> float:
-        """How far a score may be from the graph's, in the output's scale or, below 1, in its unit."""
-        return self._explainer.lookup.relative
+    def doubt(self, score: float) -> float:
+        """Return how far a score of this size may be from the graph's."""
+        lookup = self._explainer.lookup
+        return lookup.relative * max(lookup.scale, abs(score))
 
     def case(self, feeds: Feeds, taps: tuple[NDArray[Any], ...]) -> ScoredCase:
         """Return a case that the graph has been run on, ready to be changed."""

@@ -38,12 +38,13 @@ def choose(
     targets: tuple[int, ...],
     n_scores: int,
     score_columns: tuple[int, ...] | None = None,
+    gives_probabilities: bool = False,
     untapped_because: str = "",
 ) -> Plan:
     """Return the plan to explain the scores ``targets`` of the ONNX model ``graph``.
 
     ``score_columns[s]`` says which column of the score output (or which of ``score_outputs``)
-    score ``s`` is; by default they are in the same order. ``untapped_because``, unless empty, says
+    score ``s`` is; by default they are in the same order. ``gives_probabilities``: as in ``Question``. ``untapped_because``, unless empty, says
     why no tensor within the graph can be had, which some methods need. Raises GraphError when the graph is not
     sound. The explainer that the plan builds states its method and reason, which are the black
     box's when the background disproves the plan.
@@ -61,6 +62,7 @@ def choose(
         targets=targets,
         n_scores=n_scores,
         score_columns=columns,
+        gives_probabilities=gives_probabilities,
     )
     refusals: list[str] = []
     for plan_method in EXACT_METHODS:

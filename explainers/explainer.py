@@ -144,6 +144,8 @@ class Question:
     """How many scores the graph returns."""
     score_columns: tuple[int, ...]
     """score index -> column of the graph's own score output (or of ``score_outputs``)."""
+    gives_probabilities: bool = False
+    """Whether the scores are known to be probabilities, as a classifier's are: one alone does not show it."""
 
 
 Build: TypeAlias = Callable[[Feeds, Run, ExplainerSettings], Explainer]

@@ -98,15 +98,24 @@ def stated(terms: Terms, values: Matrix) -> Explanation:
 
 
 def gathered(
-    *, contributions: Matrix, margins: Vector, linked: Vector, outputs: Vector, relative: float
+    *,
+    contributions: Matrix,
+    margins: Vector,
+    linked: Vector,
+    outputs: Vector,
+    relative: float,
+    scale: float,
 ) -> Matrix:
-    """Return the values of an ``Explanation`` from its parts: shapes (T, F), (T,), (T,), (T,)."""
+    """Return the values of an ``Explanation`` from its parts: shapes (T, F), (T,), (T,), (T,).
+
+    ``relative`` and ``scale`` as in ``allowed_residual``.
+    """
     values = np.empty((contributions.shape[1] + AFTER_FIELDS, len(margins)))
     values[:MARGIN] = contributions.T
     values[MARGIN], values[OUTPUT], values[LINKED] = margins, outputs, linked
     # numpy's max, unlike Python's, never loses a NaN.
     values[RESIDUAL] = np.abs(linked - outputs).max()
-    values[ALLOWED] = allowed_residual(outputs, relative)
+    values[ALLOWED] = allowed_residual(outputs, relative, scale)
     return values
 
 
@@ -121,9 +130,18 @@ def add_up(base_values: Vector, contributions: Matrix) -> Vector:
     return margins
 
 
-def allowed_residual(outputs: Vector, relative: float) -> float:
-    """Return ``relative`` times the outputs' scale: the largest magnitude, and at least 1."""
-    return relative * max(1.0, float(np.max(np.abs(outputs), initial=0.0)))
+def scale_of(scores: Matrix, *, is_probability: bool) -> float:
+    """Return the scale of a graph's outputs from its scores of the background, shape (rows, T).
+
+    1 for probabilities, else the mean magnitude: an output near 0 is a sum of numbers far from it, rounded
+    as those are; and all outputs may be far below 1.
+    """
+    return 1.0 if is_probability else float(np.abs(scores).mean()) or 1.0
+
+
+def allowed_residual(outputs: Vector, relative: float, scale: float) -> float:
+    """Return ``relative`` times ``scale``, that of the background, or times these outputs' if larger."""
+    return relative * max(scale, float(np.max(np.abs(outputs), initial=0.0)))
 
 
 def tolerance_of_sum(relative: float, terms: int) -> float:

@@ -25,6 +25,7 @@ from explainers.explanation import (
     Vector,
     add_up,
     gathered,
+    scale_of,
     stated,
 )
 
@@ -145,6 +146,7 @@ class Game:
             linked=margins,
             outputs=np.asarray(scores, dtype=np.float64)[list(self.targets)],
             relative=self.settings.tolerance,
+            scale=scale_of(self.background_scores, is_probability=self.unit == PROBABILITY),
         )
         return stated(terms, values)._replace(
             standard_errors=standard_errors, evaluations=evaluations
@@ -158,6 +160,7 @@ def open_game(
     *,
     slots: tuple[Slot, ...],
     targets: tuple[int, ...],
+    gives_probabilities: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Game:
     """Return the game, with the background scored once.
@@ -189,16 +192,18 @@ def open_game(
         settings=settings,
         background_scores=background_scores,
         background_digest=digest_of(background),
-        unit=unit_of(every_score),
+        unit=unit_of(every_score, gives_probabilities=gives_probabilities),
         clock=clock,
     )
 
 
-def unit_of(scores: Matrix) -> str:
+def unit_of(scores: Matrix, *, gives_probabilities: bool = False) -> str:
     """Return PROBABILITY when every row of ``scores`` is a distribution over classes, else OUTPUT.
 
-    A single score is never taken for a probability: it may be a regression's.
+    A single score is taken for a probability only where it is known to be one: it may be a regression's.
     """
+    if gives_probabilities:
+        return PROBABILITY
     if scores.shape[1] < 2 or scores.min() < 0 or scores.max() > 1:
         return OUTPUT
     return PROBABILITY if np.allclose(scores.sum(axis=1), 1.0, rtol=0, atol=1e-5) else OUTPUT

@@ -92,14 +92,16 @@ def linear_part_of(
     return linear_part(weights, fields=fields, n_fields=n_fields, background=background)
 
 
-def check_reading(method: str, terms: str, read: Matrix, scores: Matrix, relative: float) -> None:
+def check_reading(
+    method: str, terms: str, read: Matrix, scores: Matrix, *, relative: float, scale: float
+) -> None:
     """Raise unless what was read of the graph gives the session's own scores on the background.
 
     Both of shape (rows, targets).
     """
     for row, (own, outputs) in enumerate(zip(read, scores, strict=True)):
         worst = float(np.max(np.abs(own - outputs)))
-        if not worst <= allowed_residual(outputs, relative):
+        if not worst <= allowed_residual(outputs, relative, scale):
             raise MethodRefusedError(
                 method,
                 f"the {terms} as read differ from the graph's own output by {worst:g} on "

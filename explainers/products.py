@@ -37,9 +37,10 @@ from explainers.explanation import (
     Vector,
     add_up,
     gathered,
+    scale_of,
     stated,
 )
-from explainers.game import OUTPUT, unit_of
+from explainers.game import OUTPUT, PROBABILITY, unit_of
 from explainers.linear import LinearPart
 from explainers.parts import (
     PartPlan,
@@ -64,6 +65,8 @@ class ProductExplainer(InTerms):
     background_digest: str
     tolerance: float
     """Largest residual, relative to the output's scale."""
+    scale: float
+    """The outputs' scale; see ``scale_of``."""
     inputs: tuple[str | int, ...]
     """What each part reads: the name of a graph input, or which tap."""
     parts: tuple[LinearPart, ...]
@@ -88,6 +91,7 @@ class ProductExplainer(InTerms):
             linked=margins,
             outputs=np.asarray(scores, dtype=np.float64)[list(self.terms.targets)],
             relative=self.tolerance,
+            scale=self.scale,
         )
         return stated(self.terms, values)
 
@@ -165,11 +169,15 @@ def _build(
         constants, factors = np.exp(exponents), np.exp(np.stack(each, axis=1))
         read = constants * np.multiply.reduce(factors, axis=2).T
     own = np.asarray(scores, dtype=np.float64)[:, list(question.targets)]
-    check_reading(METHOD, "products", read, own, settings.tolerance)
+    unit = unit_of(
+        np.asarray(scores, dtype=np.float64), gives_probabilities=question.gives_probabilities
+    )
+    scale = scale_of(own, is_probability=unit == PROBABILITY)
+    check_reading(METHOD, "products", read, own, relative=settings.tolerance, scale=scale)
     return ProductExplainer(
         terms=Terms(
             method=METHOD,
-            unit=unit_of(np.asarray(scores, dtype=np.float64)),
+            unit=unit,
             link="identity",
             targets=question.targets,
             base_values=read.mean(axis=0),
@@ -178,6 +186,7 @@ def _build(
         background_rows=len(scores),
         background_digest=digest_of(background),
         tolerance=settings.tolerance,
+        scale=scale,
         inputs=inputs,
         parts=tuple(parts),
         constants=constants,

@@ -33,10 +33,11 @@ from explainers.explanation import (
     Terms,
     Vector,
     gathered,
+    scale_of,
     stated,
     tolerance_of_sum,
 )
-from explainers.game import OUTPUT, unit_of
+from explainers.game import OUTPUT, PROBABILITY, unit_of
 from explainers.linear import LinearPart
 from explainers.links import LINKS, link_outputs
 from explainers.parts import (
@@ -68,6 +69,8 @@ class SumExplainer(InTerms):
     background_digest: str
     tolerance: float
     """Largest residual, relative to the output's scale."""
+    scale: float
+    """The outputs' scale; see ``scale_of``."""
     inputs: tuple[str | int, ...]
     """What each part reads: the name of a graph input, or which tap."""
     parts: tuple[Part, ...]
@@ -93,6 +96,7 @@ class SumExplainer(InTerms):
             linked=linked[chosen],
             outputs=np.asarray(scores, dtype=np.float64)[list(self.terms.targets)],
             relative=self.tolerance,
+            scale=self.scale,
         )
         return stated(self.terms, values)
 
@@ -160,10 +164,15 @@ def _build(
     if reading.link == "identity" and scores.dtype == np.float32:
         trees = sum(len(part.ensemble.roots) for part in parts if isinstance(part, TreeGame))
         tolerance = tolerance_of_sum(tolerance, trees)
+    unit = _UNITS.get(reading.link) or unit_of(
+        np.asarray(scores, dtype=np.float64), gives_probabilities=question.gives_probabilities
+    )
+    own_scores = np.asarray(scores, dtype=np.float64)[:, list(question.targets)]
+    scale = scale_of(own_scores, is_probability=reading.link != "identity" or unit == PROBABILITY)
     explainer = SumExplainer(
         terms=Terms(
             method=method,
-            unit=_UNITS.get(reading.link) or unit_of(np.asarray(scores, dtype=np.float64)),
+            unit=unit,
             link=reading.link,
             targets=question.targets,
             base_values=bases[explained],
@@ -172,6 +181,7 @@ def _build(
         background_rows=len(scores),
         background_digest=digest_of(background),
         tolerance=tolerance,
+        scale=scale,
         inputs=inputs,
         parts=tuple(parts),
         margin_bases=bases,
@@ -181,8 +191,9 @@ def _build(
         method,
         "sums",
         np.stack([link_outputs(reading.link, own)[explained] for own in margins]),
-        np.asarray(scores, dtype=np.float64)[:, list(question.targets)],
-        tolerance,
+        own_scores,
+        relative=tolerance,
+        scale=scale,
     )
     # The first explanation, so that compiling is over before the first request.
     first = {name: column[:1] for name, column in background.items()}

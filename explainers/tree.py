@@ -35,10 +35,12 @@ from explainers.explanation import (
     Terms,
     Vector,
     allowed_residual,
+    scale_of,
     stated,
     tolerance_of_sum,
 )
 from explainers.fields import single_fields, trace_fields, verify_fields
+from explainers.game import OUTPUT, PROBABILITY
 from explainers.graph import Graph, Node
 from explainers.links import LINKS, SEPARATE_LINKS, link_outputs
 from explainers.tree_game import Lookup, TreeGame, build_game, pack
@@ -122,7 +124,9 @@ class TreeExplainer(InTerms):
         for row in range(len(encoded)):
             found = game.found(encoded[row : row + 1])
             own = plain[row * n_scores : (row + 1) * n_scores]
-            sound &= finish_row(found, lookup.ints, lookup.bases, own, lookup.relative, out[row])
+            sound &= finish_row(
+                found, lookup.ints, lookup.bases, own, lookup.relative, lookup.scale, out[row]
+            )
         return sound
 
 
@@ -143,7 +147,7 @@ def plan_trees(question: Question) -> Plan:
         method=METHOD,
         reason=how,
         taps=() if tensor in question.graph.inputs else (tensor,),
-        unit=_unit(ensemble),
+        unit=_unit(question, ensemble),
         build=partial(_build, question, ensemble, tensor, columns, walked, how),
     )
 
@@ -187,11 +191,12 @@ def _build(
     offsets = ensemble.aggregation.offsets[list(linked)]
     bases = signs * game.base_values[list(sums)] + offsets
     explained = tuple(linked.index(column) for column in columns)
+    unit = _unit(question, ensemble)
     relative = settings.tolerance
     if link == "identity" and scores.dtype == np.float32:
         relative = tolerance_of_sum(relative, len(ensemble.roots))
     explainer = TreeExplainer(
-        terms=Terms(METHOD, _unit(ensemble), link, question.targets, bases[list(explained)]),
+        terms=Terms(METHOD, unit, link, question.targets, bases[list(explained)]),
         reason=reason,
         background_rows=len(encoded),
         background_digest=digest_of(background),
@@ -208,6 +213,10 @@ def _build(
             n_scores=question.n_scores,
             bases=np.stack([signs, bases]),
             relative=relative,
+            scale=scale_of(
+                scores[:, list(question.targets)].astype(np.float64),
+                is_probability=link != "identity" or unit == PROBABILITY,
+            ),
         ),
         n_scores=question.n_scores,
         shape=(game.n_fields + AFTER_FIELDS, len(question.targets)),
@@ -227,11 +236,12 @@ def _check_reading(
     explainer: TreeExplainer, margins: Matrix, explained: tuple[int, ...], scores: NDArray[Any]
 ) -> None:
     """Raise unless the trees as read give the session's own scores on the background."""
+    lookup = explainer.lookup
     for row, own in enumerate(margins):
         outputs = scores[row, list(explainer.terms.targets)].astype(np.float64)
         linked = link_outputs(explainer.terms.link, own)[list(explained)]
         worst = float(np.max(np.abs(linked - outputs)))
-        if not worst <= allowed_residual(outputs, explainer.lookup.relative):
+        if not worst <= allowed_residual(outputs, lookup.relative, lookup.scale):
             raise MethodRefusedError(
                 METHOD,
                 f"the trees as read differ from the graph's own output by {worst:g} on "
@@ -301,7 +311,7 @@ def _walked_fields(question: Question, ensemble: Ensemble, tensor: str) -> tuple
     return single_fields(sources, used=used, method=METHOD)
 
 
-def _unit(ensemble: Ensemble) -> str:
+def _unit(question: Question, ensemble: Ensemble) -> str:
     match ensemble.aggregation.link:
         case "logistic":
             return "log-odds"
@@ -310,7 +320,9 @@ def _unit(ensemble: Ensemble) -> str:
         case "probit":
             return "probability before probit"
         case _:
-            return "probability" if _is_probability(ensemble) else "model output"
+            return (
+                PROBABILITY if question.gives_probabilities or _is_probability(ensemble) else OUTPUT
+            )
 
 
 def _is_probability(ensemble: Ensemble) -> bool:

@@ -50,6 +50,8 @@ class Lookup(NamedTuple):
     """(2, O): each linked margin is sign x sum + offset; its sign and its base value."""
     relative: float
     """Largest residual, relative to the output's scale."""
+    scale: float
+    """The outputs' scale; see ``scale_of``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def pack(
     n_scores: int = 0,
     bases: Matrix = NO_BASES,
     relative: float = 0.0,
+    scale: float = 1.0,
 ) -> Lookup:
     """Return the packed arrays of ``tables``.
 
@@ -169,6 +172,7 @@ def pack(
         table=tables.table,
         bases=bases,
         relative=relative,
+        scale=scale,
     )
 
 

@@ -132,13 +132,15 @@ def _scatter(
 
 
 @njit(cache=True, nogil=True)
-def finish_row(found: Any, ints: Any, bases: Any, scores: Any, relative: float, out: Any) -> bool:
+def finish_row(
+    found: Any, ints: Any, bases: Any, scores: Any, relative: float, scale: float, out: Any
+) -> bool:
     """Write one row's explanation into ``out``, shape (F + 5, T); return whether it adds up.
 
     ``bases``, shape (2, O): the signs and base values of the O linked margins. ``scores``: what
     the graph returned. ``out`` has the contributions, a row for each field, then MARGIN, OUTPUT and
-    LINKED margin, then the RESIDUAL over all targets and what is ALLOWED: ``relative`` times the
-    outputs' scale (see ``allowed_residual``). Fields come first because taking a row of an array
+    LINKED margin, then the RESIDUAL over all targets and what is ALLOWED: ``relative`` times
+    ``scale``, or times the outputs' own (see ``allowed_residual``). Fields come first because taking a row of an array
     costs half of taking a column.
     """
     n_fields, sums = np.int64(ints[N_FIELDS]), np.int64(ints[N_SUMS])
@@ -154,7 +156,7 @@ def finish_row(found: Any, ints: Any, bases: Any, scores: Any, relative: float, 
             margin += bases[0, o] * found[f * sums + s]
         margins[o] = margin
     link_row(ints[LINK], margins, linked)
-    residual, scale = 0.0, 1.0
+    residual = 0.0
     for t in range(len(targets)):
         o = explained[t]
         s = np.int64(sum_of_output[o])
@@ -200,6 +202,7 @@ def explain_rows(
     table: Any,
     bases: Any,
     relative: float,
+    scale: float,
 ) -> bool:
     """Write the explanation of each row of ``encoded``, shape (N, columns).
 
@@ -218,5 +221,5 @@ def explain_rows(
         rank_row(encoded[n], ints, cuts, ranks)
         add_tables(ranks, ints, shorts, offsets, table, codes, found)
         own = scores[n * n_scores : (n + 1) * n_scores]
-        sound &= finish_row(found, ints, bases, own, relative, out[n])
+        sound &= finish_row(found, ints, bases, own, relative, scale, out[n])
     return sound

@@ -69,10 +69,11 @@ def _trees() -> Iterator[str]:
             n_scores=1,
             bases=np.stack([np.ones(1), game.base_values]),
             relative=1.0,
+            scale=1.0,
         )
         for scores in (np.zeros(1, np.float32), np.zeros(1, np.float64)):
             out = np.empty((1, 2 + AFTER_FIELDS, 1))
-            finish_row(game.found(row), lookup.ints, lookup.bases, scores, 1.0, out[0])
+            finish_row(game.found(row), lookup.ints, lookup.bases, scores, 1.0, 1.0, out[0])
             explain_rows(row, scores, out, *lookup)
         yield f"explanations for {np.dtype(kind).name}"
 

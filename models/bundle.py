@@ -73,6 +73,8 @@ class BundleFiles:
     """A bundle's bytes, and the parts of it that are plain data."""
 
     path: Path
+    called: str
+    """What errors call it."""
     contents: Mapping[str, bytes]
     digest: str
     card: Card
@@ -160,16 +162,18 @@ class Bundle:
         return self.output.positive_index if self.session.n_scores > 1 else 0
 
 
-def read(path: Path) -> BundleFiles:
-    """Return the files of the bundle at ``path``.
+def read(path: Path, *, called: str | None = None) -> BundleFiles:
+    """Return the files of the bundle at ``path``, which errors name unless they call it otherwise.
 
     Raises FilesRefusedError unless the directory holds exactly the four files, regular and within
     their size limits; CardRefusedError or RowsRefusedError when one of them cannot be parsed.
     """
-    contents = _read_files(path)
+    called = called or str(path)
+    contents = _read_files(path, called)
     card = parse_card(contents[CARD])
     return BundleFiles(
         path=path,
+        called=called,
         contents=contents,
         digest=digest_of(contents),
         card=card,
@@ -201,7 +205,7 @@ def digest_of(contents: Mapping[str, bytes]) -> str:
 
 def digest_at(path: Path) -> str:
     """Return the digest of the bundle at ``path`` without parsing it. Raises FilesRefusedError."""
-    return digest_of(_read_files(path))
+    return digest_of(_read_files(path, str(path)))
 
 
 def open_bundle(files: BundleFiles, *, taps: Sequence[str] = ()) -> Bundle:
@@ -264,6 +268,7 @@ def with_taps(bundle: Bundle, taps: Sequence[str]) -> Bundle:
         probe=split_rows(feeds)[0],
         taps=taps,
         alone_because=bundle.session.alone_because,
+        scale=bundle.session.scale,
     )
     _check_taps(bundle.session, tapped, feeds)
     return replace(bundle, session=tapped)
@@ -277,19 +282,19 @@ def _calibration(files: BundleFiles, schema: CaseSchema, session: Session) -> Ca
     return Calibration(scores, tuple(row.label for row in files.calibration))
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
+def _read_files(path: Path, called: str) -> dict[str, bytes]:
     try:
         names = sorted(entry.name for entry in os.scandir(path))
     except OSError as err:
         raise FilesRefusedError(
-            f"bundle {path}", got=err.strerror or str(err), want="a directory that can be read"
+            f"bundle {called}", got=err.strerror or str(err), want="a directory that can be read"
         ) from err
     limits = {**SIZE_LIMITS, **OPTIONAL}
     undeclared = [name for name in names if name not in limits]
     missing = [name for name in SIZE_LIMITS if name not in names]
     if undeclared or missing:
         raise FilesRefusedError(
-            f"bundle {path}",
+            f"bundle {called}",
             got="; ".join(
                 f"{kind} {', '.join(listed[:8])}"
                 for kind, listed in (("undeclared", undeclared), ("no", missing))
@@ -297,28 +302,28 @@ def _read_files(path: Path) -> dict[str, bytes]:
             ),
             want=f"exactly {', '.join(SIZE_LIMITS)}, and if need be {', '.join(OPTIONAL)}",
         )
-    return {name: _read_file(path / name, limits[name]) for name in names}
+    return {
+        name: _read_file(path / name, limits[name], f"{name} of bundle {called}") for name in names
+    }
 
 
-def _read_file(path: Path, limit: int) -> bytes:
+def _read_file(path: Path, limit: int, called: str) -> bytes:
     try:
         # Not blocking, or a named pipe in place of a file would hold the process for ever.
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as err:
         raise FilesRefusedError(
-            f"file {path}", got=err.strerror or str(err), want="a regular file, not a link"
+            called, got=err.strerror or str(err), want="a regular file, not a link"
         ) from err
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise FilesRefusedError(f"file {path}", got="no regular file", want="a regular file")
+            raise FilesRefusedError(called, got="no regular file", want="a regular file")
         with os.fdopen(handle, "rb", closefd=False) as file:
             content = file.read(limit + 1)
     finally:
         os.close(handle)
     if len(content) > limit:
-        raise FilesRefusedError(
-            f"file {path}", got=f"more than {limit:,} bytes", want=f"at most {limit:,}"
-        )
+        raise FilesRefusedError(called, got=f"more than {limit:,} bytes", want=f"at most {limit:,}")
     return content
 
 

@@ -222,8 +222,8 @@ class Card(Part):
     protected: tuple[FieldName, ...] = ()
     """Protected attributes that were considered. None of them can be a field."""
     sample_tolerance: Annotated[float, pydantic.Field(gt=0, le=0.1)] = 1e-5
-    """The largest difference allowed between the graph and the trainer's own scores, relative to
-    the score where that is above 1."""
+    """The largest difference allowed between the graph and the trainer's own scores; for a regression, of
+    their size."""
     what_it_cannot_know: tuple[Text, ...]
     limitations: tuple[Text, ...]
     supplier: Supplier | None = None

@@ -210,7 +210,7 @@ def parse_samples(content: bytes, card: Card) -> Samples:
         stored = _StoredSamples.model_validate_json(content)
     except pydantic.ValidationError as err:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            f"{'.'.join(map(str, fault['loc'])) or 'the file'}: {fault['msg']}"
             for fault in err.errors(include_url=False, include_input=False)[:5]
         )
         raise RowsRefusedError(what, got=faults, want="rows of case, prediction, scores") from err

@@ -24,17 +24,27 @@ def check_samples(
 ) -> None:
     """Compare the graph with the trainer on every sample.
 
-    Raises RowsRefusedError naming the row with the worst difference in scores when it is beyond
+    Scores of a regression are compared by their size: a row's own, or the mean of all rows' where that is
+    more, because a score near 0 is a sum of numbers far from it. Raises RowsRefusedError naming the row with the worst difference in scores when it is beyond
     the card's tolerance, or the first row with another label; the trainer's scores within the
     tolerance of a tie may go either way. Raises it too where the scores are another class's.
     """
     worst, worst_row = 0.0, 0
+    wanted = np.array(
+        [
+            _comparable(sample, session.n_scores, output, number)
+            for number, sample in enumerate(samples)
+        ]
+    )
+    scale = np.ones(session.n_scores)
+    if not output.classes:
+        scale = np.abs(wanted).mean(axis=0)
+        scale[scale == 0.0] = 1.0
     for number, (sample, row) in enumerate(zip(samples, feeds, strict=True)):
         scored = session.run_row(row)
-        want = np.array(_comparable(sample, session.n_scores, output, number))
+        want = wanted[number]
         apart = np.abs(scored.scores.astype(np.float64) - want)
-        # Of the score's own size where that is above 1, as in a regression.
-        difference = float(np.max(apart / np.maximum(1.0, np.abs(want))))
+        difference = float(np.max(apart / np.maximum(scale, np.abs(want))))
         if difference > worst:
             worst, worst_row = difference, number
         if (
@@ -49,9 +59,10 @@ def check_samples(
                 want=f"{sample.prediction!r}: are the card's classes in the graph's order?",
             )
     if not worst <= card.sample_tolerance:
+        of_size = "" if output.classes else " of their size"
         raise RowsRefusedError(
             f"samples against the graph: worst is row {worst_row}",
-            got=f"scores that differ by {worst:.3g} from the trainer's",
+            got=f"scores that differ by {worst:.3g}{of_size} from the trainer's",
             want=f"at most {card.sample_tolerance:.3g}",
         )
     _check_order(samples, output)
@@ -95,7 +106,7 @@ def _comparable(sample: Sample, n_scores: int, output: OutputMap, number: int) -
     """
     if len(sample.scores) == n_scores:
         return sample.scores
-    if n_scores == 1 and len(sample.scores) == len(output.classes):
+    if n_scores == 1 and len(sample.scores) == len(output.classes) == 2:
         return (sample.scores[output.positive_index],)
     raise RowsRefusedError(
         f"scores of sample {number}",

@@ -35,7 +35,7 @@ Scores = NDArray[np.float32 | np.float64]
 """What the graph said, in its own type: a number per class in the card's order, or one number."""
 
 MOST_APART = 1e-5
-"""Of a row's scores in a batch and alone, of their size where that is above 1. Seen in sound graphs: 6e-7."""
+"""Of a row's scores in a batch and alone, of their size, or for probabilities of 1. Seen in sound graphs: 6e-7."""
 
 _RUNTIME_ERRORS = (
     _errors.EPFail,
@@ -86,7 +86,10 @@ class Session:
         probe: Feeds,
         taps: Sequence[str] = (),
         alone_because: str = "",
+        scale: float = 1.0,
     ) -> None:
+        self.scale = scale
+        """The size of scores, where they are no probabilities: see ``settle_batches``."""
         self._session = _load(_with_taps(model, taps) if taps else model)
         # Past the Python wrapper, which looks at every input again on every row (4 of 26 us with 2
         # inputs, 12 of 59 with 20) and on some errors quietly tries other settings.
@@ -157,7 +160,7 @@ class Session:
         scores = self._batch(feeds)
         middle = len(scores) // 2
         alone = self.run_row({name: array[middle : middle + 1] for name, array in feeds.items()})
-        if not _same(scores[middle], alone.scores):
+        if not self._same(scores[middle], alone.scores):
             raise ScoringError(
                 "scores of one row: got others among many rows than alone; want the same"
             )
@@ -167,23 +170,30 @@ class Session:
         """Have rows scored one by one from now on if the graph looks at the rows beside a row.
 
         It may do so without harm to a single row: numbers that are quantised by the range of all rows, a mean
-        over rows, answers in another order. ``feeds`` are rows to find that out with; returns their
-        scores, as ``run_rows`` does. Raises ScoringError.
+        over rows, answers in another order. ``feeds`` are rows to find that out with, and how large the scores
+        of a regression are; returns their scores, as ``run_rows`` does. Raises ScoringError.
         """
         alone, _ = self.run_rows(feeds)
+        if not self._classes:
+            self.scale = float(np.abs(alone).mean()) or 1.0
         if self.alone_because:
             return alone
         forwards = np.arange(len(alone))
         for places in (forwards, forwards[::-1], forwards[::2], np.repeat(forwards[:1], 3)):
             among = {name: array[places] for name, array in feeds.items()}
             try:
-                same = _same(self._batch(among), alone[places])
+                same = self._same(self._batch(among), alone[places])
             except ScoringError:
                 same = False
             if not same:
                 self.alone_because = "the graph's answer for a row depends on the rows beside it"
                 break
         return alone
+
+    def _same(self, some: Scores, others: Scores) -> bool:
+        """Return whether scores differ by no more than the last bits, as a batch's and a row's do."""
+        size = max(self.scale, float(np.max(np.abs(others))))
+        return bool(np.max(np.abs(some - others)) <= MOST_APART * size)
 
     def _batch(self, feeds: Feeds) -> Scores:
         answers = self._answers(feeds)
@@ -298,12 +308,6 @@ class Session:
         order = list(labels if set(labels) == set(keys) else row)
         self.score_columns = tuple(order.index(keys[label]) for label in self._output.classes)
         return tuple(keys[label] for label in self._output.classes)
-
-
-def _same(some: Scores, others: Scores) -> bool:
-    """Return whether scores differ by no more than the last bits, as a batch's and a row's do."""
-    size = max(1.0, float(np.max(np.abs(others))))
-    return bool(np.max(np.abs(some - others)) <= MOST_APART * size)
 
 
 def split_rows(feeds: Feeds) -> list[Feeds]:

@@ -84,7 +84,7 @@ def verify_signature(files: BundleFiles, suppliers: Sequence[Supplier]) -> Signe
     signature = files.contents.get(SIGNATURE)
     if signature is None:
         raise SignatureRefusedError(
-            f"bundle {files.path}", got="no signature", want=f"{SIGNATURE} of a trusted supplier"
+            f"bundle {files.called}", got="no signature", want=f"{SIGNATURE} of a trusted supplier"
         )
     envelope = _Envelope.parse(signature)
     _check_covered(files, envelope)
@@ -101,7 +101,7 @@ def verify_signature(files: BundleFiles, suppliers: Sequence[Supplier]) -> Signe
         reasons.append(f"{supplier.name}: {reason}")
     trusted = ", ".join(supplier.name for supplier in suppliers) or "nobody"
     raise SignatureRefusedError(
-        f"signature of bundle {files.path}",
+        f"signature of bundle {files.called}",
         got=f"one by {envelope.signer}" + (f" ({'; '.join(reasons)})" if reasons else ""),
         want=f"one by a trusted supplier: {trusted}",
     )
@@ -264,7 +264,7 @@ def _check_covered(files: BundleFiles, envelope: _Envelope) -> None:
     ):
         if names:
             raise SignatureRefusedError(
-                f"signature of bundle {files.path}",
+                f"signature of bundle {files.called}",
                 got=f"{what}: {', '.join(sorted(names)[:8])}",
                 want="every file exactly as it was signed",
             )
@@ -275,7 +275,7 @@ def _key_fault(envelope: _Envelope, supplier: Supplier) -> str | None:
     try:
         key = _public_key(supplier.path.read_bytes())
         if hashlib.sha256(_pem(key)).hexdigest() != envelope.key:
-            return f"{supplier.path} is another key by now"
+            return f"{supplier.path.name} is another key by now"
         kind = _HASH_OF_CURVE.get(key.curve.name)
         if kind is None:
             return f"the format has no signatures on the curve {key.curve.name}"
@@ -285,7 +285,7 @@ def _key_fault(envelope: _Envelope, supplier: Supplier) -> str | None:
     except InvalidSignature:
         return "it does not hold"
     except (OSError, ValueError, UnsupportedAlgorithm) as err:
-        return f"{supplier.path}: {err}"
+        return f"{supplier.path.name}: {type(err).__name__}"
     return None
 
 

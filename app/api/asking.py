@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from app.api import examples, schemas
 from app.api.parts import Parts
-from app.api.problems import faults_of_validation
+from app.api.rules import faults_of_validation
 from app.domain import Caller
 from app.errors import InvalidRequestError
 from app.in_step import Steps
@@ -24,6 +24,7 @@ from audit.records import Idempotency
 
 MAX_KEY_LENGTH = 255
 KEY_PATTERN = "[!-~]+"
+KEY_HEADER = "header.Idempotency-Key"
 
 
 def parameters(*, new: str, longest_key: int) -> list[dict[str, Any]]:
@@ -112,9 +113,10 @@ def idempotency_of(key: str | None, caller: Caller, model: str, body: object) ->
     )
 
 
-def check_key(key: str, *, longest: int = MAX_KEY_LENGTH) -> None:
-    """Raise InvalidRequestError for an Idempotency-Key that is none."""
-    if len(key) > longest or re.fullmatch(KEY_PATTERN, key) is None:
-        raise InvalidRequestError(
-            f"Idempotency-Key: want 1 to {longest} printable ASCII characters without spaces"
-        )
+def check_key(key: object, *, longest: int = MAX_KEY_LENGTH, place: str = KEY_HEADER) -> str:
+    """Return an Idempotency-Key that came at ``place``. Raises InvalidRequestError if it is none."""
+    if isinstance(key, str) and len(key) <= longest and re.fullmatch(KEY_PATTERN, key):
+        return key
+    wanted = f"1 to {longest} printable ASCII characters without spaces"
+    fault = {"field": place, "code": "invalid_key", "message": f"Want {wanted}", "allowed": wanted}
+    raise InvalidRequestError(f"{place.removeprefix('header.')}: want {wanted}", [fault])

@@ -9,6 +9,7 @@ from app.api.batch_answer import MOST_LINES, NDJSON, BatchAnswer
 from app.api.decisions import ADVISED_ROLES, LeanRoute
 from app.api.documents import problems
 from app.api.parts import parts_of
+from app.api.queries import named_once
 from app.errors import UnsupportedMediaTypeError
 
 LONGEST_KEY = MAX_KEY_LENGTH - len(f":{MOST_LINES}")
@@ -59,6 +60,7 @@ async def create_decisions(request: Request) -> Response:
     """Check what concerns the whole batch; the answer does the rest."""
     parts = parts_of(request)
     caller = authorise(request, ADVISED_ROLES)
+    await named_once(request)
     served = parts.model(request.path_params["model"])
     parts.stops.check(served.name, manual_route=served.policy.manual_route)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != NDJSON:

@@ -16,7 +16,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from app.api.asking import application_steps, idempotency_of
+from app.api.asking import application_steps, check_key, idempotency_of
 from app.api.batch_lines import Line, Lines
 from app.api.batch_recording import Settled, recorded_all
 from app.api.lean import parse_body
@@ -206,9 +206,7 @@ class BatchAnswer(Response):
         if not isinstance(body, dict) or "idempotency_key" not in body:
             return body, None if self._key is None else f"{self._key}:{line.number}"
         key = body.pop("idempotency_key")
-        if not isinstance(key, str):
-            raise InvalidRequestError("idempotency_key: want a text")
-        return body, key
+        return body, check_key(key, place="idempotency_key")
 
     async def _told(self, group: _Group) -> list[bytes]:
         """Return the group's lines of the answer, once all of it is settled."""

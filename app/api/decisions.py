@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
+from pydantic import AfterValidator
 
 from app import records
 from app.api import examples, schemas
@@ -16,6 +17,7 @@ from app.api.asking import MAX_KEY_LENGTH, application_steps, idempotency_of, pa
 from app.api.documents import JSON, problems
 from app.api.lean import Answer, HotHeaders, body_within, parse_body
 from app.api.parts import Parts, parts_of
+from app.api.queries import named_once
 from app.api.recorded_reads import record_read
 from app.api.recording import recorded
 from app.domain import Caller, Role
@@ -34,10 +36,12 @@ READING_ROLES = (Role.CALLER, Role.CASEWORKER, Role.REVIEWER, Role.AUDITOR, Role
 DecisionId = Annotated[
     str,
     Path(
-        description="The decision's identifier (UUID).",
-        pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+        description="The decision's identifier (UUID), in letters of either case.",
+        pattern=r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$",
         examples=[examples.DECISION_ID],
     ),
+    # Some databases give a UUID back in capitals (RFC 9562, 4: both are read); records have it in small ones.
+    AfterValidator(str.lower),
 ]
 
 
@@ -108,6 +112,7 @@ async def create_decision(request: Request) -> Response:
     parts = parts_of(request)
     sent = HotHeaders.of(request)
     caller = admitted(parts.callers, sent.authorization, ADVISED_ROLES)
+    await named_once(request)
     lineup = parts.lineup(request.path_params["model"])
     served = lineup.live
     parts.stops.check(served.name, manual_route=served.policy.manual_route)

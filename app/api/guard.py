@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.domain import NewId
-from app.errors import BodyTooLargeError
+from app.errors import BodyTooLargeError, InvalidRequestError
 from app.metrics import Metrics
 from app.telemetry import Trace, trace_of
 
@@ -37,6 +37,9 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 
 NAMES = frozenset(name for name, _ in HEADERS)
+
+ONCE = frozenset((b"authorization", b"content-type", b"host", b"idempotency-key"))
+"""Headers that say one thing: of two, somebody between the caller and here may take the other."""
 
 if TYPE_CHECKING:
     from app.spans import Tracing
@@ -108,6 +111,7 @@ class Guard:
             await send(message)
 
         try:
+            _check_once(scope)
             await self._app(scope, limited_receive, guarded_send)
         except Exception as error:
             if started:
@@ -141,6 +145,26 @@ class Guard:
             milliseconds=round(seconds * 1000, 2),
             **({} if trace is None else {"trace_id": trace.id}),
         )
+
+
+def _check_once(scope: Scope) -> None:
+    """Raise InvalidRequestError where a header that says one thing is given more than once."""
+    given = [name for name, _ in scope["headers"] if name in ONCE]
+    if len(given) == len(set(given)):
+        return
+    twice = [name.decode().title() for name in sorted(ONCE) if given.count(name) > 1]
+    raise InvalidRequestError(
+        f"given more than once: {', '.join(twice)}",
+        [
+            {
+                "field": f"header.{name}",
+                "code": "repeated",
+                "message": "Is given more than once",
+                "allowed": "the header once",
+            }
+            for name in twice
+        ],
+    )
 
 
 def _secure(headers: list[tuple[bytes, bytes]]) -> None:

@@ -11,7 +11,7 @@ import orjson
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from app.api.problems import faults_of_validation
+from app.api.rules import faults_of_validation
 from app.errors import BodyTooSlowError, InvalidJsonError, InvalidRequestError
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -19,7 +19,7 @@ JSON_TYPE = (b"content-type", b"application/json")
 
 @dataclass(frozen=True, slots=True)
 class HotHeaders:
-    """The headers that asking for a recommendation looks at; the first of each name counts."""
+    """The headers that asking for a recommendation looks at; the guard lets in one of each at most."""
 
     authorization: str | None
     media_type: str
@@ -32,8 +32,7 @@ class HotHeaders:
         authorization = key = None
         media_type = ""
         is_coded = False
-        # From the end, so that the first of two wins, as in the framework's own look-up.
-        for name, value in reversed(request.scope["headers"]):
+        for name, value in request.scope["headers"]:
             if name == b"authorization":
                 authorization = value.decode("latin-1")
             elif name == b"content-type":

@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 
 from app import errors
 from app.api.parts import parts_of
-from app.api.rules import told
+from app.api.rules import faults_of_validation
 from app.errors import ProblemType, SignInNeededError, UnauthenticatedError
 from app.lifecycle_refusals import ObligationsUnmetError
 from app.web.errors import error_page
@@ -25,8 +25,6 @@ from audit.errors import DamagedLogError
 from models.errors import CaseRejectedError
 
 MEDIA_TYPE = "application/problem+json"
-MOST_FAULTS = 20
-LONGEST_NAME = 64
 _log = structlog.get_logger("grounds.problem")
 
 
@@ -137,33 +135,13 @@ async def _from_validation(request: Request, error: Exception) -> Response:
         request,
         errors.PROBLEMS[errors.InvalidRequestError],
         detail="the request is not of the documented form",
-        faults=faults_of_validation(faults),
+        faults=faults_of_validation([{**fault, "loc": _in_body(fault["loc"])} for fault in faults]),
     )
 
 
-def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """Return pydantic's errors as ours: the place and the rule, never the input.
-
-    Names that a stranger made up are part of the place, so names and list are kept short.
-    """
-    listed: list[Mapping[str, object]] = []
-    for fault in faults[:MOST_FAULTS]:
-        place = fault.get("loc")
-        names = [_shown(str(part)) for part in place] if isinstance(place, tuple | list) else []
-        message, allowed = told(fault)
-        listed.append(
-            {
-                "field": ".".join(names) or "body",
-                "code": str(fault.get("type")),
-                "message": message,
-                "allowed": allowed,
-            }
-        )
-    return listed
-
-
-def _shown(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])
+def _in_body(place: Sequence[str | int]) -> Sequence[str | int]:
+    """Return a place of the framework's as a path in the body, or whose parameter it is."""
+    return place[1:] if place[0] == "body" else place
 
 
 async def _from_framework(request: Request, error: Exception) -> Response:

@@ -6,9 +6,11 @@ Of two filters only the last would count, and a misspelt ``disclose=false`` woul
 from collections import Counter
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
+
+from app.api.rules import faults_of_validation
+from app.errors import InvalidRequestError
 
 REPEATED = "repeated"
 UNKNOWN = "extra_forbidden"
@@ -16,7 +18,7 @@ UNKNOWN = "extra_forbidden"
 
 
 async def named_once(request: Request) -> None:
-    """Raise RequestValidationError for parameters given twice or unknown. No route takes a list."""
+    """Raise InvalidRequestError for parameters given twice or unknown. No route takes a list."""
     if not request.scope["query_string"]:
         return
     route = request.scope["route"]
@@ -34,7 +36,9 @@ async def named_once(request: Request) -> None:
             if name not in known
         ]
     if faults:
-        raise RequestValidationError(faults)
+        raise InvalidRequestError(
+            "the request is not of the documented form", faults_of_validation(faults)
+        )
 
 
 def _names(route: APIRoute) -> set[str] | None:

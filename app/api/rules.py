@@ -1,9 +1,11 @@
 """What a caller is told of a broken rule: pydantic's errors, in JSON's words instead of Python's."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 ELSEWHERE = "see the OpenAPI document"
+MOST_FAULTS = 20
+LONGEST_NAME = 64
 
 _OBJECT, _TEXT = "a JSON object", "a text"
 _WHOLE, _NUMBER, _DAY = "a whole number", "a number", "a day such as 2026-11-23"
@@ -53,6 +55,28 @@ _SAID = {
 }
 
 
+def faults_of_validation(faults: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """Return pydantic's errors as ours: the place and the rule, never the input.
+
+    A place is a path in the body, or a parameter after ``query``, ``path`` or ``header``. Names that a
+    stranger made up are part of it, so names and list are kept short.
+    """
+    listed: list[Mapping[str, object]] = []
+    for fault in faults[:MOST_FAULTS]:
+        place = fault.get("loc")
+        names = [_shown(str(part)) for part in place] if isinstance(place, tuple | list) else []
+        message, allowed = told(fault)
+        listed.append(
+            {
+                "field": ".".join(names) or "body",
+                "code": str(fault.get("type")),
+                "message": message,
+                "allowed": allowed,
+            }
+        )
+    return listed
+
+
 def told(fault: Mapping[str, object]) -> tuple[str, str]:
     """Return what to say of one of pydantic's errors, and what is allowed; never the input."""
     kind = str(fault.get("type"))
@@ -68,3 +92,7 @@ def told(fault: Mapping[str, object]) -> tuple[str, str]:
         return str(fault.get("msg")), ELSEWHERE
     wanted = re.sub(r"\b1 (character|item)s\b", r"1 \1", wanted)
     return f"Want {wanted}", wanted
+
+
+def _shown(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name[:LONGEST_NAME])

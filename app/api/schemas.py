@@ -544,7 +544,13 @@ class Ready(Shape):
 class FieldProblem(Shape):
     """One thing to mend in a request. The value itself is never repeated."""
 
-    field: str
+    field: Annotated[
+        str,
+        Field(
+            description="A field of the case, or a place in the body, as `reason.code`; or `query.`, "
+            "`path.` or `header.` and the name of a parameter."
+        ),
+    ]
     code: str
     message: str
     allowed: str

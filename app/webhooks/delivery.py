@@ -48,8 +48,7 @@ UNACKNOWLEDGED = (
     DestinationError,
     httpcore.NetworkError,
     httpcore.ProtocolError,
-    httpcore.TimeoutException,
-    OSError,
+    OSError,  # TimeoutError too
 )
 """What sends an event again."""
 
@@ -156,22 +155,21 @@ class Delivery:
 
     async def _send(self, event: Event) -> None:
         moment = int(self._clock().timestamp())
-        async with self._pool.stream(
-            "POST",
-            self.endpoint.url,
-            headers={
-                "content-type": MEDIA_TYPE,
-                "user-agent": f"grounds/{__version__}",
-                "content-length": str(len(event.body)),
-                "webhook-id": event.id,
-                "webhook-timestamp": str(moment),
-                "webhook-signature": signature(self._secrets, event.id, moment, event.body),
-            },
-            content=event.body,
-            extensions={
-                "timeout": dict.fromkeys(("connect", "read", "write", "pool"), TIMEOUT_SECONDS)
-            },
-        ) as answer:
+        headers: dict[bytes | str, bytes | str] = {
+            "content-type": MEDIA_TYPE,
+            "user-agent": f"grounds/{__version__}",
+            "content-length": str(len(event.body)),
+            "webhook-id": event.id,
+            "webhook-timestamp": str(moment),
+            "webhook-signature": signature(self._secrets, event.id, moment, event.body),
+        }
+        # Of the whole exchange: the library's own limits are of each read, and begin anew with every byte.
+        async with (
+            asyncio.timeout(TIMEOUT_SECONDS),
+            self._pool.stream(
+                "POST", self.endpoint.url, headers=headers, content=event.body
+            ) as answer,
+        ):
             # Nothing of the answer but its status is read; a redirect leads nowhere.
             if not HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 raise DeliveryError(f"the receiver answered {answer.status}")

@@ -16,7 +16,7 @@ from app.api.batch_answer import GROUP, MOST_LINES, NDJSON
 from app.domain import Role
 from app.settings import Settings
 from tests.app import tiny
-from tests.problems import KINDS, assert_problem
+from tests.problems import KINDS, assert_problem, faults
 from tests.service import ServiceProcess
 from tests.started import Started, make_keys, start
 
@@ -113,6 +113,8 @@ def test_a_faulty_line_costs_no_other_line_anything(service: Started) -> None:
     }
     (rejected,) = (each["problem"] for each in found if each["line"] == 4)
     assert [fault["field"] for fault in rejected["errors"]] == ["count"]
+    for each in found[-5:-3]:
+        assert faults(each["problem"]) == {"idempotency_key": "invalid_key"}
     assert service.recommendations() == before + 3
 
 

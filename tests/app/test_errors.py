@@ -266,7 +266,7 @@ def test_what_is_allowed_is_said_in_the_words_of_json(
         ("/v1/decisions?order=size", "one of: newest, oldest or due"),
         ("/v1/decisions?created_from=1", "a day such as 2026-11-23"),
         ("/v1/decisions?created_from=2026-13-01", "a day such as 2026-11-23"),
-        ("/v1/decisions/1", "a text that matches ^[0-9a-f]{8}-"),
+        ("/v1/decisions/1", "a text that matches ^[0-9a-fA-F]{8}-"),
         ("/v1/decisions?colour=red", "documented names only"),
     ],
 )
@@ -515,7 +515,7 @@ def test_an_entry_of_another_type_is_not_a_decision(service: Started) -> None:
 
 
 @pytest.mark.parametrize(
-    "identifier", ["genesis", "1", UNKNOWN_ID.upper(), UNKNOWN_ID + "0", "'; DROP TABLE entry;--"]
+    "identifier", ["genesis", "1", UNKNOWN_ID[:-1], UNKNOWN_ID + "0", "'; DROP TABLE entry;--"]
 )
 def test_a_malformed_id_is_refused_with_its_form(service: Started, identifier: str) -> None:
     response = service.client.get(f"/v1/decisions/{identifier}", headers=service.key(Role.ADMIN))
@@ -530,8 +530,63 @@ def test_a_malformed_idempotency_key_is_refused(service: Started, key: str) -> N
         json={"case": tiny.CASE},
         headers={**service.key(Role.CALLER), "Idempotency-Key": key.encode("latin-1")},
     )
-    detail = assert_problem(response, slug="invalid-request", status=422)["detail"]
-    assert "1 to 255 printable ASCII" in detail
+    problem = assert_problem(response, slug="invalid-request", status=422)
+    assert "1 to 255 printable ASCII" in problem["detail"]
+    assert faults(problem) == {"header.Idempotency-Key": "invalid_key"}
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/batch", "/v1/subjects/decisions", "/v1/models"])
+@pytest.mark.parametrize("name", ["Authorization", "Content-Type", "Host", "Idempotency-Key"])
+def test_a_header_that_says_one_thing_is_given_once(service: Started, path: str, name: str) -> None:
+    headers = [
+        *service.key(Role.ADMIN).items(),
+        ("Content-Type", "application/json"),
+        ("Host", "testserver"),
+        ("Idempotency-Key", "one"),
+    ]
+    method = "GET" if path == "/v1/models" else "POST"
+    body = json.dumps({"case": tiny.CASE, "subject": "one"})
+    for again in (dict(headers)[name], "two"):
+        response = service.client.request(
+            method, path, content=body, headers=[*headers, (name.lower(), again)]
+        )
+        problem = assert_problem(response, slug="invalid-request", status=422)
+        assert faults(problem) == {f"header.{name}": "repeated"}
+        assert name in problem["detail"]
+
+
+def test_a_parameter_of_the_address_is_refused_where_a_case_is_sent(service: Started) -> None:
+    for path, kind in ((PATH, "json"), (f"{PATH}/batch", "x-ndjson")):
+        response = service.client.post(
+            f"{path}?dry_run=true",
+            content=json.dumps({"case": tiny.CASE}),
+            headers={**service.key(Role.CALLER), "Content-Type": f"application/{kind}"},
+        )
+        problem = assert_problem(response, slug="invalid-request", status=422)
+        assert faults(problem) == {"query.dry_run": "extra_forbidden"}
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ({}, {"outcome": "missing", "reason": "missing"}),
+        ({"outcome": "a", "reason": {"code": "a", "text": 7}}, {"reason.text": "string_type"}),
+        ({"outcome": "a", "reason": {"code": "x"}, "strange": 1}, {"strange": "extra_forbidden"}),
+        ([], {"body": "model_attributes_type"}),
+        (None, {"body": "model_attributes_type"}),
+    ],
+)
+def test_a_fault_in_the_body_is_named_by_its_place_there_on_every_route(
+    service: Started, body: object, places: dict[str, str]
+) -> None:
+    response = service.client.post(
+        f"/v1/decisions/{UNKNOWN_ID}/caseworker-decision",
+        content=json.dumps(body),
+        headers={**service.key(Role.ADMIN), "Content-Type": "application/json"},
+    )
+    found = faults(assert_problem(response, slug="invalid-request", status=422))
+    assert places.items() <= found.items()
+    assert not [place for place in found if place.startswith("body.")]
 
 
 @pytest.mark.parametrize(

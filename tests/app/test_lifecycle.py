@@ -1,6 +1,7 @@
 """Versions: only the allowed steps, each an entry, the same state for whoever reads the log."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -206,6 +207,36 @@ def test_a_bundle_edited_in_the_store_is_refused(owner: Owner, tmp_path: Path) -
     stored.write_text(stored.read_text().replace("Owner", "Other"))
     problem = assert_problem(owner.register(version), slug="bundle-not-servable", status=422)
     assert version.bundle in problem["detail"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "undeclared", "link", "unsigned", "policy"])
+def test_a_refusal_names_the_bundle_and_the_file_in_it_and_no_place_on_the_server(
+    owner: Owner, tmp_path: Path, fault: str
+) -> None:
+    version = submitted(owner, tmp_path / "second")
+    store = owner.settings.data_dir / "store"
+    stored = store / "bundles" / version.bundle[7:]
+    if fault == "missing":
+        (stored / "card.yaml").unlink()
+    elif fault == "undeclared":
+        (stored / "notes.txt").write_text("x")
+    elif fault == "link":
+        (stored / "card.yaml").rename(tmp_path / "card.yaml")
+        (stored / "card.yaml").symlink_to(tmp_path / "card.yaml")
+    elif fault == "unsigned":
+        (stored / "model.sig").unlink()
+    else:
+        (store / "policies" / f"policy-{version.policy[7:]}.yaml").write_text("policy: [")
+    refused = owner.register(version)
+    detail = assert_problem(refused, slug="bundle-not-servable", status=422)["detail"]
+    assert not re.search(r"/[\w.-]+/", detail), detail
+    assert {
+        "missing": f"bundle {version.bundle}: got no card.yaml",
+        "undeclared": f"bundle {version.bundle}: got undeclared notes.txt",
+        "link": f"card.yaml of bundle {version.bundle}: got ",
+        "unsigned": f"bundle {version.bundle}: got no signature",
+        "policy": f"policy {version.policy} is not YAML",
+    }[fault] in detail
 
 
 def test_an_unsigned_bundle_is_refused(owner: Owner, tmp_path: Path) -> None:

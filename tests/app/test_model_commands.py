@@ -100,7 +100,7 @@ def test_what_the_service_or_the_key_refuses_is_said(
     assert "0 versions of tiny begin so" in str(none.exception)
     whole = run("model", "stage", tiny.NAME, "live", "--bundle", "", "--policy", "",
                 "--reason", "x", "--percent", 100)  # fmt: skip
-    assert "body.percent: Want a number of at most 99" in str(whole.exception)
+    assert "percent: Want a number of at most 99" in str(whole.exception)
     monkeypatch.delenv(KEY_VARIABLE)
     assert "set GROUNDS_KEY" in str(run("model", "versions", tiny.NAME).exception)
 

@@ -192,7 +192,12 @@ def test_a_model_is_found_in_the_store_or_in_a_directory_that_is_named_and_else_
     report = replayed(without)
     (found,) = report.sums.exceptions
     assert found.verdict == "model_missing"
-    assert str(tmp_path / "models") in (found.reason or "")
+    reason = found.reason or ""
+    assert "is in the store or the models' directory" in reason
+    assert str(tmp_path) not in reason
+    named = Run(without, directories=(tmp_path / "models",))
+    (found,) = run_replay(named, clock=utc_now).sums.exceptions
+    assert f"or under {tmp_path / 'models'}" in (found.reason or "")
     run = Run(without, directories=(settings.models_dir,))
     assert set(run_replay(run, clock=utc_now).sums.verdicts) == {"identical"}
 

@@ -16,7 +16,7 @@ from models.errors import CardRefusedError
 from models.rows import Row, Sample
 from models.session import split_rows
 from tests.app import tiny
-from tests.models.graphs import field
+from tests.models.graphs import REGRESSION, card, constant, field, make_model, tensor, write
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,40 @@ def test_an_encoder_in_a_function_tells_a_misspelt_category(
     told = source.card.model_copy(update={"fields": (*others, misspelt)})
     with pytest.raises(CardRefusedError, match="does not know: 'Yes'"):
         written(tmp_path / "bundle", told, source)
+
+
+@pytest.mark.parametrize(
+    ("last", "method"), [("Clip", "exact enumeration"), ("Identity", "linear")]
+)
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_one_number_is_a_probability_if_it_is_a_classifiers(
+    last: str, method: str, task: str, tmp_path: Path
+) -> None:
+    """The graph does not tell: a regression may have numbers from 0 to 1 too."""
+    limits = ["low", "high"] if last == "Clip" else []
+    model = make_model(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["y"]),
+            helper.make_node(last, ["y", *limits], ["score"]),
+        ],
+        [tensor("x", TensorProto.FLOAT, (None, 3))],
+        [tensor("score", TensorProto.FLOAT, (None, 1))],
+        [
+            constant("w", [[0.25], [-0.25], [0.125]]),
+            constant("b", [0.5]),
+            constant("low", 0.0),
+            constant("high", 1.0),
+        ],
+    )
+    case: Row = {"a": 0.5, "b": 0.25, "c": 0.5}
+    answer: Sample = Sample(case, "yes" if task == "classification" else 0.625, (0.625,))
+    files = write(
+        tmp_path / "bundle",
+        model=model,
+        card_=card(output=None if task == "classification" else REGRESSION),
+        background=[case, {"a": 0.0, "b": 1.0, "c": -0.5}],
+        samples=[answer],
+    )
+    _, explainer = open_model(files, Settings(_env_file=None))
+    unit = "probability" if task == "classification" else "model output"
+    assert (explainer.method, explainer.unit) == (method, unit)

@@ -59,7 +59,7 @@ def test_a_model_that_nobody_trusted_has_signed_is_not_served(
         want = f"want one by a trusted supplier: {SUPPLIER}"
     else:
         settings = settings.model_copy(update={"suppliers_dir": tmp_path / "none"})
-        want = "got none; want a NAME.pem for each"
+        want = "got none in GROUNDS_SUPPLIERS_DIR; want a NAME.pem for each"
     if allowed and harm == "unsigned":
         return  # the next test's
     with capture_logs() as logged, pytest.raises(StartRefusedError), start(settings):

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from app.domain import Role
 from app.main import StartRefusedError
 from app.settings import Settings
+from app.webhooks import delivery
 from app.webhooks.delivery import Place
 from app.webhooks.endpoints import WebhooksError, load_endpoints
 from app.webhooks.events import KINDS
@@ -43,7 +44,7 @@ class Receiver:
         """What was acknowledged: headers and body."""
         self.refused = 0
         self.plan: list[int] = []
-        """Answers to give before acknowledging; 0 hangs up."""
+        """Answers to give before acknowledging; 0 hangs up, -1 goes on and on without a status."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,6 +56,14 @@ class Receiver:
                 if status == 0:
                     receiver.refused += 1
                     self.close_connection = True
+                    return
+                if status == -1:
+                    receiver.refused += 1
+                    self.close_connection = True
+                    with suppress(OSError):
+                        while True:
+                            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                            time.sleep(0.01)
                     return
                 if status < 300:
                     headers = {name.lower(): value for name, value in self.headers.items()}
@@ -263,6 +272,18 @@ def test_what_a_receiver_refuses_is_sent_again_and_nothing_overtakes_it(
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert value("grounds_webhook_lag_seconds", {"endpoint": "cms"}) == 0
+
+
+def test_a_receiver_that_never_comes_to_an_answer_is_left_and_asked_again(
+    tiny_models: Path, tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "TIMEOUT_SECONDS", 0.5)
+    receiver.plan = [-1]
+    with running(tiny_models, tmp_path, receiver.url) as started:
+        started.ask(tiny.NAME, tiny.CASE)
+        receiver.wait_for(1)
+        assert receiver.refused == 1
+        assert receiver.indices == told(started)
 
 
 def test_an_event_that_waits_is_lag(tiny_models: Path, tmp_path: Path, receiver: Receiver) -> None:

@@ -1,5 +1,6 @@
 """Replay compares bits: what is equal, what differs and how far, and what cannot be compared."""
 
+import json
 import math
 import struct
 from typing import Literal
@@ -38,6 +39,23 @@ def test_one_ulp_is_a_difference_and_named() -> None:
     assert verdict.max_ulps == 1
     assert verdict.differences[0].positions == (1,)
     assert [change.name for change in verdict.environment] == ["onnxruntime"]
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_a_number_in_a_text_follows_in_proportion_to_what_it_is_worked_out_from(
+    size: float,
+) -> None:
+    def items(score: float, residual: float) -> list[Item]:
+        text = json.dumps({"residual": residual * size}).encode()
+        return [Item("scores", "float64", doubles(score)), Item("answer", "json", text)]
+
+    score = 2.0 * size
+    after = math.nextafter(score, math.inf)
+    near = compared(items(score, 1e-9), items(after, 1e-7))
+    far = compared(items(score, 1e-9), items(after, 1e-5))
+    assert isinstance(near, Differs)
+    assert isinstance(far, Differs)
+    assert (near.max_ulps, far.max_ulps) == (1, None)
 
 
 def test_minus_zero_differs_from_zero_by_no_ulps() -> None:

@@ -101,9 +101,12 @@ def _directory(path: Path) -> None:
         (lambda p: (p / ".hidden").touch(), r"undeclared \.hidden"),
         (lambda p: (p / "sub").mkdir(), "undeclared sub"),
         (lambda p: (p / "samples.json").unlink(), r"got no samples\.json; want exactly"),
-        (_symlink, r"model\.onnx: got Too many levels of symbolic links; want a regular file"),
-        (_pipe, r"card\.yaml: got no regular file"),
-        (_directory, r"card\.yaml: got no regular file"),
+        (
+            _symlink,
+            r"model\.onnx of bundle .*: got Too many levels of symbolic links; want a regular file",
+        ),
+        (_pipe, r"card\.yaml of bundle .*: got no regular file"),
+        (_directory, r"card\.yaml of bundle .*: got no regular file"),
         (lambda p: os.truncate(p / "card.yaml", (1 << 20) + 1), "more than 1,048,576 bytes"),
     ],
 )
@@ -312,6 +315,15 @@ def test_next_to_a_tie_the_label_counts(tmp_path: Path) -> None:
 def test_samples_with_the_wrong_number_of_scores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RowsRefusedError, match="scores of sample 0: got 3 numbers; want 1"):
         write(tmp_path / "b", samples=[Sample(ROW, "yes", (0.2, 0.2, 0.6))])
+    number = card(output=REGRESSION)
+    for scores in ((), (1.0, 2.0)):
+        with pytest.raises(RowsRefusedError, match=r"scores of sample 0: got \d numbers; want 1"):
+            write(
+                tmp_path / "c",
+                model=linear_model(),
+                card_=number,
+                samples=[Sample(ROW, 1.0, scores)],
+            )
 
 
 def with_node(op: str, domain: str = "") -> bytes:
