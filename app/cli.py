@@ -154,12 +154,29 @@ def verify(
         typer.Option(help="A verifier key to trust, from outside the log; may be repeated."),
     ] = None,
     *,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file with a signed checkpoint that you hold: the log must still continue it; may "
+            "be repeated."
+        ),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="A file with a signed checkpoint that you hold: read only what came after it.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that read; default: one for each core.")
+    ] = None,
     keys: Annotated[
         bool, typer.Option(help="Whether payloads are decrypted too, with the log's keys.")
     ] = True,
     json_output: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Re-read and re-hash the whole log, and list every fault by index.
+    """Re-read and re-hash the log, and list every fault by index.
 
     The same check as `python -m audit verify`, which needs nothing else of Grounds.
     """
@@ -167,7 +184,12 @@ def verify(
     from audit.__main__ import main as audit
 
     settings = settings_in(data_dir)
-    options = [part for key in vkey or () for part in ("--vkey", key)]
+    options = [f"--vkey={key}" for key in vkey or ()]
+    options += [f"--checkpoint={path}" for path in checkpoint or ()]
+    if start is not None:
+        options.append(f"--from={start}")
+    if workers is not None:
+        options.append(f"--workers={workers}")
     if not keys:
         options.append("--no-keys")
     if json_output:

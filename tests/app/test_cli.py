@@ -416,6 +416,23 @@ def test_a_sound_log_is_verified(recorded: tuple[Settings, list[str]]) -> None:
     assert (report["sound"], report["size"], report["faults"]) == (True, size(settings), [])
 
 
+def test_a_log_is_verified_from_a_held_checkpoint_on(copy: Settings, tmp_path: Path) -> None:
+    held, earlier = tmp_path / "held", size(copy)
+    shutil.copyfile(copy.data_dir / "log" / "checkpoint", held)
+    with start(copy) as service:
+        service.ask(tiny.NAME, tiny.CASE)
+    asked = ("--json", "--workers", "1", "--data-dir", copy.data_dir)
+    told = json.loads(here("verify", "--from", held, *asked).stdout)
+    assert (told["first"], told["size"], told["sound"]) == (earlier, size(copy), True)
+    assert size(copy) > earlier
+    told = json.loads(here("verify", "--checkpoint", held, *asked).stdout)
+    assert (told["first"], told["sound"]) == (0, True)
+    # The near miss: a checkpoint that the log does not continue.
+    held.write_text(held.read_text().replace(f"\n{earlier}\n", f"\n{earlier - 1}\n", 1))
+    for option in ("--from", "--checkpoint"):
+        assert here("verify", option, held, *asked).returncode != 0
+
+
 def test_a_log_whose_keys_are_unreadable_is_verified_without(copy: Settings) -> None:
     for key in (copy.data_dir / "log" / "keys").iterdir():
         key.write_bytes(b"junk")

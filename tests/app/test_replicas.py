@@ -1,11 +1,13 @@
 """Two services on one log in PostgreSQL, over HTTP, as an operator would run them."""
 
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 from pydantic import SecretStr
 
 from app.domain import Role
@@ -16,6 +18,7 @@ from app.settings import Settings
 from audit.reader import LogReader
 from audit.verify import verify
 from tests.app import tiny
+from tests.app.test_cli import here
 from tests.postgres import PASSWORD, server_or_skip
 from tests.service import ServiceProcess
 
@@ -51,6 +54,11 @@ def _run(tmp_path: Path, url: SecretStr) -> None:
                 assert read.json() == answer
     report = verify(first.data_dir / "log", source=log_source(first))
     assert report.sound, report.faults
+    held, data = first.data_dir / "log" / "checkpoint", first.data_dir
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GROUNDS_LOG_URL", url.get_secret_value())
+        told = json.loads(here("verify", "--json", "--from", held, "--data-dir", data).stdout)
+    assert (told["first"] > 2 * EACH, told["size"], told["sound"]) == (True, report.size, True)
     with closing(
         LogReader.open_readonly(
             first.data_dir / "log", origin=first.log_origin, store=log_store(first)
