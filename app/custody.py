@@ -13,7 +13,7 @@ from app.case_entries import case_of, following
 from app.domain import Clock, NewId
 from app.keeping_errors import OwnStateError, TooEarlyError, UnknownHoldError
 from app.lifecycle import EntryType
-from app.retention import Retention
+from app.retention import Period, Retention
 from app.stops import ControlType
 from audit.errors import DamagedLogError, UnderHoldError
 from audit.leaf import Leaf, parse_leaf
@@ -87,6 +87,10 @@ class Custody:
     def backups_kept_days(self) -> int | None:
         """Return for how long backups keep what was erased, None when nobody has said."""
         return self._retention.backups_kept_days
+
+    def period_of(self, model: str) -> Period | None:
+        """Return how long a model's decisions are kept, None when nobody has said."""
+        return self._retention.of(model)
 
     def holds(self) -> list[Hold]:
         """Return the holds in force, oldest first."""

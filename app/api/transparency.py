@@ -9,6 +9,7 @@ from app.api.access import EVERY_ROLE, admits
 from app.api.documents import JSON, problems
 from app.api.parts import parts_of
 from app.api.schemas import ModelName
+from app.custody import Custody
 from app.publish.atrs import atrs_record
 from app.publish.cyclonedx import cyclonedx_bom
 from app.publish.register import eu_register_entry
@@ -30,7 +31,28 @@ _EXAMPLE = {
     "atrs": {"standard": "ATRS", "standard_version": "4.0", "title": "Priority for support"},
     "cyclonedx": {"bomFormat": "CycloneDX", "specVersion": "1.7"},
     "eu_register": {"register": "AI Act, Annex VIII, section C", "C.1": None, "gaps": []},
+    "retention": {
+        "keep_days": 365,
+        "erase_after_days": 2190,
+        "basis": "Example Records Act, section 12",
+        "backups_kept_days": 30,
+    },
 }
+
+
+class Kept(BaseModel):
+    """How long what is recorded of a case is kept; null where nobody has said, or there is no end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep_days: int | None
+    """At least so long."""
+    erase_after_days: int | None
+    """At most so long, unless a legal hold keeps it."""
+    basis: str | None
+    """The law or rule that says so."""
+    backups_kept_days: int | None
+    """How much longer it is in backups, whatever erased it."""
 
 
 class Transparency(BaseModel):
@@ -44,14 +66,15 @@ class Transparency(BaseModel):
     atrs: dict[str, JsonValue]
     cyclonedx: dict[str, JsonValue]
     eu_register: dict[str, JsonValue]
+    retention: Kept
 
 
 @router.get(
     "/{model}/transparency",
     operation_id="read_transparency",
     summary="Read a model's published records",
-    description="The UK algorithmic transparency record, a CycloneDX bill of materials and the "
-    "entry for the EU's register. Figures from use are not in it: `grounds publish` takes them with "
+    description="The UK algorithmic transparency record, a CycloneDX bill of materials, the "
+    "entry for the EU's register, and how long what is recorded is kept. Figures from use are not in it: `grounds publish` takes them with "
     "their window.",
     responses={
         200: {"content": {JSON: {"example": _EXAMPLE}}},
@@ -61,13 +84,15 @@ class Transparency(BaseModel):
 )
 async def read_transparency(request: Request, model: str) -> Transparency:
     """Return what is published of one served model."""
-    served = parts_of(request).model(model)
+    parts = parts_of(request)
+    served = parts.model(model)
     # Reads the bundle's files again: rare, and not for the thread that decisions wait for.
-    return await asyncio.to_thread(records, served)
+    return await asyncio.to_thread(records, served, parts.custody)
 
 
-def records(served: ServedModel) -> Transparency:
+def records(served: ServedModel, custody: Custody) -> Transparency:
     """Return what is published of a model. Reads the bundle's files."""
+    period = custody.period_of(served.name)
     subject = Subject(read(served.bundle.path), read_deployment(served.directory / FILE))
     return Transparency.model_validate(
         {
@@ -82,5 +107,11 @@ def records(served: ServedModel) -> Transparency:
             "atrs": atrs_record(subject),
             "cyclonedx": cyclonedx_bom(subject),
             "eu_register": eu_register_entry(subject),
+            "retention": {
+                "keep_days": None if period is None else period.keep_days,
+                "erase_after_days": None if period is None else period.erase_after_days,
+                "basis": None if period is None else period.basis,
+                "backups_kept_days": custody.backups_kept_days,
+            },
         }
     )

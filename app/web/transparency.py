@@ -47,14 +47,17 @@ async def show_model(request: Request, model: str) -> Response:
     parts = parts_of(request)
     served, lineup = parts.model(model), parts.served.lineup(model)
     deployment = await asyncio.to_thread(read_deployment, served.directory / FILE)
-    return page(request, model_view(lineup, deployment, _status(parts, model), texts_of(request)))
+    view = model_view(
+        lineup, deployment, _status(parts, model), texts_of(request), custody=parts.custody
+    )
+    return page(request, view)
 
 
 @router.get("/transparency/{model}/record.json", **open_to_all())
 async def show_record(request: Request, model: str) -> Response:
     """Return the same for machines."""
-    served = parts_of(request).model(model)
-    found = await asyncio.to_thread(records, served)
+    parts = parts_of(request)
+    found = await asyncio.to_thread(records, parts.model(model), parts.custody)
     return Response(found.model_dump_json(indent=2), media_type=JSON, headers=KEPT)
 
 

@@ -10,8 +10,10 @@ from enum import Enum
 from math import ceil
 from typing import ClassVar
 
+from app.custody import Custody
 from app.lineup import Lineup
 from app.publish.subject import Deployment
+from app.retention import Period
 from app.served import ServedModel
 from app.web.language import Texts
 from models.card import Card
@@ -95,6 +97,9 @@ class ModelView:
     """When the rules let the model give no advice."""
     answer_within_days: int
     contest: tuple[str, ...]
+    kept: tuple[str, ...]
+    """How long what is recorded of a case is kept."""
+    kept_because: str | None
     version: str
     digest: str
     trial: str
@@ -116,7 +121,12 @@ def summary_of(served: ServedModel, status: Status, texts: Texts) -> Summary:
 
 
 def model_view(
-    lineup: Lineup, deployment: Deployment | None, status: Status, texts: Texts
+    lineup: Lineup,
+    deployment: Deployment | None,
+    status: Status,
+    texts: Texts,
+    *,
+    custody: Custody,
 ) -> ModelView:
     """Return everything the page of one model shows."""
     served = lineup.live
@@ -125,6 +135,7 @@ def model_view(
     metrics = () if analysis is None else analysis.performance_metrics
     fairness = None if card.considerations is None else card.considerations.fairness
     appeals = None if deployment is None else deployment.appeals
+    period = custody.period_of(served.name)
     return ModelView(
         name=served.name,
         title=_title(card, texts),
@@ -160,6 +171,8 @@ def model_view(
         no_advice=tuple(rule.description for rule in policy.rules if rule.requires == "no_advice"),
         answer_within_days=policy.review.answer_within_days,
         contest=() if appeals is None else (appeals.tool_output, appeals.wider_process),
+        kept=tuple(_kept(period, custody.backups_kept_days, texts)),
+        kept_because=None if period is None else period.basis,
         version=card.version,
         digest=served.bundle.digest,
         trial=_trial(lineup, texts),
@@ -248,6 +261,36 @@ def _groups(metrics: Iterable[PerformanceMetric], texts: Texts) -> tuple[GroupRo
 def _cases(found: dict[str, PerformanceMetric]) -> int | None:
     counted = found.get("selection_rate")
     return None if counted is None else counted.cases
+
+
+def _kept(period: Period | None, backups_days: int | None, texts: Texts) -> Iterable[str]:
+    """Say how long a case is kept, and how long it is until an erased one is really gone."""
+    _, ngettext = texts.gettext, texts.ngettext
+    if period is None:
+        yield _("Nobody has said how long it is kept.")
+    elif period.erase_after_days is None:
+        yield _("It is kept without a set end.")
+    else:
+        yield ngettext(
+            "It is erased once %(num)s day has passed, unless the law needs it for longer.",
+            "It is erased once %(num)s days have passed, unless the law needs it for longer.",
+            period.erase_after_days,
+        ) % {"num": f"{period.erase_after_days:,}"}
+    if period is not None and period.keep_days:
+        yield ngettext(
+            "It is not erased before %(num)s day has passed.",
+            "It is not erased before %(num)s days have passed.",
+            period.keep_days,
+        ) % {"num": f"{period.keep_days:,}"}
+    if backups_days is None:
+        yield _("Nobody has said how long backups keep what was erased.")
+    elif backups_days:
+        yield ngettext(
+            "What was erased stays in backups for up to %(num)s day more.",
+            "What was erased stays in backups for up to %(num)s days more.",
+            backups_days,
+        ) % {"num": f"{backups_days:,}"}
+    yield _("A mark stays that there was advice and a decision. It says nothing about you.")
 
 
 def _in_charge(served: ServedModel, texts: Texts) -> tuple[str, ...]:
