@@ -300,7 +300,9 @@ class EntryChecks:
         self._found.idempotent += 1
         tag = leaf.leaf().idempotency
         key = None if tag is None else tag.key
-        rows = self._scanner.rows("SELECT seq FROM idempotency WHERE key = $1", key)
+        rows = self._scanner.rows(
+            "SELECT seq FROM idempotency WHERE key = $1 AND seq = $2", key, index
+        )
         if rows != [(index,)]:
             self._faults.add(index, "idempotency", "is not found by its idempotency key")
 

@@ -73,6 +73,7 @@ class Log(LogReader):
         self._master_command = master_command
         self._secrets = keys
         self._writer = writer
+        self._rows.digests = writer.digests
         self._appender = Appender(
             origin=origin, clock=clock, keys=keys, rows=self._rows, writer=writer
         )

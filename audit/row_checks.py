@@ -15,6 +15,15 @@ _PUT_BACK = (
     " AND NOT EXISTS (SELECT 1 FROM erased f WHERE f.seq = r.seq))"
 )
 """Subjects who have a key although every record of theirs is erased: with a handle, whose they are."""
+_ONE_HANDLE = (
+    "SELECT subject FROM subject_key WHERE handle IN"
+    " (SELECT handle FROM subject_key GROUP BY handle HAVING count(*) > 1) ORDER BY subject"
+)
+_ONE_KEY = (
+    "SELECT seq FROM idempotency WHERE key IN"
+    " (SELECT key FROM idempotency GROUP BY key HAVING count(*) > 1) ORDER BY seq"
+)
+"""Rows that share what no two may. SQLite has no index that sees to it."""
 
 
 class RowChecks:
@@ -73,6 +82,7 @@ class RowChecks:
                     "subject-key",
                     "all records of the subject are erased, yet its key and handle are not",
                 )
+        self._check_shared()
         self._check_counts()
 
     def name_page_damage(self) -> None:
@@ -99,7 +109,7 @@ class RowChecks:
             self._expect_found(
                 subject,
                 "subject-key",
-                "subject_key WHERE handle = (SELECT handle FROM subject_key WHERE subject = $1)",
+                "subject_key WHERE subject = $1",
                 key="subject",
             )
 
@@ -107,6 +117,16 @@ class RowChecks:
         found = self._scanner.rows(f"SELECT {key} FROM {where}", index)  # noqa: S608 - texts above
         if found != [(index,)]:
             self._faults.add(index, kind, "is not found where it belongs: a page is damaged")
+
+    def _check_shared(self) -> None:
+        """Report digests that two rows have: who is looked up by one would find only one of them."""
+        for statement, kind, what in (
+            (_ONE_HANDLE, "subject-key", "has the handle of another subject"),
+            (_ONE_KEY, "idempotency", "has the idempotency key of another entry"),
+        ):
+            for (row,) in self._scanner.rows(statement) or []:
+                if isinstance(row, int):
+                    self._faults.add(row, kind, what)
 
     def _was_erased_before(self, index: int, erasure: int) -> bool:
         """Return whether an entry before the first that was read is marked as erased, and zeros."""

@@ -1,6 +1,9 @@
 """Reading the log's rows, whichever engine holds them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from audit.errors import DamagedLogError, ProofError
 from audit.merkle import HASH_SIZE
@@ -8,8 +11,12 @@ from audit.rows import EntryRow, Head, SubjectRow
 from audit.store import Connection, SqlRow, SqlValue
 from audit.tiles import TILE_WIDTH, split_hashes
 
+if TYPE_CHECKING:
+    from audit.digest_index import Digests
+
 _ENTRY = "SELECT seq, id, leaf, leaf_hash FROM entry"
 _SUBJECTS = "SELECT subject, handle, wrapped, digest FROM subject_key"
+_REQUESTS = "SELECT seq, key FROM idempotency"
 _MOST_AT_ONCE = 64
 
 
@@ -22,6 +29,8 @@ class RowReader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.digests: Digests | None = None
+        """How rows are found by digests, where the store has no index of them: else all are looked at."""
 
     def head(self) -> Head:
         """Return the stored head."""
@@ -84,11 +93,13 @@ class RowReader:
 
     def find_subjects(self, handles: Sequence[bytes]) -> dict[bytes, SubjectRow]:
         """Return the subjects' rows that there are, by handle."""
-        found: dict[bytes, SubjectRow] = {}
-        for row in self._among(_SUBJECTS, "handle", handles, f" AND {_within('subject')}"):
-            subject = _subject(row)
-            found[subject.handle] = subject
-        return found
+        if self.digests is None:
+            rows = self._among(_SUBJECTS, "handle", handles, f" AND {_within('subject')}")
+        else:
+            numbers = self.digests.subjects.candidates(handles)
+            rows = self._among(_SUBJECTS, "subject", numbers, f" AND {_within('subject')}")
+        subjects, wanted = map(_subject, rows), set(handles)
+        return {each.handle: each for each in subjects if each.handle in wanted}
 
     def records_of(self, subject: int) -> list[int]:
         """Return the indexes of a subject's records that are not erased, in order."""
@@ -111,11 +122,12 @@ class RowReader:
 
     def find_idempotency(self, key: bytes) -> int | None:
         """Return the index of the entry that used this idempotency key."""
-        rows = self._rows(
-            f"SELECT seq FROM idempotency WHERE key = $1 AND {_within('seq')}",  # noqa: S608 - names of ours
-            key,
-        )
-        return _integer(rows[0][0]) if rows else None
+        if self.digests is None:
+            rows = self._among(_REQUESTS, "key", [key], f" AND {_within('seq')}")
+        else:
+            numbers = self.digests.requests.candidates([key])
+            rows = self._among(_REQUESTS, "seq", numbers, f" AND {_within('seq')}")
+        return next((_integer(seq) for seq, used in rows if used == key), None)
 
     def last_checkpoint(self) -> tuple[int, bytes] | None:
         """Return (size, note) of the largest stored checkpoint."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import apsw
 
 from audit import schema
+from audit.digest_index import DigestIndex, Digests
 from audit.envelope import WRAPPED_SUBJECT_KEY_BYTES, subject_row_digest, unlinked_handle
 from audit.errors import (
     DamagedLogError,
@@ -152,16 +153,29 @@ class SqliteWriter:
             # What a crash left in the WAL may be only in the page cache, its fsync failed. Copying
             # it into the file now, with a new fsync, makes it durable before anything builds on it.
             _copy_all(self._connection, path)
+        self._digests: Digests | None = None
         self._using = threading.Lock()
         """Held by whoever uses the connection."""
         with converted(f"{path} cannot be opened"):
             self._copier = WalCopier(path, vfs=vfs, writing=self._using)
         self._connection.set_wal_hook(self._hear_wal)
 
+    @property
+    def digests(self) -> Digests:
+        """Where the rows of digests are."""
+        if self._digests is None:
+            raise LogStateError("the tables are not prepared")
+        return self._digests
+
     def prepare_schema(self) -> None:
-        """Make the tables of a new file, or bring an older file's up to date."""
+        """Make the tables of a new file, or bring an older file's up to date, and read the digests."""
         with self._using, converted("the schema cannot be made"):
             schema.migrate(self._connection)
+            read = self._connection.execute
+            self._digests = Digests(
+                DigestIndex.of(read("SELECT handle, subject FROM subject_key")),
+                DigestIndex.of(read("SELECT key, seq FROM idempotency")),
+            )
 
     def begin(
         self,
@@ -188,9 +202,12 @@ class SqliteWriter:
         with self._using:
             self._check_sound()
             try:
+                self._check_new(group)
                 self._write(group, old, new)
             except apsw.Error as err:
                 raise self._failed(err, old) from err
+            self.digests.subjects.add((row[1], row[0]) for row in group.subject_keys)
+            self.digests.requests.add(group.idempotency)
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:  # noqa: ARG002
         """Store a signed checkpoint, durably. The same one again is no error."""
@@ -226,6 +243,18 @@ class SqliteWriter:
                 self._connection.close()
         finally:
             self._process_lock.release()
+
+    def _check_new(self, group: Group) -> None:
+        """Raise ConstraintViolationError for a subject or a request that has a row already."""
+        handles = [handle for _, handle, _, _ in group.subject_keys]
+        keys = [key for key, _ in group.idempotency]
+        for index, digests, stored in (
+            (self.digests.subjects, handles, "SELECT handle FROM subject_key WHERE subject = ?"),
+            (self.digests.requests, keys, "SELECT key FROM idempotency WHERE seq = ?"),
+        ):
+            rows = {self._one(stored, number) for number in index.candidates(digests)}
+            if rows.intersection(digests) or len(set(digests)) < len(digests):
+                raise ConstraintViolationError("a subject or a request would have two rows")
 
     def _write(self, group: Group, old: Head, new: Head) -> None:
         run = self._cursor.execute

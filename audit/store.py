@@ -7,10 +7,13 @@ for several processes with one database. Reading is the same SQL for both, in ``
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from audit.errors import LogStateError
 from audit.rows import Group, Head, News
+
+if TYPE_CHECKING:
+    from audit.digest_index import Digests
 
 SqlValue: TypeAlias = int | float | str | bytes | None
 SqlRow: TypeAlias = tuple[SqlValue, ...]
@@ -37,6 +40,11 @@ class Connection(Protocol):
 
 class Writer(Protocol):
     """The one way to write. Not for two threads at once; the log sees to that."""
+
+    @property
+    def digests(self) -> "Digests | None":
+        """How rows are found by digests; None where the store itself has an index of them."""
+        ...
 
     def prepare_schema(self) -> None:
         """Make sure that the tables are there and of this version. Raises SchemaVersionError."""

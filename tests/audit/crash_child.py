@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audit.digest_index import Digests
 from audit.log import Log
 from audit.publish import publish
 from audit.records import NewRecord
@@ -69,6 +70,10 @@ class CrashingWriter:
     def __init__(self, inner: Writer, fate: Fate) -> None:
         self._inner = inner
         self._fate = fate
+
+    @property
+    def digests(self) -> Digests | None:
+        return self._inner.digests
 
     def prepare_schema(self) -> None:
         self._inner.prepare_schema()

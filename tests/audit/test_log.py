@@ -35,6 +35,7 @@ from audit.note import SigningKey, VerifierKey
 from audit.proof import parse_proof, verify_proof
 from audit.reader import LogReader
 from audit.records import Idempotency, NewRecord
+from audit.schema import VERSION
 from tests.audit.check_log import check_log, check_open_log
 from tests.audit.conftest import ORIGIN, Clock, MakeRecord, OpenLog, on_both_stores
 
@@ -415,11 +416,11 @@ def test_what_was_written_cannot_be_changed(
 def test_a_newer_schema_is_refused(open_log: OpenLog, directory: Path) -> None:
     open_log().close()
     connection = apsw.Connection(str(directory / "log.sqlite3"))
-    connection.pragma("user_version", 2)
+    connection.pragma("user_version", VERSION + 1)
     connection.close()
     with pytest.raises(SchemaVersionError) as caught:
         open_log()
-    assert (caught.value.got, caught.value.want) == (2, 1)
+    assert (caught.value.got, caught.value.want) == (VERSION + 1, VERSION)
 
 
 def test_a_foreign_database_is_refused(directory: Path, open_log: OpenLog) -> None:

@@ -6,8 +6,10 @@ import apsw
 import pytest
 
 from audit import schema
-from audit.errors import SchemaVersionError
+from audit.digests import subject_handle
+from audit.errors import DuplicateIdempotencyError, SchemaVersionError
 from audit.migrations import Step, steps
+from audit.records import Idempotency
 from tests.audit.check_log import check_log
 from tests.audit.conftest import MakeRecord, OpenLog
 
@@ -38,6 +40,47 @@ def test_an_older_file_is_brought_up_to_date_with_its_entries(
     connection.execute("DROP TABLE later")
     connection.pragma("user_version", schema.VERSION)
     connection.close()
+    check_log(directory, acknowledged=receipts)
+
+
+FIRST = """
+CREATE TABLE subjects (
+  subject INTEGER PRIMARY KEY,
+  handle BLOB NOT NULL UNIQUE,
+  wrapped BLOB NOT NULL,
+  digest BLOB NOT NULL
+) STRICT;
+INSERT INTO subjects SELECT * FROM subject_key;
+DROP TABLE subject_key;
+ALTER TABLE subjects RENAME TO subject_key;
+CREATE TABLE requests (key BLOB NOT NULL PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO requests SELECT key, seq FROM idempotency;
+DROP TABLE idempotency;
+ALTER TABLE requests RENAME TO idempotency;
+"""
+"""Makes the two tables as the first step made them."""
+
+
+def test_in_a_file_that_had_indexes_of_digests_all_are_found_without(
+    open_log: OpenLog, directory: Path, record: MakeRecord
+) -> None:
+    log = open_log()
+    receipts = log.append([record(subject=f"s{number}", key=f"k{number}") for number in range(9)])
+    log.close()
+    connection = apsw.Connection(str(directory / "log.sqlite3"))
+    connection.execute(FIRST)
+    connection.pragma("user_version", 1)
+    connection.close()
+    log = open_log(create=False)
+    repeated = log.find_idempotent(Idempotency("caller", "k3", b"fingerprint"))
+    assert repeated is not None
+    assert repeated.index == receipts[3].index
+    with pytest.raises(DuplicateIdempotencyError):
+        log.append([record(key="k3")])
+    receipts += log.append([record(subject="s3")])
+    (known,) = log._rows.find_subjects([subject_handle(log._secrets.digest, "s3")]).values()
+    assert known.subject == receipts[3].index, "s3 has a key already"
+    log.close()
     check_log(directory, acknowledged=receipts)
 
 

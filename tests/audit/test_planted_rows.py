@@ -78,13 +78,42 @@ def test_a_planted_idempotency_key_is_named_with_the_entry_it_leads_to(
     log = open_log()
     log.append([record(key="k"), record(), record(key="l")])
     log.close()
-    planted = "'\\x{}'::bytea" if isinstance(store, PostgresStore) else "x'{}'"
-    for at, key in ((1, "01" * 16), (2, "02" * 16)):
-        plant(f"INSERT INTO idempotency VALUES ({planted.format(key)}, {at})")
+    if isinstance(store, PostgresStore):
+        plant(rf"INSERT INTO idempotency VALUES ('\x{'01' * 16}'::bytea, 1)")
+        plant(rf"INSERT INTO idempotency VALUES ('\x{'02' * 16}'::bytea, 2)")
+    else:  # where an entry has one row at most
+        plant(f"UPDATE idempotency SET key = x'{'01' * 16}' WHERE seq = 1")
+        plant(f"INSERT INTO idempotency VALUES (x'{'02' * 16}', 2)")
     source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
     faults = verify(directory, source=source).faults
     named = {fault.index for fault in faults if fault.kind == "idempotency"}
     assert named == {None, 1, 2}, faults
+
+
+@pytest.mark.parametrize("use_keys", [True, False])
+def test_two_rows_of_one_digest_are_found(
+    open_log: OpenLog,
+    record: MakeRecord,
+    plant: Plant,
+    store: Store,
+    directory: Path,
+    use_keys: bool,
+) -> None:
+    """An erasure would find one of the two, and a repeated request be answered by either."""
+    log = open_log()
+    log.append([record(subject="s", key="k"), record(subject="t", key="l"), record(subject="u")])
+    log.close()
+    if isinstance(store, PostgresStore):
+        plant("ALTER TABLE subject_key DROP CONSTRAINT subject_key_handle_key")
+        plant("ALTER TABLE idempotency DROP CONSTRAINT idempotency_pkey")
+    plant("UPDATE subject_key SET handle = (SELECT handle FROM subject_key WHERE subject = 1)"
+          " WHERE subject = 3")  # fmt: skip
+    plant("UPDATE idempotency SET key = (SELECT key FROM idempotency WHERE seq = 1) WHERE seq = 2")
+    source = PostgresSource(store.url) if isinstance(store, PostgresStore) else None
+    faults = verify(directory, source=source, use_keys=use_keys).faults
+    assert {(fault.index, fault.kind) for fault in faults} >= {
+        (1, "subject-key"), (3, "subject-key"), (1, "idempotency"), (2, "idempotency")
+    }  # fmt: skip
 
 
 def test_what_belongs_to_no_entry_is_not_looked_up(
