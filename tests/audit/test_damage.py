@@ -44,7 +44,7 @@ KEYS = {
     "payload": "seq",
     "record_key": "seq",
     "subject_key": "subject",
-    "idempotency": "key",
+    "idempotency": "seq",
     "erased": "seq",
     "tile": "position",
     "checkpoint": "size",
