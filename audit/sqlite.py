@@ -7,7 +7,7 @@ two connections write or copy at once; ``apsw`` carries its own SQLite, and olde
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -173,7 +173,7 @@ class SqliteWriter:
             schema.migrate(self._connection)
             read = self._connection.execute
             self._digests = Digests(
-                DigestIndex.of(read("SELECT handle, subject FROM subject_key")),
+                DigestIndex.of(_findable(read("SELECT subject, handle FROM subject_key"))),
                 DigestIndex.of(read("SELECT key, seq FROM idempotency")),
             )
 
@@ -206,7 +206,7 @@ class SqliteWriter:
                 self._write(group, old, new)
             except apsw.Error as err:
                 raise self._failed(err, old) from err
-            self.digests.subjects.add((row[1], row[0]) for row in group.subject_keys)
+            self.digests.subjects.add(_findable(row[:2] for row in group.subject_keys))
             self.digests.requests.add(group.idempotency)
 
     def insert_checkpoint(self, previous: int | None, size: int, note: bytes) -> None:  # noqa: ARG002
@@ -246,7 +246,7 @@ class SqliteWriter:
 
     def _check_new(self, group: Group) -> None:
         """Raise ConstraintViolationError for a subject or a request that has a row already."""
-        handles = [handle for _, handle, _, _ in group.subject_keys]
+        handles = [handle for handle, _ in _findable(row[:2] for row in group.subject_keys)]
         keys = [key for key, _ in group.idempotency]
         for index, digests, stored in (
             (self.digests.subjects, handles, "SELECT handle FROM subject_key WHERE subject = ?"),
@@ -339,6 +339,15 @@ class SqliteWriter:
     def _one(self, statement: str, *parameters: SqlValue) -> SqlValue:
         row = self._connection.execute(statement, parameters).fetchone()
         return None if row is None else row[0]
+
+
+def _findable(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, int]]:
+    """Yield (handle, subject) of those whom a digest leads to: not of erased ones, nor of nobody."""
+    return (
+        (handle, number)
+        for number, handle in rows
+        if number < 0 or handle != unlinked_handle(number)
+    )
 
 
 @contextmanager
