@@ -150,6 +150,11 @@ def _read_signing_key(path: Path, origin: str) -> SigningKey:
 
 
 def _read_master(path: Path, command: Command) -> bytes:
+    if not command and not path.exists():
+        raise KeyFileError(
+            f"{path} is missing; it is never made anew for an existing log: restore it, or name the "
+            "program that gives the master key, where one does"
+        )
     if not command:
         return _read_secret(path)
     printed = printed_key(command)

@@ -98,9 +98,10 @@ class Log(LogReader):
         """Open a log for writing; with ``create``, make a log where there is none.
 
         ``directory`` holds the keys and the last signed checkpoint, and the rows too unless another
-        ``store`` does. ``master_command`` gives the master key, if no file does. ``origin`` names the log for good. ``facts`` go into the genesis entry of a
-        new log. Raises LogMissingError, LogLockedError, LogUnavailableError, KeyFileError,
-        SchemaVersionError, LogRolledBackError, DamagedLogError.
+        ``store`` does. ``master_command`` gives the master key, if no file does. ``origin`` names the
+        log for good. ``facts`` go into the genesis entry of a new log. Raises LogMissingError,
+        LogLockedError, LogUnavailableError, KeyFileError, SchemaVersionError, LogRolledBackError,
+        DamagedLogError.
         """
         store = store or SqliteStore(directory)
         found = store.exists()

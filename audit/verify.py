@@ -81,10 +81,10 @@ def verify(
     ``held`` are signed checkpoints that the log must still continue; of ``start``, another, only
     what came after it is read. With ``use_keys`` and a readable key directory payloads are
     decrypted and compared too. ``source`` is where the rows are when they are not in the
-    directory's own database. ``master_command`` gives the master key, if no file does. ``workers`` is how many processes read, one for each core by default;
-    a small log needs none of its own. Raises LogMissingError, KeyFileError, NoteError for a malformed
-    vkey, LogUnavailableError when the server goes away meanwhile, LogStateError when a log that was at
-    rest was opened for writing meanwhile.
+    directory's own database. ``master_command`` gives the master key, if no file does. ``workers`` is
+    how many processes read, one for each core by default; a small log needs none of its own. Raises
+    LogMissingError, KeyFileError, NoteError for a malformed vkey, LogUnavailableError when the server
+    goes away meanwhile, LogStateError when a log that was at rest was opened for writing meanwhile.
     """
     given = [VerifierKey.parse(vkey) for vkey in vkeys]
     faults = Faults()

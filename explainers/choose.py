@@ -44,10 +44,10 @@ def choose(
     """Return the plan to explain the scores ``targets`` of the ONNX model ``graph``.
 
     ``score_columns[s]`` says which column of the score output (or which of ``score_outputs``)
-    score ``s`` is; by default they are in the same order. ``gives_probabilities``: as in ``Question``. ``untapped_because``, unless empty, says
-    why no tensor within the graph can be had, which some methods need. Raises GraphError when the graph is not
-    sound. The explainer that the plan builds states its method and reason, which are the black
-    box's when the background disproves the plan.
+    score ``s`` is; by default they are in the same order. ``gives_probabilities``: as in ``Question``.
+    ``untapped_because``, unless empty, says why no tensor within the graph can be had, which some
+    methods need. Raises GraphError when the graph is not sound. The explainer that the plan builds
+    states its method and reason, which are the black box's when the background disproves the plan.
     """
     columns = tuple(range(n_scores)) if score_columns is None else score_columns
     if len(columns) != n_scores:

@@ -140,8 +140,8 @@ def finish_row(
     ``bases``, shape (2, O): the signs and base values of the O linked margins. ``scores``: what
     the graph returned. ``out`` has the contributions, a row for each field, then MARGIN, OUTPUT and
     LINKED margin, then the RESIDUAL over all targets and what is ALLOWED: ``relative`` times
-    ``scale``, or times the outputs' own (see ``allowed_residual``). Fields come first because taking a row of an array
-    costs half of taking a column.
+    ``scale``, or times the outputs' own (see ``allowed_residual``). Fields come first because taking
+    a row of an array costs half of taking a column.
     """
     n_fields, sums = np.int64(ints[N_FIELDS]), np.int64(ints[N_SUMS])
     sum_of_output = _part(ints, SUM_OF_OUTPUT)

@@ -24,10 +24,11 @@ def check_samples(
 ) -> None:
     """Compare the graph with the trainer on every sample.
 
-    Scores of a regression are compared by their size: a row's own, or the mean of all rows' where that is
-    more, because a score near 0 is a sum of numbers far from it. Raises RowsRefusedError naming the row with the worst difference in scores when it is beyond
-    the card's tolerance, or the first row with another label; the trainer's scores within the
-    tolerance of a tie may go either way. Raises it too where the scores are another class's.
+    Scores of a regression are compared by their size: a row's own, or the mean of all rows' where that
+    is more, because a score near 0 is a sum of numbers far from it. Raises RowsRefusedError naming the
+    row with the worst difference in scores when it is beyond the card's tolerance, or the first row
+    with another label; the trainer's scores within the tolerance of a tie may go either way. Raises it
+    too where the scores are another class's.
     """
     worst, worst_row = 0.0, 0
     wanted = np.array(

@@ -16,8 +16,9 @@ from onnx import TensorProto, helper
 from app.served import open_model
 from app.settings import Settings
 from explainers.errors import AdditivityError
+from explainers.explainer import Explainer
 from models.build import write_bundle
-from models.bundle import BundleFiles, open_bundle
+from models.bundle import Bundle, BundleFiles, open_bundle
 from models.errors import RowsRefusedError
 from models.rows import Row, Sample
 from tests.models.graphs import REGRESSION, card, constant, make_model, tensor
@@ -105,12 +106,18 @@ def write(directory: Path, model: bytes, *, off_by: float = 0.0) -> BundleFiles:
     )
 
 
+@pytest.fixture
+def opened(method: str, size: float, tmp_path: Path) -> tuple[Bundle, Explainer]:
+    """A model whose numbers are of this size, and what explains it."""
+    return open_model(write(tmp_path, GRAPHS[method](size)), Settings(_env_file=None))
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("method", GRAPHS)
 def test_a_model_of_any_size_is_explained_also_near_nought(
-    method: str, size: float, tmp_path: Path
+    method: str, opened: tuple[Bundle, Explainer]
 ) -> None:
-    bundle, explainer = open_model(write(tmp_path, GRAPHS[method](size)), Settings(_env_file=None))
+    bundle, explainer = opened
     assert explainer.method == method
     for row in cases(400):
         case = bundle.schema.encode(row)
@@ -121,9 +128,9 @@ def test_a_model_of_any_size_is_explained_also_near_nought(
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("method", GRAPHS)
 def test_an_explanation_that_misses_a_thousandth_of_the_number_is_refused(
-    method: str, size: float, tmp_path: Path
+    opened: tuple[Bundle, Explainer],
 ) -> None:
-    bundle, explainer = open_model(write(tmp_path, GRAPHS[method](size)), Settings(_env_file=None))
+    bundle, explainer = opened
     case = bundle.schema.encode({"a": 1.5, "b": -0.5, "c": 1.0})
     scored = bundle.session.run_row(case.feeds)
     with pytest.raises(AdditivityError):
