@@ -2,7 +2,7 @@
 
 Digests are random by design. In an index of the database each new one falls on a page of its own, to
 look up, change, log and copy, and the longer the log the dearer. Here the newest are in a dictionary
-and the rest in sorted arrays, merged as they grow; a bitmap says at once of most digests that they are new.
+and the rest in sorted arrays, merged as they grow; a Bloom filter says at once of most digests that they are new.
 Some 22 bytes a digest. Made from the rows at each start, and never a source of truth: what is found are
 candidates, and the rows decide.
 """
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 _NEWEST = 65_536
 """Digests in the dictionary before they are sorted: 3 to 50 ms, once in so many."""
-_SLOTS = 32
-"""Of the bitmap for each digest at least, when it is made: it serves until there are half as many."""
+_BITS = 32
+"""Of the filter for each digest at least, when it is made: it serves until there are half as many."""
 
 Words = NDArray[np.uint64]
 
@@ -45,9 +45,9 @@ class _Sorted(NamedTuple):
 
     runs: tuple[_Run, ...]
     shift: int
-    """By how much a prefix is shifted to be its slot."""
-    seen: NDArray[np.uint8]
-    """A bit for each slot. Bits are only ever set."""
+    """By how much a prefix is shifted to be the place of its word in the filter."""
+    bloom: Words
+    """A Bloom filter whose two bits for a digest are in one word. Bits are only ever set."""
 
 
 class DigestIndex:
@@ -55,7 +55,7 @@ class DigestIndex:
 
     def __init__(self) -> None:
         self._newest: dict[int, int] = {}
-        self._sorted = _Sorted((), 0, np.zeros(0, np.uint8))
+        self._sorted = _Sorted((), 0, np.zeros(0, np.uint64))
 
     @classmethod
     def of(cls, rows: Iterable[tuple[bytes, int]]) -> "DigestIndex":
@@ -72,14 +72,13 @@ class DigestIndex:
     def candidates(self, digests: Sequence[bytes]) -> list[int]:
         """Return the rows that may be of one of ``digests``: all that are, rarely others."""
         # In this order: what is sorted meanwhile is found twice and not never.
-        newest, (runs, shift, seen) = self._newest, self._sorted
+        newest, (runs, shift, bloom) = self._newest, self._sorted
         prefixes = [_prefix(digest) for digest in digests]
         found = {newest[each] for each in prefixes if each in newest}
         if runs and prefixes:
             wanted = np.array(prefixes, np.uint64)
-            slots = wanted >> np.uint64(shift)
-            known = (seen[slots >> np.uint64(3)] >> (slots & np.uint64(7)).astype(np.uint8)) & 1
-            wanted = wanted[known.nonzero()[0]]
+            bits = _bits(wanted)
+            wanted = wanted[bloom[wanted >> np.uint64(shift)] & bits == bits]
             if len(wanted):
                 for run in runs:
                     first = run.prefixes.searchsorted(wanted, "left")
@@ -109,7 +108,7 @@ class DigestIndex:
 
     def _sort(self, run: _Run) -> None:
         """Sort a run in, together with those that are not much longer."""
-        runs, shift, seen = self._sorted
+        runs, shift, bloom = self._sorted
         added = run.prefixes
         run = _in_order(run)
         while runs and len(runs[-1].prefixes) <= 2 * len(run.prefixes):
@@ -117,14 +116,14 @@ class DigestIndex:
             runs = runs[:-1]
         runs = (*runs, run)
         count = sum(len(each.prefixes) for each in runs)
-        if count * _SLOTS > 16 * len(seen):
-            bits = (count * _SLOTS - 1).bit_length()
-            shift, seen = 64 - bits, np.zeros(1 << max(bits - 3, 0), np.uint8)
+        if count * _BITS > 2 * 64 * len(bloom):
+            words = max(count * _BITS // 64, 1).bit_length()
+            shift, bloom = 64 - words, np.zeros(1 << words, np.uint64)
             for each in runs:
-                _mark(seen, each.prefixes, shift)
+                _mark(bloom, each.prefixes, shift)
         else:
-            _mark(seen, added, shift)
-        self._sorted = _Sorted(runs, shift, seen)
+            _mark(bloom, added, shift)
+        self._sorted = _Sorted(runs, shift, bloom)
 
 
 def _prefix(digest: bytes) -> int:
@@ -142,7 +141,11 @@ def _in_order(run: _Run) -> _Run:
     return _Run(run.prefixes[order], run.rows[order])
 
 
-def _mark(seen: NDArray[np.uint8], prefixes: Words, shift: int) -> None:
-    slots = prefixes >> np.uint64(shift)
-    bits = np.left_shift(1, slots & np.uint64(7), dtype=np.uint64).astype(np.uint8)
-    np.bitwise_or.at(seen, slots >> np.uint64(3), bits)
+def _mark(bloom: Words, prefixes: Words, shift: int) -> None:
+    np.bitwise_or.at(bloom, prefixes >> np.uint64(shift), _bits(prefixes))
+
+
+def _bits(prefixes: Words) -> Words:
+    """Return two bits of a word for each prefix."""
+    one, most = np.uint64(1), np.uint64(63)
+    return (one << (prefixes & most)) | (one << (prefixes >> np.uint64(6) & most))
