@@ -51,6 +51,7 @@ from app.api.guard import Guard
 from app.api.heads import Heads
 from app.api.parts import Parts
 from app.api.shortcut import Shortcut
+from app.background import background_threads
 from app.bundle_store import store_of
 from app.changing import Changing
 from app.checkpointer import checkpointer_for, outside_client
@@ -220,6 +221,7 @@ def create_app(settings: Settings, *, clock: Clock = utc_now, new_id: NewId = ne
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         started = False
+        asyncio.get_running_loop().set_default_executor(background_threads())
         try:
             async with (
                 outside_client(settings) as outside,

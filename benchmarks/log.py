@@ -139,11 +139,16 @@ def _postgres(table: Table, place: Path, *, rounds: int, seconds: float) -> None
 
 
 def _use(server: Server) -> None:
-    """Bring a new server to where one in use is.
+    """Bring a new server to where one in use is that shares its machine with the services.
+
+    Whoever appends next is woken while the last one's server process has yet to answer; under this
+    policy it does not take the processor from that one. See docs/operations.md.
 
     It goes back to files of the write-ahead log that it has written before. A new one makes each while
     everybody waits: 10 to 20 ms, several times a second.
     """
+    if sys.platform == "linux":
+        os.sched_setscheduler(server.pid, os.SCHED_BATCH, os.sched_param(0))
     with server.database() as database:
         for _ in range(USED_SEGMENTS):
             database.execute("SELECT pg_logical_emit_message(true, 'grounds', 'used')")
@@ -185,14 +190,16 @@ def _load(
     folders: Sequence[Path], *, payload: int, seconds: float, url: str | None, is_floor: bool
 ) -> _Run:
     """Return what the clients of all processes saw together."""
-    processes = []
+    processes, answers = [], []
     for replica, folder in enumerate(folders):
+        answers.append(folder / "load.json")
         told = {"place": str(folder), "url": url, "payload_bytes": payload, "seconds": seconds,
-                "replica": replica, "floor": is_floor}  # fmt: skip
+                "replica": replica, "floor": is_floor, "answer": str(answers[-1])}  # fmt: skip
         processes.append(
             subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.log_load", json.dumps(told)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                start_new_session=True,
             )
         )  # fmt: skip
     for process in processes:
@@ -202,7 +209,9 @@ def _load(
         if process.stdin is not None:
             process.stdin.write("\n")
             process.stdin.flush()
-    loads = [json.loads(process.communicate()[0]) for process in processes]
+    if any(process.wait() for process in processes):
+        sys.exit("a load failed")
+    loads = [json.loads(answer.read_text()) for answer in answers]
     latencies = sorted(latency for load in loads for latency in load["latencies"])
     return _Run(
         per_second=sum(len(load["latencies"]) / load["seconds"] for load in loads),

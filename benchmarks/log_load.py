@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from queue import SimpleQueue
 
 import apsw
 import asyncpg
+import uvloop
 
 from app import collector
+from app.background import background_threads
 from app.engine import Engine
 from app.ids import utc_now
 from app.work import Prepared
@@ -35,6 +37,8 @@ PEOPLE = 10_000
 GROUP_LIMIT, QUEUE_LIMIT = 256, 4_096
 WARM_UP_SECONDS = 1.0
 CHECKPOINT_SECONDS = 1.0
+NICENESS = 10
+"""Of the services, where PostgreSQL is on the same machine: see docs/operations.md."""
 FACTS = {
     "model": {"name": "housing-support", "version": "1.0.0", "sha256": "ab" * 32},
     "policy": "cd" * 32,
@@ -83,6 +87,7 @@ def load_log(log: Log, *, payload_bytes: int, seconds: float, replica: int = 0) 
     payload = os.urandom(payload_bytes)
 
     async def run() -> Load:
+        asyncio.get_running_loop().set_default_executor(background_threads())
         engine = Engine(
             log,
             queue_limit=QUEUE_LIMIT,
@@ -101,7 +106,7 @@ def load_log(log: Log, *, payload_bytes: int, seconds: float, replica: int = 0) 
             await asyncio.gather(signing, return_exceptions=True)
             await engine.stop()
 
-    return asyncio.run(run())
+    return _run(run())
 
 
 def load_sqlite_floor(path: Path, *, payload_bytes: int, seconds: float) -> Load:
@@ -135,6 +140,12 @@ def load_postgres_floor(url: str, *, payload_bytes: int, seconds: float, replica
     finally:
         loop.run_until_complete(connection.close())
         loop.close()
+
+
+def _run(load: Coroutine[object, object, Load]) -> Load:
+    """Run it on the event loop that the service has."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(load)
 
 
 async def _clients(submit: Submit, seconds: float) -> Load:
@@ -192,7 +203,7 @@ def _load_floor(
             queue.put(None)
             await asyncio.to_thread(writer.join)
 
-    return asyncio.run(run())
+    return _run(run())
 
 
 def _groups(
@@ -215,7 +226,7 @@ def _settle(futures: Sequence["asyncio.Future[object]"]) -> None:
 
 
 def main() -> None:
-    """Run one process's load: told in JSON, started by a line, answered in JSON."""
+    """Run one process's load: told in JSON, started by a line, answered in a file of JSON."""
     wanted = json.loads(sys.argv[1])
     place, url = Path(wanted["place"]), wanted["url"]
     sizes = {"payload_bytes": wanted["payload_bytes"], "seconds": wanted["seconds"]}
@@ -225,6 +236,8 @@ def main() -> None:
         if not wanted["floor"]:
             store = PostgresStore(url) if url else None
             log = stack.enter_context(closing(open_log(place, store)))
+        if url:
+            _give_way_to_the_server()
         print("ready", flush=True)
         sys.stdin.readline()
         if log is not None:
@@ -233,7 +246,16 @@ def main() -> None:
             load = load_postgres_floor(url, replica=replica, **sizes)
         else:
             load = load_sqlite_floor(place / "floor.sqlite3", **sizes)
-    print(json.dumps(asdict(load)))
+    Path(wanted["answer"]).write_text(json.dumps(asdict(load)))
+
+
+def _give_way_to_the_server() -> None:
+    """Let the server's processes go first: beside the services, it is what all of them wait for."""
+    autogroup = Path("/proc/self/autogroup")
+    if autogroup.exists():  # then niceness counts within a session alone, and this is another one's
+        autogroup.write_text(str(NICENESS))
+    else:
+        os.nice(NICENESS)
 
 
 if __name__ == "__main__":

@@ -108,6 +108,13 @@ class Server:
         """The server's data directory."""
         return str(self.directory / "data")
 
+    @property
+    def pid(self) -> int:
+        """The postmaster's process, whose children the others are. Raises RuntimeError when it is stopped."""
+        if self._process is None:
+            raise RuntimeError("the server is not running")
+        return self._process.pid
+
     def url(self, database: str, user: str) -> str:
         """Return an address. The password in it is never asked for, and must be nowhere."""
         return f"postgresql://{user}:{PASSWORD}@/{database}?host={quote(str(self.directory))}"
