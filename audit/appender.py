@@ -34,7 +34,7 @@ from audit.errors import (
 from audit.group import Draft, GroupBuilder, PreparedGroup
 from audit.keys import LogKeys
 from audit.leaf import format_timestamp
-from audit.records import NewRecord, Receipt, check_records
+from audit.records import NewRecord, Receipt, check_distinct, check_records
 from audit.row_reader import RowReader
 from audit.rows import Head, News, SubjectRow
 from audit.store import ConstraintViolationError, Writer
@@ -95,6 +95,10 @@ class Appender:
 
     def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         """Return the records' drafts: see ``Log.draft``."""
+        check_records(records)
+        return self._draft(records)
+
+    def _draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         # Read first: an erasure made meanwhile must show.
         erasures = self._erasures
         timestamp = format_timestamp(self._clock())
@@ -117,11 +121,11 @@ class Appender:
             if news is not None and news.is_taken:
                 raise OvertakenError(f"an entry {unless} is there by now")
             records = [draft.record for draft in group]
-            check_records(records)
+            check_distinct(records)
             self._check_followed(records)
             outdated = any(draft.erasures != self._erasures for draft in group)
             if outdated:
-                group = self.draft(records)
+                group = self._draft(records)
             stored = self._look_up(group) if outdated or news is None else news.subjects
             return self._commit(self._groups.finish(self._tree, group, stored), records)
 
@@ -152,7 +156,7 @@ class Appender:
 
         ``erased`` are (entry, the entry that says so, subject).
         """
-        drafts = self.draft(records)
+        drafts = self._draft(records)
         group = self._groups.finish(self._tree, drafts, self._look_up(drafts))
         group.rows.erased = list(erased)
         receipts = self._commit(group, records)
@@ -246,8 +250,7 @@ class Appender:
             raise self._conflict(records, err) from err
         # Only now: had COMMIT failed, the old tree would still be the true one.
         self._tree = group.tree
-        self._groups.committed(group)
-        return group.receipts
+        return self._groups.committed(group)
 
     def _conflict(
         self, records: Sequence[NewRecord], cause: ConstraintViolationError

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from audit.appender import Appender
 from audit.errors import DamagedLogError
-from audit.records import ERASURE, Erasure, NewRecord, check_ids
+from audit.records import ERASURE, Erasure, NewRecord, check_distinct, check_ids
 from audit.row_reader import RowReader
 
 _ERASED_PER_ENTRY = 40
@@ -44,6 +44,7 @@ def erase(
             for start in range(0, len(indexes), _ERASED_PER_ENTRY)
         ]
         check_ids(records)
+        check_distinct(records)
         erased = [
             (index, appender.size + at // _ERASED_PER_ENTRY, _subject_of(rows, index))
             for at, index in enumerate(indexes)

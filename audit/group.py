@@ -108,7 +108,6 @@ class PreparedGroup:
 
     tree: GrowingTree
     rows: Group = field(default_factory=Group)
-    receipts: list[Receipt] = field(default_factory=list)
     met_subjects: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
 
 
@@ -165,7 +164,7 @@ class GroupBuilder:
     def finish(
         self, tree: GrowingTree, drafts: Sequence[Draft], stored: Mapping[bytes, SubjectRow]
     ) -> PreparedGroup:
-        """Return the rows and receipts of drafts appended to ``tree``, which is left as it is.
+        """Return the rows of drafts appended to ``tree``, which is left as it is.
 
         ``stored`` are those of the drafts' ``unknown`` subjects that are stored, by handle. Raises
         RecordRejectedError naming the record whose subject's stored key does not open.
@@ -173,7 +172,8 @@ class GroupBuilder:
         group = PreparedGroup(tree.copy())
         rows, tree = group.rows, group.tree
         hashes = []
-        secrets = fresh_secrets(SUBJECT_SECRET_BYTES, len(drafts))
+        without = sum(draft.sealed is not None and draft.keyed is None for draft in drafts)
+        secrets = iter(fresh_secrets(SUBJECT_SECRET_BYTES, without))
         for position, draft in enumerate(drafts):
             index = tree.size + position
             if draft.sealed is None:
@@ -181,7 +181,7 @@ class GroupBuilder:
                 hashed = leaf_hash(leaf)
             else:
                 try:
-                    keyed = draft.keyed or self._own(group, draft, index, stored, secrets[position])
+                    keyed = draft.keyed or self._own(group, draft, index, stored, next(secrets))
                 except DamagedLogError as err:
                     raise RecordRejectedError(str(err), position=position) from err
                 leaf, hashed = keyed.leaf, keyed.leaf_hash
@@ -193,14 +193,14 @@ class GroupBuilder:
                     rows.idempotency.append((draft.idempotency, index))
             rows.entries.append((index, draft.record.id, leaf, hashed))
             hashes.append(hashed)
-            group.receipts.append(Receipt(self._origin, index, hashed))
         rows.tiles = tree.append(hashes)
         return group
 
-    def committed(self, group: PreparedGroup) -> None:
-        """Remember the keys of the subjects that the group, durable now, is about."""
+    def committed(self, group: PreparedGroup) -> list[Receipt]:
+        """Return the receipts of a group that is durable now, and remember its subjects' keys."""
         for handle, (subject, key) in group.met_subjects.items():
             self._known.add(handle, subject, key)
+        return [Receipt(self._origin, index, hashed) for index, _, _, hashed in group.rows.entries]
 
     def forget(self, subjects: Iterable[int]) -> None:
         """Drop the keys of subjects that may be erased."""

@@ -172,7 +172,7 @@ class Log(LogReader):
     def draft(self, records: Sequence[NewRecord]) -> list[Draft]:
         """Return records done as far as can be without the store; from any thread, reading nothing.
 
-        Raises RecordRejectedError naming the record whose facts cannot become a leaf.
+        Raises RecordRejectedError naming the record that cannot be appended, whatever is beside it.
         """
         return self._appender.draft(records)
 

@@ -95,7 +95,7 @@ class Erasure:
 
 
 def check_records(records: Sequence[NewRecord]) -> None:
-    """Raise RecordRejectedError for the first record that cannot be appended as it stands."""
+    """Raise RecordRejectedError for the first record that cannot be appended, whatever is beside it."""
     for position, record in enumerate(records):
         if _TYPE(record.type) is None or record.type in OWN_TYPES:
             raise RecordRejectedError(
@@ -113,16 +113,21 @@ def check_records(records: Sequence[NewRecord]) -> None:
     check_ids(records)
 
 
-def check_ids(records: Iterable[NewRecord]) -> None:
-    """Raise for ids that are malformed, and ids or idempotency keys that repeat in the group."""
-    ids: set[str] = set()
-    keys: set[tuple[str, str]] = set()
+def check_ids(records: Sequence[NewRecord]) -> None:
+    """Raise RecordRejectedError for the first malformed id."""
     for position, record in enumerate(records):
         if _ID(record.id) is None:
             raise RecordRejectedError(
                 f"id is {record.id!r}, want 1 to 64 letters, digits, '.', '_' and '-'",
                 position=position,
             )
+
+
+def check_distinct(records: Iterable[NewRecord]) -> None:
+    """Raise for the first record of a group whose id or idempotency key another of it has."""
+    ids: set[str] = set()
+    keys: set[tuple[str, str]] = set()
+    for position, record in enumerate(records):
         if record.id in ids:
             raise DuplicateIdError(position=position, record_id=record.id)
         ids.add(record.id)
