@@ -313,6 +313,7 @@ async def _opened(
     """Open everything in the order it is needed, and close it in the other order."""
     store = store_of(settings)
     found = find_models(settings, store)
+    _log.info("starting", step="opening the log")  # seconds for a long one, more after an update
     with (
         closing(KeyStore(settings.data_dir / keys.FILE)) as access,
         closing(opened_sessions(settings, clock=clock)) as sessions,

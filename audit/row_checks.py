@@ -120,11 +120,14 @@ class RowChecks:
 
     def _check_shared(self) -> None:
         """Report digests that two rows have: who is looked up by one would find only one of them."""
-        for statement, kind, what in (
-            (_ONE_HANDLE, "subject-key", "has the handle of another subject"),
-            (_ONE_KEY, "idempotency", "has the idempotency key of another entry"),
+        for statement, table, kind, what in (
+            (_ONE_HANDLE, "subject_key", "subject-key", "has the handle of another subject"),
+            (_ONE_KEY, "idempotency", "idempotency", "has the idempotency key of another entry"),
         ):
-            for (row,) in self._scanner.rows(statement) or []:
+            rows = self._scanner.rows(statement)
+            if rows is None:
+                self._faults.add(None, table, "cannot be searched for two rows with one digest")
+            for (row,) in rows or []:
                 if isinstance(row, int):
                     self._faults.add(row, kind, what)
 

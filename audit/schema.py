@@ -1,9 +1,11 @@
 """The SQLite schema: what the migrations make of a new file, and how an older file gets there.
 
-``verify`` compares each object's text with what the file holds.
+``verify`` compares each object's text with what the file holds, by the file's own version.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 
 import apsw
 
@@ -22,7 +24,7 @@ def migrate(connection: apsw.Connection, todo: Sequence[Step] = STEPS) -> None:
     Raises SchemaVersionError for a file that a newer program wrote, LogStateError for one that is
     no log.
     """
-    with connection:
+    with _transaction(connection):
         if _integer(connection, "SELECT count(*) FROM sqlite_schema") == 0:
             connection.pragma("application_id", APPLICATION_ID)
         application = connection.pragma("application_id")
@@ -55,18 +57,34 @@ def _integer(connection: apsw.Connection, statement: str) -> int:
     return value
 
 
-def _statements() -> dict[str, str]:
+@contextmanager
+def _transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Commit what is done inside, or nothing of it: with the first error, not one about undoing."""
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # On a full disk SQLite has rolled back by itself, and a second ROLLBACK is an error.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@cache
+def statements(version: int) -> dict[str, str]:
+    """Return name of each object -> the statement that makes it, as SQLite stores it at this version."""
     connection = apsw.Connection(":memory:")
     try:
-        migrate(connection)
+        migrate(connection, STEPS[:version])
         rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
         return {str(name): str(sql) for name, sql in rows}
     finally:
         connection.close()
 
 
-STATEMENTS: dict[str, str] = _statements()
-"""Name of each object -> the statement that makes it, exactly as SQLite stores it."""
+STATEMENTS: dict[str, str] = statements(VERSION)
+"""Those of a file that is up to date."""
 
 TABLES: tuple[str, ...] = tuple(
     name for name, sql in STATEMENTS.items() if sql.startswith("CREATE TABLE")

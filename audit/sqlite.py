@@ -169,13 +169,20 @@ class SqliteWriter:
 
     def prepare_schema(self) -> None:
         """Make the tables of a new file, or bring an older file's up to date, and read the digests."""
-        with self._using, converted("the schema cannot be made"):
-            schema.migrate(self._connection)
-            read = self._connection.execute
-            self._digests = Digests(
-                DigestIndex.of(_findable(read("SELECT subject, handle FROM subject_key"))),
-                DigestIndex.of(read("SELECT key, seq FROM idempotency")),
-            )
+        with self._using:
+            with converted("the tables cannot be made or brought up to date"):
+                try:
+                    schema.migrate(self._connection)
+                except apsw.ConstraintError as err:
+                    raise DamagedLogError(
+                        f"the older tables hold rows that no entry explains ({err}); run verify"
+                    ) from err
+            with converted("the digests of subjects and requests cannot be read; run verify"):
+                read = self._connection.execute
+                self._digests = Digests(
+                    DigestIndex.of(_findable(read("SELECT subject, handle FROM subject_key"))),
+                    DigestIndex.of(_checked(read("SELECT key, seq FROM idempotency"))),
+                )
 
     def begin(
         self,
@@ -343,11 +350,21 @@ class SqliteWriter:
 
 def _findable(rows: Iterable[tuple[int, bytes]]) -> Iterator[tuple[bytes, int]]:
     """Yield (handle, subject) of those whom a digest leads to: not of erased ones, nor of nobody."""
-    return (
+    return _checked(
         (handle, number)
         for number, handle in rows
         if number < 0 or handle != unlinked_handle(number)
     )
+
+
+def _checked(rows: Iterable[tuple[bytes, int]]) -> Iterator[tuple[bytes, int]]:
+    """Yield (digest, row) pairs. A damaged page may hold anything in a digest's place."""
+    for digest, row in rows:
+        if not isinstance(digest, bytes):
+            raise DamagedLogError(
+                f"the digest of row {row} is {type(digest).__name__}, want bytes; run verify"
+            )
+        yield digest, row
 
 
 @contextmanager

@@ -79,22 +79,24 @@ class SqliteScanner:
         """Return what is wrong with the file's identity and schema."""
         faults = []
         try:
-            for pragma, want in (
-                ("application_id", schema.APPLICATION_ID),
-                ("user_version", schema.VERSION),
-            ):
-                got = self._connection.pragma(pragma)
-                if got != want:
-                    faults.append(f"{pragma} is {got!r}, want {want}")
+            application = self._connection.pragma("application_id")
+            version = self._connection.pragma("user_version")
             rows = self._connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
         except UNREADABLE as err:
-            return [*faults, f"the schema cannot be read: {err}"]
+            return [f"the schema cannot be read: {err}"]
+        if application != schema.APPLICATION_ID:
+            faults.append(f"application_id is {application!r}, want {schema.APPLICATION_ID}")
+        # An older file, a backup perhaps, is no worse: it is brought up to date when it is opened.
+        if not isinstance(version, int) or not 1 <= version <= schema.VERSION:
+            faults.append(f"user_version is {version!r}, want {schema.VERSION}")
+            version = schema.VERSION
+        wanted = schema.statements(version)
         found = {str(name): sql for name, sql in rows if sql is not None}
-        for name in sorted(schema.STATEMENTS.keys() | found.keys()):
+        for name in sorted(wanted.keys() | found.keys()):
             if name not in found:
                 faults.append(f"{name} is missing from the schema")
-            elif schema.STATEMENTS.get(name) != found[name]:
-                faults.append(f"{name} is not what this version of the schema makes")
+            elif wanted.get(name) != found[name]:
+                faults.append(f"{name} is not what version {version} of the schema makes")
         return faults
 
     def tail_faults(self) -> list[str]:

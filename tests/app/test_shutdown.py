@@ -68,6 +68,7 @@ def test_a_stop_under_load_finishes_what_is_under_way(
     # uvicorn ends by the signal it was sent, once everything is finished.
     assert code in {0, -signal.SIGTERM}, tail
     assert '"stopped"' in tail
+    assert '"opening the log"' in (settings.data_dir.parent / "service.log").read_text()
     reader = LogReader.open_readonly(settings.data_dir / "log", origin=settings.log_origin)
     for identifier in answered:
         assert reader.read(identifier).payload is not None

@@ -22,6 +22,8 @@ from audit.errors import DamagedLogError, LogRolledBackError
 from audit.log import Log
 from audit.note import SigningKey
 from audit.records import Idempotency, NewRecord
+from audit.sqlite_scan import SqliteScanner, SqliteSource
+from audit.store import SqlRow, SqlValue
 from audit.verify import Report, verify
 from tests.audit.conftest import ORIGIN, Clock
 
@@ -239,6 +241,41 @@ def test_a_truncated_database_is_found(damaged: Path, keep: float) -> None:
     database = damaged / "log.sqlite3"
     os.truncate(database, int(database.stat().st_size * keep))
     assert not verify(damaged).sound
+
+
+@pytest.mark.parametrize(("table", "digest"), [("subject_key", "handle"), ("idempotency", "key")])
+def test_a_digest_that_is_none_stops_the_start_and_is_told(
+    damaged: Path, table: str, digest: str
+) -> None:
+    """Not read at a start, it would be found by nobody: its subject would get a second key."""
+    database = damaged / "log.sqlite3"
+    connection = apsw.Connection(str(database))
+    (value,) = connection.execute(f"SELECT {digest} FROM {table} ORDER BY rowid DESC").fetchall()[3]  # noqa: S608
+    connection.close()
+    assert isinstance(value, bytes)
+    content = bytearray(database.read_bytes())
+    at = content.index(value)
+    # What type and length the value has stands in the row's own header. 0 is NULL.
+    content[content.index(12 + 2 * len(value), at - 8)] = 0
+    database.write_bytes(content)
+    with pytest.raises(DamagedLogError, match=r"the digest of row .* is NoneType.*run verify"):
+        Log.open(damaged, origin=ORIGIN, clock=Clock())
+    assert not verify(damaged).sound
+
+
+def test_digests_that_cannot_be_compared_are_no_sound_log(pristine: Path) -> None:
+    """As where there is no room for what SQLite sorts."""
+
+    class Scanner(SqliteScanner):
+        def rows(self, statement: str, *parameters: SqlValue) -> list[SqlRow] | None:
+            return None if "count(*) > 1" in statement else super().rows(statement, *parameters)
+
+    class Source(SqliteSource):
+        def open(self) -> Scanner:
+            return Scanner(self.directory / "log.sqlite3", lock=self.directory / "lock")
+
+    faults = verify(pristine, source=Source(pristine), workers=1).faults
+    assert {fault.kind for fault in faults} == {"subject_key", "idempotency"}
 
 
 def without_triggers(database: Path, *statements: str) -> None:

@@ -1,8 +1,11 @@
 """A master key that a program gives: on no disk, the same log otherwise, and refused when it is not the one."""
 
 import base64
+import os
 import shlex
+import signal
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +131,32 @@ def test_a_program_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("audit.master_key.SECONDS", 0.1)
     with pytest.raises(KeyFileError, match=r"did not end within 0\.1 seconds"):
         printed_key(("sleep", "60"))
+
+
+def test_what_a_program_prints_without_end_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.master_key.SECONDS", 0.1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(KeyFileError, match="did not end within"):
+            printed_key(("yes", KEY))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_program_may_leave_a_process_running(tmp_path: Path) -> None:
+    """An agent, say, which keeps the standard output that it was started with."""
+    left = tmp_path / "left"
+    code = f"sleep 60 & echo $! > {left}; echo {KEY}"
+    try:
+        assert printed_key(("sh", "-c", code)) == bytes(range(32))
+    finally:
+        os.kill(int(left.read_text()), signal.SIGKILL)
+
+
+def test_a_program_that_is_ended_is_said_to_be() -> None:
+    with pytest.raises(KeyFileError, match="was ended by signal 9"):
+        printed_key(("sh", "-c", f"echo {KEY}; kill -9 $$"))
 
 
 def test_words_are_read_as_a_shell_would_and_none_runs_one() -> None:
