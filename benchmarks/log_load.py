@@ -251,9 +251,10 @@ def main() -> None:
 
 def _give_way_to_the_server() -> None:
     """Let the server's processes go first: beside the services, it is what all of them wait for."""
-    autogroup = Path("/proc/self/autogroup")
-    if autogroup.exists():  # then niceness counts within a session alone, and this is another one's
-        autogroup.write_text(str(NICENESS))
+    by_session = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    if by_session.exists() and by_session.read_text().strip() == "1":
+        # Then niceness counts within a session alone, and this one is not the server's.
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
     else:
         os.nice(NICENESS)
 
