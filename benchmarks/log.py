@@ -1,4 +1,4 @@
-"""The log's own speed: appending under load, as it grows, verifying, proving.
+"""The log's own speed: appending under load, as it grows, verifying, proving, replaying.
 
 ``python -m benchmarks.log`` prints one table. Loads run in processes of their own and in turn with
 their floor, so that ratios hold when the machine's speed drifts. ``benchmarks/README.md`` says
@@ -30,6 +30,7 @@ from audit.postgres import PostgresStore
 from audit.records import Idempotency, NewRecord
 from audit.verify import verify
 from benchmarks.log_load import FACTS, open_log
+from benchmarks.replay import rates
 from tests.postgres import Database, Server
 
 PAYLOADS = (2_048, 12_224)
@@ -70,7 +71,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each load; medians are shown")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
     parser.add_argument("--entries", type=int, default=1_000_000, help="in the grown log")
-    parser.add_argument("--only", default="sqlite,postgres,growth,peer", help="parts to run")
+    parser.add_argument("--only", default="sqlite,postgres,growth,replay,peer", help="parts to run")
+    parser.add_argument("--decisions", type=int, default=100_000, help="to replay")
     options = parser.parse_args()
     parts = options.only.split(",")
     print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
@@ -85,6 +87,8 @@ def main() -> None:
             _postgres(table, Path(place), rounds=options.rounds, seconds=options.seconds)
         if "growth" in parts:
             _growth(table, Path(place), entries=options.entries)
+        if "replay" in parts:
+            _replay(table, Path(place), decisions=options.decisions)
         if "peer" in parts:
             _peer(table, Path(place))
     print(f"\nload when ended {os.getloadavg()[0]:.1f}")
@@ -327,6 +331,18 @@ def _proofs(table: Table, log: Log) -> None:
         "2 ms",
         met=p50 < 0.002,
     )
+
+
+def _replay(table: Table, place: Path, *, decisions: int) -> None:
+    workers = os.cpu_count() or 1
+    with _folder(place / "replay") as folder:
+        for rate in rates(
+            folder,
+            decisions=decisions,
+            workers=[workers],
+            what_would_change="adverse_or_near_threshold",
+        ):
+            table.add(f"{rate.what}, {rate.workers} processes", f"{rate.per_second:,.0f}/s")
 
 
 def _verification(table: Table, folder: Path) -> None:

@@ -14,11 +14,13 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import structlog
 import yaml
 
 from app.bundle_store import store_of
@@ -68,37 +70,68 @@ def main() -> None:
     print(
         f"load when begun {os.getloadavg()[0]:.1f}; what would change: {options.what_would_change}"
     )
+    print("\n| what | processes | decisions/s | CPU ms a decision | peak MB of one process |")
+    print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="grounds-bench-") as place:
-        settings = Settings(
-            models_dir=Path(place) / "models", data_dir=Path(place) / "data", allow_unsigned=True
-        )
-        directory = settings.models_dir / "housing-support"
-        build_demo(directory / "bundle")
-        policy = yaml.safe_load(POLICY.read_text())
-        policy["what_would_change"] = options.what_would_change
-        (directory / "policy.yaml").write_text(yaml.safe_dump(policy))
-        other = Path(place) / "policy-other.yaml"
-        policy["bands"][-1]["at_least"] += 0.1
-        other.write_text(yaml.safe_dump({**policy, "version": "other"}))
-        start = time.perf_counter()
-        _make(settings, options.decisions)
-        elapsed = time.perf_counter() - start
-        print(f"made {options.decisions:,} decisions in {elapsed:.0f} s", flush=True)
-        print("\n| what | processes | decisions/s | CPU ms a decision | peak MB of one process |")
-        print("|---|---|---|---|---|")
-        for workers in map(int, options.workers.split(",")):
-            report = _measured("replay", Run(settings), workers)
-            if (
-                set(report.sums.verdicts) != {"identical"}
-                or report.sums.decisions != options.decisions
-            ):
-                raise SystemExit(f"not all identical: {report.body()['verdicts']}")
-            latest = min(COMPARED, options.decisions)
-            tried = Run(settings, with_policy=other)
-            _measured(f"the latest {latest:,} under another policy", tried, workers, limit=latest)
+        for rate in rates(
+            Path(place),
+            decisions=options.decisions,
+            workers=[int(number) for number in options.workers.split(",")],
+            what_would_change=options.what_would_change,
+        ):
+            print(
+                f"| {rate.what} | {rate.workers} | {rate.per_second:,.0f} | {rate.cpu_ms:.2f} |"
+                f" {rate.peak_mb:,.0f} |",
+                flush=True,
+            )
 
 
-def _measured(what: str, run: Run, workers: int, *, limit: int | None = None) -> RunReport:
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How quickly a log was replayed."""
+
+    what: str
+    workers: int
+    per_second: float
+    """Decisions."""
+    cpu_ms: float
+    """Processor time of a decision, in all processes."""
+    peak_mb: float
+    """Memory of the largest process."""
+
+
+def rates(
+    place: Path, *, decisions: int, workers: Sequence[int], what_would_change: str
+) -> Iterator[Rate]:
+    """Make a log of so many decisions in ``place`` and replay it, with each number of processes."""
+    # Standard output is the table's.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    settings = Settings(models_dir=place / "models", data_dir=place / "data", allow_unsigned=True)
+    directory = settings.models_dir / "housing-support"
+    build_demo(directory / "bundle")
+    policy = yaml.safe_load(POLICY.read_text())
+    policy["what_would_change"] = what_would_change
+    (directory / "policy.yaml").write_text(yaml.safe_dump(policy))
+    other = place / "policy-other.yaml"
+    policy["bands"][-1]["at_least"] += 0.1
+    other.write_text(yaml.safe_dump({**policy, "version": "other"}))
+    start = time.perf_counter()
+    _make(settings, decisions)
+    elapsed = time.perf_counter() - start
+    print(f"made {decisions:,} decisions in {elapsed:.0f} s", file=sys.stderr, flush=True)
+    latest = min(COMPARED, decisions)
+    for number in workers:
+        report, rate = _measured(f"replay of {decisions:,} decisions", Run(settings), number)
+        if set(report.sums.verdicts) != {"identical"} or report.sums.decisions != decisions:
+            raise SystemExit(f"not all identical: {report.body()['verdicts']}")
+        yield rate
+        tried = Run(settings, with_policy=other)
+        yield _measured(f"the latest {latest:,} under another policy", tried, number, latest)[1]
+
+
+def _measured(
+    what: str, run: Run, workers: int, limit: int | None = None
+) -> tuple[RunReport, Rate]:
     cpu, start = _cpu(), time.perf_counter()
     advance = _Progress(what).advance
     report = run_replay(run, clock=utc_now, workers=workers, limit=limit, advance=advance)
@@ -106,11 +139,7 @@ def _measured(what: str, run: Run, workers: int, *, limit: int | None = None) ->
     count = report.sums.decisions
     who = resource.RUSAGE_SELF if workers == 1 else resource.RUSAGE_CHILDREN
     peak = resource.getrusage(who).ru_maxrss / 1024
-    print(
-        f"| {what} | {workers} | {count / elapsed:,.0f} | {1000 * used / count:.2f} | {peak:,.0f} |",
-        flush=True,
-    )
-    return report
+    return report, Rate(what, workers, count / elapsed, 1000 * used / count, peak)
 
 
 def _make(settings: Settings, count: int) -> None:
