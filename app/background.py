@@ -1,6 +1,8 @@
 """Threads for what nobody waits for: signing, publishing, following, watching.
 
-They give way to the threads that answer, in this process and in the others beside it.
+They give way to the threads that answer, in this process and in the others beside it; so do the processes
+that they start, as those of a verification. What a request waits for is not for them: see
+``fastapi.concurrency.run_in_threadpool``.
 """
 
 import os

@@ -1,8 +1,7 @@
 """``/v1/models/{model}/transparency``: what is published of a model, from its bundle and deployment."""
 
-import asyncio
-
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from app.api.access import EVERY_ROLE, admits
@@ -87,7 +86,7 @@ async def read_transparency(request: Request, model: str) -> Transparency:
     parts = parts_of(request)
     served = parts.model(model)
     # Reads the bundle's files again: rare, and not for the thread that decisions wait for.
-    return await asyncio.to_thread(records, served, parts.custody)
+    return await run_in_threadpool(records, served, parts.custody)
 
 
 def records(served: ServedModel, custody: Custody) -> Transparency:

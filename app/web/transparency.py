@@ -1,10 +1,10 @@
 """``/transparency``: what is in use, for whom to look at who will: no role, no key, plain words."""
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
 from app.api.access import open_to_all
@@ -46,7 +46,7 @@ async def show_model(request: Request, model: str) -> Response:
     """Say of one model what it is for, on what ground, how well it works and how to contest."""
     parts = parts_of(request)
     served, lineup = parts.model(model), parts.served.lineup(model)
-    deployment = await asyncio.to_thread(read_deployment, served.directory / FILE)
+    deployment = await run_in_threadpool(read_deployment, served.directory / FILE)
     view = model_view(
         lineup, deployment, _status(parts, model), texts_of(request), custody=parts.custody
     )
@@ -57,7 +57,7 @@ async def show_model(request: Request, model: str) -> Response:
 async def show_record(request: Request, model: str) -> Response:
     """Return the same for machines."""
     parts = parts_of(request)
-    found = await asyncio.to_thread(records, parts.model(model), parts.custody)
+    found = await run_in_threadpool(records, parts.model(model), parts.custody)
     return Response(found.model_dump_json(indent=2), media_type=JSON, headers=KEPT)
 
 
