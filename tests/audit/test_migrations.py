@@ -138,8 +138,9 @@ def test_a_full_disk_is_told_from_other_reasons_why_a_step_fails(
     check_log(directory, acknowledged=older)
 
 
+@pytest.mark.usefixtures("older")
 def test_rows_that_cannot_be_brought_along_are_verifys_to_name(
-    open_log: OpenLog, directory: Path, older: list[Receipt]
+    open_log: OpenLog, directory: Path
 ) -> None:
     """The first version let two idempotency keys lead to one entry, and no program made them."""
     change(directory, "INSERT INTO idempotency VALUES (zeroblob(16), 1)")
@@ -148,7 +149,7 @@ def test_rows_that_cannot_be_brought_along_are_verifys_to_name(
     faults = verify(directory).faults
     assert {(fault.index, fault.kind) for fault in faults} == {
         (None, "idempotency"), (1, "idempotency")
-    }, older  # fmt: skip
+    }  # fmt: skip
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(open_log: OpenLog, directory: Path) -> None:
